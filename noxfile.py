@@ -1,7 +1,7 @@
 """The project's tasks: `nox -s plan -- dev`, `nox -s apply -- dev`, `nox -s tests`; `nox -l` lists them.
 
-All share one virtual environment, made when pyproject.toml or constraints.txt has changed: Checkov and moto are
-large, and a plan should not wait for pip. `--force-python 3.13` takes an environment of that Python in its place.
+All sessions share one virtual environment, rebuilt when pyproject.toml or constraints.txt has changed: Checkov and moto are
+large, and a plan should not wait for pip. `--force-python 3.13` uses an environment of that Python instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ APP_LOCK = "app/requirements.txt"
 
 
 def _interpreter(session: nox.Session) -> str:
-    """Return the Python to make the environment with: the one that runs nox, or the one that --force-python names."""
+    """Return the Python for the environment: the one in --force-python, by default the one that runs nox."""
     if not session.python:
         return sys.executable
     name = str(session.python)
@@ -38,7 +38,7 @@ def _interpreter(session: nox.Session) -> str:
 
 
 def _environment(session: nox.Session) -> Path:
-    """Return the environment's folder. A Python that --force-python names has one of its own: `.nox/shared-3.13`."""
+    """Return the environment's folder. A Python in --force-python has its own: `.nox/shared-3.13`."""
     if not session.python:
         return SHARED
     return SHARED.with_name(f"shared-{Path(_interpreter(session)).name.removeprefix('python')}")
@@ -49,11 +49,11 @@ def _python(session: nox.Session) -> str:
 
 
 def _ready(session: nox.Session) -> None:
-    """Make the shared environment, or bring it up to date."""
+    """Create or update the shared environment."""
     with _made(session, _environment(session), sources=("pyproject.toml", LOCK)) as make:
         if make:
-            # What comes as source is built with the locked setuptools: pip would fetch one that nothing checks. This package comes
-            # second, for setuptools takes the `packaging` that it finds, and that of Checkov is too old for it.
+            # Source distributions are built with the locked setuptools: pip would download an unchecked one. This package comes
+            # before the rest, since setuptools uses the installed `packaging`, and Checkov's is too old for it.
             _install(session, LOCK, only="setuptools")
             pip = (_python(session), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
             session.run(*pip, "--editable", ".", external=True)
@@ -62,7 +62,7 @@ def _ready(session: nox.Session) -> None:
 
 @contextmanager
 def _made(session: nox.Session, folder: Path, *, sources: tuple[str, ...]) -> Iterator[bool]:
-    """Yield whether the environment in `folder` is to be filled, an empty one by now; note afterwards that it is."""
+    """Yield whether the environment in `folder` was created empty and must be filled; record its sources afterwards."""
     version = str(session.run(_interpreter(session), "-VV", external=True, silent=True, log=False))
     read = b"".join((HERE / name).read_bytes() for name in (*sources, "noxfile.py"))
     digest = hashlib.sha256(read + version.encode()).hexdigest()
@@ -76,7 +76,7 @@ def _made(session: nox.Session, folder: Path, *, sources: tuple[str, ...]) -> It
 
 
 def _install(session: nox.Session, lock: str, *, python: str = "", only: str = "") -> None:
-    """Install what `lock` names, or of that one package, where it has one of the digests that stand there."""
+    """Install the packages of the lock file `lock`, or only one of them, with their digests checked."""
     text = (HERE / lock).read_text(encoding="utf-8")
     if only:
         text = next(entry for entry in _entries(text) if entry.startswith(f"{only}=="))
@@ -95,7 +95,6 @@ def _install(session: nox.Session, lock: str, *, python: str = "", only: str = "
 
 
 def _entries(lock: str) -> Iterator[str]:
-    """Yield each requirement of a lock file with its digests."""
     return (f"{entry}\n" for entry in re.split(r"\n(?! )", lock) if entry and not entry.startswith("#"))
 
 
@@ -127,9 +126,9 @@ def checkov(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Dev on a local AWS of its own, version 1 released, version 2 released under traffic, what the users met; then all is gone.
+    """Release version 1 of dev on its own local AWS, then version 2 under traffic; report what users met; then delete everything.
 
-    What was applied is saved, and the next demonstration starts from there.
+    The applied environment is saved, and the next demonstration starts from it.
     """
     _ready(session)
     folder = HERE / ".mclass" / "demo"
@@ -144,7 +143,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def environments(session: nox.Session) -> None:
-    """Both environments on a local AWS of their own: planned, gated, applied, verified, planned again."""
+    """Plan, gate, apply, verify and plan again both environments on their own local AWS."""
     _ready(session)
     with _local_aws(session, "environments"):
         for command in ("plan", "apply", "verify"):
@@ -154,7 +153,7 @@ def environments(session: nox.Session) -> None:
 
 @contextmanager
 def _local_aws(session: nox.Session, name: str, *, snapshot: Path | None = None) -> Iterator[None]:
-    """A local AWS apart from the one that the user may have up; gone at the end. It starts from the snapshot that may be there."""
+    """Run a local AWS separate from the user's, from `snapshot` if that exists; delete it at the end."""
     session.env["MCLASS_TF_HOME"] = str(HERE / ".mclass" / name)
     _up(session, snapshot)
     try:
@@ -165,14 +164,13 @@ def _local_aws(session: nox.Session, name: str, *, snapshot: Path | None = None)
 
 def _up(session: nox.Session, snapshot: Path | None) -> None:
     if snapshot is not None and snapshot.is_file():
-        with suppress(CommandFailed):  # of another version: the command says so
+        with suppress(CommandFailed):  # the snapshot is of another version: the command reports it
             _mclass_tf(session, "local", "up", "--port", "0", "--from", str(snapshot))
             return
     _mclass_tf(session, "local", "up", "--port", "0")
 
 
 def _nothing_to_do(session: nox.Session) -> None:
-    """Plan again and fail where the plan is not empty."""
     command = (_python(session), "-m", "mclass_tf", "plan", "--all", "--local", "--json")
     answer = json.loads(str(session.run(*command, external=True, silent=True, stderr=None)))
     if answer["has_changes"]:
@@ -182,7 +180,7 @@ def _nothing_to_do(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The fast tests; with `-- -m slow` those that run the real provider, with `-- -m ''` all. Takes pytest's arguments."""
+    """Run the fast tests; with `-- -m slow` those with the real provider, with `-- -m ''` all. Takes pytest's arguments."""
     _ready(session)
     session.run(
         _python(session), "-m", "pytest", "-n", "auto", "--dist", "loadgroup", *session.posargs, external=True
@@ -191,14 +189,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def mutations(session: nox.Session) -> None:
-    """Protections removed one at a time, and the tests that notice: `nox -s mutations -- lock`; `-- --slow` by slow tests."""
+    """Remove protections one by one, and require that a test fails: `nox -s mutations -- lock`; `-- --slow` adds slow tests."""
     _ready(session)
     session.run(_python(session), "-m", "tests.mutations", *session.posargs, external=True)
 
 
 @nox.session
 def rehearsals(session: nox.Session) -> None:
-    """The whole catalogue of rehearsals by every strategy, several at once: every night, for it takes an hour. Takes pytest's arguments."""
+    """Run all rehearsals with every strategy in parallel: every night, since it takes an hour. Takes pytest's arguments."""
     _ready(session)
     several = ("-n", "auto", "--dist", "loadgroup", "-m", "nightly")
     session.run(
@@ -208,7 +206,7 @@ def rehearsals(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """The tests that Hypothesis makes up, with forty times the examples: every night. Takes pytest's arguments."""
+    """Run the fuzz tests with forty times the examples: every night. Takes pytest's arguments."""
     _ready(session)
     session.run(
         *(_python(session), "-m", "pytest", "-n", "auto", "-m", "hypothesis", "-o", "timeout=3600"),
@@ -220,14 +218,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look the locked dependencies up in the database of known vulnerabilities; `-- --if-possible` where it may be out of reach."""
+    """Check the locked dependencies for known vulnerabilities; `-- --if-possible` tolerates an unreachable database."""
     python = _tools(session)
     session.run(python, ".ci/audit", *session.posargs, LOCK, APP_LOCK, TOOLS_LOCK, external=True)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Lock the dependencies anew, with hashes; `-- --upgrade` takes newer versions, `-- --upgrade-package NAME` one."""
+    """Lock the dependencies again, with hashes; `-- --upgrade` takes newer versions, `-- --upgrade-package NAME` of one."""
     python = _tools(session)
     options = ("--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-config")
     command = f"nox -s {session.name}"
@@ -245,7 +243,7 @@ def lock(session: nox.Session) -> None:
 
 
 def _tools(session: nox.Session) -> str:
-    """Return the Python of the environment for what works on the dependencies and is none."""
+    """Create or update the environment of the tools that check and lock dependencies; return its Python."""
     python = str(TOOLS / "bin" / "python")
     with _made(session, TOOLS, sources=(TOOLS_LOCK,)) as make:
         if make:
@@ -255,7 +253,7 @@ def _tools(session: nox.Session) -> str:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Format, lint, types, and the format of the HCL."""
+    """Check format, lint and types of Python, and the format of HCL."""
     _ready(session)
     session.run(_python(session), "-m", "ruff", "format", "--check", ".", external=True)
     session.run(_python(session), "-m", "ruff", "check", ".", external=True)

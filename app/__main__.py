@@ -2,8 +2,8 @@
 
 import signal
 
-# Process 1 of a container has no default action for SIGTERM: one that comes before the handler would be lost.
-# Blocked, it waits until the handler is there.
+# Process 1 of a container has no default action for SIGTERM, so a signal before the handler is installed would be lost.
+# Blocked, it stays pending until then.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 import asyncio

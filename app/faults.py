@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: for rehearsals, and only where the environment asks for it."""
+"""Deliberate faults for rehearsals, only if environment variables enable them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("app.faults")
 
 
 class Errors:
-    """Says which requests fail: a share of `rate`, spread evenly, the same ones in every run."""
+    """Decides which requests fail: a share of `rate`, evenly spread, the same in every run."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -33,7 +33,7 @@ class Errors:
 
 
 def announce(settings: Settings) -> None:
-    """Say loudly that this service is not well, and why."""
+    """Log a warning if faults are on."""
     if settings.asked_faults:
         _log.warning(
             "FAULTS ARE ON: this service fails on purpose",
@@ -42,27 +42,27 @@ def announce(settings: Settings) -> None:
 
 
 def crash() -> NoReturn:
-    """End as a crash does: at once, nobody told."""
+    """Crash: end at once, without a shutdown."""
     _log.critical("crashing on purpose")
     end(CRASHED)
 
 
 def end(status: int) -> NoReturn:
-    """End the process at once; what is logged is out."""
+    """End the process at once, after flushing the log."""
     sys.stdout.flush()
     os._exit(status)
 
 
 async def crash_after(seconds: float) -> None:
-    """Crash after so many seconds."""
+    """Crash after some seconds."""
     await asyncio.sleep(seconds)
     crash()
 
 
 async def leak(mib_per_second: float) -> None:
-    """Take memory and never give it back, until somebody ends it."""
+    """Leak memory until the process is killed."""
     kept: list[bytes] = []
     while True:
-        # Not zeros: the kernel hands memory out when it is written.
+        # Not zeros, because the kernel allocates memory when it is written.
         kept.append(b"\x01" * int(mib_per_second * _MIB / _LEAKS_A_SECOND))
         await asyncio.sleep(1 / _LEAKS_A_SECOND)

@@ -1,4 +1,4 @@
-"""`python -m app.healthcheck`: exits 0 if the service on this machine answers; the container's HEALTHCHECK."""
+"""`python -m app.healthcheck`: the container's HEALTHCHECK, which exits 0 if the service is healthy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 _SECONDS = 5
 _OK = 200
-# Where it is reached when it listens everywhere.
+# The address to connect to if the service listens on all addresses.
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 

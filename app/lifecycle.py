@@ -1,4 +1,4 @@
-"""Where the service stands between start and end, and how many requests are in flight."""
+"""The lifecycle phase of the service, and its requests in flight."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 
 
 class Phase(enum.Enum):
-    """What the service does at the moment."""
+    """A phase of the service's lifecycle."""
 
     SERVING = "serving"
-    LAME_DUCK = "lame duck"  # SIGTERM has come; whoever has not heard of it is still served
-    DRAINING = "draining"  # what is in flight is finished; whoever comes all the same is served too
+    LAME_DUCK = "lame duck"  # after SIGTERM; new connections are still accepted
+    DRAINING = "draining"  # waits for requests in flight; still serves new ones
 
 
 class Lifecycle:
-    """The state that the endpoints, the middleware and the shutdown share. One event loop; no locks."""
+    """State shared by endpoints, middleware and shutdown. Used in one event loop, so without locks."""
 
     def __init__(self) -> None:
         self.phase = Phase.SERVING
-        # Responses say `Connection: close`, so that clients with a pool of connections move to another task.
+        # Responses contain `Connection: close`, so that clients with connection pools move to another task.
         self.closing = False
         self.in_flight = 0
         self.started = time.monotonic()
@@ -37,5 +37,5 @@ class Lifecycle:
             self._idle.set()
 
     async def idle(self) -> None:
-        """Return as soon as nothing is in flight."""
+        """Return when no request is in flight."""
         await self._idle.wait()

@@ -1,4 +1,4 @@
-"""One JSON object a line on standard output, with the ids of the request that it is about."""
+"""Logs JSON lines to standard output, with the ids of the current request."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 
-# The ids of the request that is being served, as fields of every record that is written meanwhile.
+# The ids of the current request, which are fields of all of its records.
 request_fields: ContextVar[dict[str, str] | None] = ContextVar("request_fields", default=None)
-_ENCODE = json.JSONEncoder(ensure_ascii=False, default=str).encode  # `json.dumps` makes an encoder each time
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, default=str
+).encode  # `json.dumps` creates an encoder for each call
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record; its `fields` (a dict in `extra`) stand beside time, level, logger and message."""
+    """Formats a record as JSON, with the dict `fields` of its `extra` as additional fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         document: dict[str, object] = {
@@ -37,14 +39,14 @@ def _time(seconds: float) -> str:
 
 @lru_cache(maxsize=1)
 def _second(seconds: int) -> str:
-    """Return what all records of one second begin with."""
+    """Format a whole second, cached for all records within it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def configure(level: str) -> None:
-    """Send everything from `level` on, uvicorn's own records included, to standard output."""
+    """Log to standard output from `level` up, including uvicorn's records."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Its start and stop messages say in prose what ours say in fields.
+    # Its start and stop messages duplicate ours.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -1,7 +1,7 @@
-"""Compiles what the service imports, where the image builds: `PYTHONPYCACHEPREFIX=FOLDER python -m app.precompile`.
+"""Compiles the modules that the service imports, during the image build: `PYTHONPYCACHEPREFIX=FOLDER python -m app.precompile`.
 
-A container with a read-only root compiles every module anew at each start otherwise, the standard library's as well:
-the official images ship it without bytecode. Not part of the image.
+Otherwise a container with a read-only root compiles every module at each start, including the standard library, which the official
+images ship without bytecode. This module is not part of the image.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pathlib import Path
 
 import uvicorn
 
-# The last is what uvicorn imports when it is told to use it.
+# uvicorn imports the last one by configuration.
 _ENTRY_POINTS = ("app.__main__", "app.healthcheck", "uvicorn.protocols.http.httptools_impl")
 
 
 def main() -> None:
-    """Compile all of the service and its dependencies, and as much of the standard library as they import."""
+    """Compile the service, its dependencies, and the modules of the standard library that they import."""
     for name in _ENTRY_POINTS:
         importlib.import_module(name)
     for source in sorted(_imported() | _ours()):
-        # Judged by nothing: the files of an image never change, and their times are not kept by every builder.
+        # Unchecked: files of an image never change, and not every builder preserves their timestamps.
         py_compile.compile(
             str(source),
             cfile=importlib.util.cache_from_source(str(source)),

@@ -1,4 +1,4 @@
-"""What happens to every request: it is counted, identified, logged, and told to move on when the service ends."""
+"""Middleware that counts, identifies and logs requests, and closes connections during shutdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.logs import request_fields
 from app.web import PROBES
 
 _log = logging.getLogger("app.requests")
-# Taken over from the caller only if it is fit to be a header of the answer.
+# Ids from the caller are used only if they are safe as response headers.
 _REQUEST_ID = re.compile(rb"[\w.:=+/-]{1,128}", re.ASCII)
 _TRACE_ID = re.compile(rb"[\x20-\x7e]{1,512}")
 _SERVER_ERROR = 500
@@ -43,30 +43,30 @@ class Requests:
         answer = _Answer(send, lifecycle=self._lifecycle, headers=headers)
         started = time.perf_counter()
         try:
-            await self._served(scope, receive, answer)
+            await self._serve(scope, receive, answer)
         finally:
             self._lifecycle.left()
-            _written(scope, status=answer.status, seconds=time.perf_counter() - started)
+            _log_access(scope, status=answer.status, seconds=time.perf_counter() - started)
             request_fields.reset(token)
 
-    async def _served(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         app = self._app
         if scope["path"] not in PROBES and self._errors.next():
             app = JSONResponse({"error": "a fault was asked for"}, status_code=500)
         try:
             await app(scope, receive, answer)
         except asyncio.CancelledError:
-            # The drain is over its limit. An answer is better than a connection that breaks.
+            # The drain took too long. A response is better than a broken connection.
             _log.error("cut off: the request took longer than MCLASS_LONGEST_REQUEST_SECONDS")
             if answer.status is None:
                 await JSONResponse({"error": "the service ends"}, status_code=503)(scope, receive, answer)
         except Exception:  # noqa: BLE001 - logged with the ids; uvicorn would log it without
-            # Starlette has answered with 500 already, or the answer is broken off: the record is what is left to do.
+            # Starlette has already answered with 500 or broken off the response: only log it.
             _log.exception("failed")
 
 
 class _Answer:
-    """Passes the answer on, with our headers, and remembers its status."""
+    """Passes on the response with our headers, and records its status."""
 
     def __init__(self, send: Send, *, lifecycle: Lifecycle, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self.status: int | None = None
@@ -94,8 +94,8 @@ def _ids(scope: Scope) -> dict[str, str]:
     return ids if trace_id is None else {**ids, "trace_id": trace_id}
 
 
-def _written(scope: Scope, *, status: int | None, seconds: float) -> None:
-    """Write the access log. The query stays out of it, it may hold secrets; a probe that is well is noise."""
+def _log_access(scope: Scope, *, status: int | None, seconds: float) -> None:
+    """Write the access log, without the query, which may contain secrets. Successful probes are noise (DEBUG)."""
     path = scope["path"]
     if status is None or status >= _SERVER_ERROR:
         level = logging.WARNING

@@ -17,7 +17,7 @@ import uvicorn
 from app import faults
 from app.lifecycle import Lifecycle, Phase
 from app.requests import Requests
-from app.settings import Settings, there
+from app.settings import Settings, settings_of_task
 from app.task_metadata import task_arn
 from app.web import Endpoints
 
@@ -26,13 +26,13 @@ CANNOT_LISTEN = 4
 SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 _BACKLOG = 2048
-# After the listener is closed, for requests of connections that it took last.
+# Seconds after the listener is closed, for requests on the connections accepted last.
 _SETTLE = 0.2
 _log = logging.getLogger("app.server")
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own signal handling, which closes the listener as soon as SIGTERM arrives."""
+    """uvicorn without its own signal handling, which closes the listener at SIGTERM."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,7 +40,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Signals:
-    """SIGTERM begins the end. SIGINT, of somebody at a terminal, also skips the lame duck; a second one the drain."""
+    """SIGTERM starts the shutdown. SIGINT (Ctrl-C) also skips the lame duck, and a second one the drain."""
 
     def __init__(self, *, exit_on_sigterm: bool) -> None:
         self.stop = asyncio.Event()
@@ -63,9 +63,9 @@ class _Signals:
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until a signal comes, then end without dropping a request; return the exit code."""
+    """Serve until a signal arrives, then shut down without dropping a request; return the exit code."""
     arn = await task_arn(settings.metadata_uri)
-    settings = there(settings, task_arn=arn)
+    settings = settings_of_task(settings, task_arn=arn)
     signals = _Signals(exit_on_sigterm=settings.faults.exit_on_sigterm)
     faults.announce(settings)
     if settings.faults.crash_after == 0:
@@ -114,20 +114,20 @@ async def _run(settings: Settings, signals: _Signals, *, listener: socket.socket
     await server.serve(sockets=[listener])
     for work in background:
         work.cancel()
-    if server.server_state.tasks:  # what was cut off is being told so
+    if server.server_state.tasks:  # cut-off requests are still being answered
         await asyncio.wait(server.server_state.tasks, timeout=1)
     _log.info("ended")
 
 
 async def _end(server: uvicorn.Server, settings: Settings, signals: _Signals, lifecycle: Lifecycle) -> None:
-    """Wait for a signal, be a lame duck, drain, and let uvicorn end. The listener is open until nothing is in flight."""
+    """Wait for a signal, be a lame duck, drain, and stop uvicorn. The listener stays open until no request is in flight."""
     await signals.stop.wait()
     lifecycle.phase = Phase.LAME_DUCK
     _log.info(
         "lame duck", extra={"fields": {"seconds": settings.lame_duck, "in_flight": lifecycle.in_flight}}
     )
     await _happens(signals.skip_lame_duck, within=settings.lame_duck / 2)
-    # By now everybody was told that this task is going; who comes all the same keeps a connection, and must let go.
+    # By now every client can know that this task ends. Those that still come use kept-alive connections and must close them.
     lifecycle.closing = True
     await _happens(signals.skip_lame_duck, within=settings.lame_duck / 2)
     lifecycle.phase = Phase.DRAINING
@@ -140,7 +140,7 @@ async def _end(server: uvicorn.Server, settings: Settings, signals: _Signals, li
     for listener in server.servers:
         listener.close()
     await _happens(signals.skip_drain, within=_SETTLE)
-    # uvicorn closes what is idle now, waits for the rest, and cancels it in the end.
+    # uvicorn now closes idle connections, waits for the others, and finally cancels them.
     left = 0 if signals.skip_drain.is_set() else deadline - loop.time()
     server.config.timeout_graceful_shutdown = max(0, math.ceil(left))
     server.should_exit = True
@@ -149,7 +149,7 @@ async def _end(server: uvicorn.Server, settings: Settings, signals: _Signals, li
 def _config(settings: Settings, app: Requests) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        access_log=False,  # ours has the ids
+        access_log=False,  # ours includes the request ids
         backlog=_BACKLOG,
         http="httptools",
         lifespan="off",
@@ -175,7 +175,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 
 async def _happens(event: asyncio.Event, *, within: float) -> bool:
-    """Return whether the event happens within so many seconds."""
+    """Return whether the event is set within some seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within):
             await event.wait()
@@ -183,7 +183,7 @@ async def _happens(event: asyncio.Event, *, within: float) -> bool:
 
 
 async def _first(*awaited: Coroutine[Any, Any, Any], within: float) -> None:
-    """Return when the first is done, or after so many seconds."""
+    """Return when the first is done, or after a timeout in seconds."""
     tasks = [asyncio.create_task(each) for each in awaited]
     await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

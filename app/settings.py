@@ -1,4 +1,4 @@
-"""The service's settings, read from the environment and judged before anything is opened."""
+"""Reads and validates the service's settings from environment variables."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from app import __version__
 PREFIX = "MCLASS_"
 FAULT_PREFIX = "MCLASS_FAULT_"
 _ONLY_IN = "MCLASS_FAULT_ONLY_IN"
-_OF_THE_TOOL = "MCLASS_TF_"  # the deployment tool's own variables, which a developer's shell may hold
-_CLOSING = 2  # seconds beyond the longest request until the last connection is closed
+_TOOL_PREFIX = "MCLASS_TF_"  # the deployment tool's variables, which a developer's shell may contain
+_CLOSING = 2  # seconds to close the last connection after the longest request
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What goes wrong on purpose, in rehearsals. None, False and 0 are off; times in seconds."""
+    """Deliberate faults for rehearsals. None, False and 0 mean off. Times are in seconds."""
 
     crash_after: float | None = None
     error_rate: float = 0
@@ -33,12 +33,12 @@ class Faults:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the service runs; times in seconds. The defaults are those of modules/ecs-service and modules/alb.
+    """Settings of the service. Times are in seconds. The defaults match modules/ecs-service and modules/alb.
 
-    `faults_only_in` is the account and cluster whose tasks alone have the faults, "" where all have them.
+    `faults_only_in` limits the faults to tasks of one account and cluster; "" does not limit them.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104 - the container's own network; the security group says who reaches it
+    host: str = "0.0.0.0"  # noqa: S104 - the container's own network, protected by its security group
     port: int = 3000
     version: str = __version__
     revision: str = "unknown"
@@ -59,15 +59,15 @@ class Settings:
 
 
 class SettingsError(Exception):
-    """Settings with which the service must not start: every problem, each with what to do."""
+    """Invalid settings. `problems` lists all of them, each with its remedy."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
 
 
-class _Reader:
-    """Reads variables one by one and keeps what is wrong, so that all of it is told at once. Empty means unset."""
+class _VariableReader:
+    """Reads variables, and collects problems to report them together. Empty means unset."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
@@ -115,9 +115,9 @@ class _Reader:
         return value is not None and _FLAGS[value.lower()]
 
     def refuse_unknown(self) -> None:
-        """A setting with a slip in its name would otherwise be dropped without a word."""
+        """Report unknown variables, so that a misspelt setting is not silently ignored."""
         for name in sorted(self.env):
-            if name.startswith(PREFIX) and not name.startswith(_OF_THE_TOOL) and name not in self.known:
+            if name.startswith(PREFIX) and not name.startswith(_TOOL_PREFIX) and name not in self.known:
                 near = difflib.get_close_matches(name, self.known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(self.known))}"
                 self.problems.append(f"{name} is no setting of this service; {hint}")
@@ -133,8 +133,8 @@ class _Reader:
 
 
 def load(env: Mapping[str, str]) -> Settings:
-    """Return the settings, or raise SettingsError with every problem that there is."""
-    reader = _Reader(env)
+    """Return the settings; raise SettingsError with all problems."""
+    reader = _VariableReader(env)
     settings = Settings(
         host=reader.address("MCLASS_HOST", default=Settings.host),
         port=reader.whole("MCLASS_PORT", default=Settings.port, least=0, most=65535),
@@ -172,15 +172,15 @@ def load(env: Mapping[str, str]) -> Settings:
         asked_faults=tuple(sorted(name for name in env if _is_fault(name, env))),
     )
     reader.refuse_unknown()
-    # What could not be read has a default here, against which the rest would be judged wrongly.
+    # Invalid settings have their defaults here, so check for contradictions only without them.
     problems = reader.problems or _contradictions(settings)
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def there(settings: Settings, *, task_arn: str | None) -> Settings:
-    """Return the settings as they hold in that task: without faults where these are for the tasks of another cluster."""
+def settings_of_task(settings: Settings, *, task_arn: str | None) -> Settings:
+    """Return the settings for a task: without faults if they are limited to another cluster."""
     if not settings.faults_only_in or f":{settings.faults_only_in}/" in (task_arn or ""):
         return settings
     return replace(settings, faults=Faults(), asked_faults=())
@@ -191,15 +191,15 @@ def _is_address(value: str) -> bool:
         ipaddress.ip_address(value)
     except ValueError:
         return False
-    return "%" not in value  # a zone is a name, which may be that of no interface
+    return "%" not in value  # the zone is an interface name, which may not exist
 
 
 def _is_fault(name: str, env: Mapping[str, str]) -> bool:
-    """Whether that variable alone brings a fault: one that says false or 0 does not."""
-    return name.startswith(FAULT_PREFIX) and _faults(_Reader({name: env[name]})) != Faults()
+    """Whether the variable enables a fault; false and 0 do not."""
+    return name.startswith(FAULT_PREFIX) and _faults(_VariableReader({name: env[name]})) != Faults()
 
 
-def _faults(reader: _Reader) -> Faults:
+def _faults(reader: _VariableReader) -> Faults:
     return Faults(
         crash_after=reader.optional("MCLASS_FAULT_CRASH_AFTER_SECONDS", least=0, most=86400),
         error_rate=reader.number("MCLASS_FAULT_ERROR_RATE", default=0, least=0, most=1),
@@ -212,7 +212,7 @@ def _faults(reader: _Reader) -> Faults:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """Return what is wrong with settings that are sound one by one."""
+    """Return problems of settings that are valid only individually."""
     problems = []
     if settings.keep_alive <= settings.idle_timeout:
         problems.append(

@@ -1,4 +1,4 @@
-"""Which ECS task the service runs in, from the task metadata endpoint, version 4.
+"""Finds the service's ECS task with the task metadata endpoint, version 4.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate.html
 """
@@ -12,11 +12,11 @@ import urllib.request
 from http.client import HTTPException
 
 _log = logging.getLogger("app.task_metadata")
-_SECONDS = 1  # it is on this very machine; a service must not wait for it
+_SECONDS = 1  # the endpoint is local, and the service must not wait for it
 
 
 async def task_arn(uri: str | None) -> str | None:
-    """Return the task's ARN; None outside of ECS, or where the endpoint does not answer."""
+    """Return the task's ARN; None outside of ECS, or if the endpoint does not answer."""
     if uri is None:
         return None
     try:

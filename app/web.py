@@ -20,11 +20,11 @@ from app.settings import Settings
 
 PROBES = frozenset({"/health", "/ready"})
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
-_NOT_STORED = {"Cache-Control": "no-store"}  # each answer is about this moment and this task
+_NOT_STORED = {"Cache-Control": "no-store"}  # each response is about this moment and this task
 
 
 class Endpoints:
-    """What the service answers; `task` is the id of the ECS task, None outside of ECS."""
+    """The handlers of all endpoints. `task` is the id of the ECS task, None outside of ECS."""
 
     def __init__(self, *, settings: Settings, lifecycle: Lifecycle, task: str | None) -> None:
         self._lifecycle = lifecycle
@@ -44,7 +44,7 @@ class Endpoints:
             ],
             exception_handlers={HTTPException: _refused},
         )
-        # A redirect would have no body, and its address would be whatever the caller says that this host is.
+        # A redirect would have no body, and would use the Host header of the caller.
         application.router.redirect_slashes = False
         return application
 
@@ -55,14 +55,14 @@ class Endpoints:
         return _answer(self._version)
 
     async def health(self, _: Request) -> JSONResponse:
-        """Liveness: stays well after SIGTERM, since whoever stops the task must not also kill it."""
-        if self._sick():
+        """Liveness. Stays healthy after SIGTERM, so that a stopping task is not killed as unhealthy."""
+        if self._is_unhealthy():
             return _answer({"status": "unhealthy"}, status=503)
         return _answer({"status": "ok"})
 
     async def ready(self, _: Request) -> JSONResponse:
-        """Readiness: whether new requests should come here."""
-        if self._sick():
+        """Readiness: whether the task should get new requests."""
+        if self._is_unhealthy():
             return _answer({"status": "unhealthy"}, status=503)
         phase = self._lifecycle.phase
         if phase is not Phase.SERVING:
@@ -71,13 +71,13 @@ class Endpoints:
 
     async def work(self, request: Request) -> JSONResponse:
         """Hold the request open for `ms` milliseconds."""
-        given = request.query_params.get("ms", "")
-        if not _WHOLE.fullmatch(given) or int(given) > self._most_ms:
+        ms = request.query_params.get("ms", "")
+        if not _WHOLE.fullmatch(ms) or int(ms) > self._most_ms:
             raise HTTPException(400, f"ms must be a whole number from 0 to {self._most_ms}, for example 250")
-        await asyncio.sleep(int(given) / 1000)
-        return _answer({"worked_ms": int(given)})
+        await asyncio.sleep(int(ms) / 1000)
+        return _answer({"worked_ms": int(ms)})
 
-    def _sick(self) -> bool:
+    def _is_unhealthy(self) -> bool:
         if self._unhealthy_after is None:
             return False
         return time.monotonic() - self._lifecycle.started >= self._unhealthy_after

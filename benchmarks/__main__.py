@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures what is asked for, prints a table, writes JSON."""
+"""`python -m benchmarks`: runs benchmarks, prints a table, and writes JSON."""
 
 from __future__ import annotations
 
@@ -48,9 +48,11 @@ BENCHMARKS: dict[str, Callable[[int], Result]] = {
 
 
 def main() -> int:
-    """Measure; return 1 where a promise is not kept."""
+    """Run the benchmarks; return 1 if a promise is not kept."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped and removed
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # so that started processes are stopped and files removed
     facts = machine.facts()
     results = []
     for name in arguments.benchmarks or BENCHMARKS:

@@ -1,4 +1,4 @@
-"""The floor of the service's figures: uvicorn and nothing else, `python -m benchmarks.app_bare FD [log]`."""
+"""The baseline of the service's figures: bare uvicorn, `python -m benchmarks.app_bare FD [log]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 
 _KEEP_ALIVE = 75  # seconds: a load balancer's idle timeout is 60
-_BODY = b'{"version":"1.0.0","revision":"unknown"}'  # what the service's /version answers
+_BODY = b'{"version":"1.0.0","revision":"unknown"}'  # the response of the service's /version
 _HEADERS = [
     (b"content-length", str(len(_BODY)).encode()),
     (b"content-type", b"application/json"),

@@ -1,4 +1,4 @@
-"""A client for where wrk is missing: `python -m benchmarks.app_client PORT PATH CONNECTIONS SECONDS`, answers in JSON."""
+"""A load client for machines without wrk: `python -m benchmarks.app_client PORT PATH CONNECTIONS SECONDS`, prints JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 
 async def visit(port: int, path: str, *, until: float) -> list[float]:
-    """Ask on one connection, again and again; return how long each answer took, in seconds."""
+    """Send requests on one connection; return the latencies in seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     took = []

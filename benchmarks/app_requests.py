@@ -1,4 +1,4 @@
-"""How many requests a second mclass-server answers, how late the slowest are, against bare uvicorn in the same run."""
+"""Throughput and tail latency of mclass-server, compared with bare uvicorn in the same run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PATH = "/version"
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a client saw: answers a second, and the 99th percentile of the latency in ms."""
+    """Measurements of a client: responses per second, and the 99th percentile of the latency in ms."""
 
     rate: float
     p99: float
@@ -67,11 +67,11 @@ def measure(rounds: int) -> Result:
 
 @contextmanager
 def _server(name: str) -> Iterator[tuple[int, float]]:
-    """Start one of the servers; enter with its port and the seconds until it answered."""
+    """Start a server; yield its port and the seconds until its first response."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         argv, env, inherited = _command(name, listener=listener)
-        if name == _OURS:  # listens by itself
+        if name == _OURS:  # opens its own listener
             listener.close()
         before = time.perf_counter()
         server = subprocess.Popen(
@@ -113,7 +113,7 @@ def answered(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def load(port: int) -> Load:
-    """Load the server; a process of its own each time, so that the client is the same for all."""
+    """Load the server from a fresh process, so that all servers get the same client."""
     url = f"http://127.0.0.1:{port}{_PATH}"
     if shutil.which("wrk") is None:
         argv = (
@@ -141,7 +141,7 @@ def load(port: int) -> Load:
 
 
 def parsed(report: str) -> Load:
-    """Read wrk's report; one with failed requests measures nothing."""
+    """Parse wrk's report; raise an error if requests failed."""
     failed = re.search(r"Socket errors:.*|Non-2xx.*", report)
     if failed:
         raise RuntimeError(f"wrk: {failed[0]}")

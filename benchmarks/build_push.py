@@ -1,4 +1,4 @@
-"""How long `build` and `push` take for a new commit of an unchanged app, with the built-in builder, against skopeo."""
+"""Duration of `build` and `push` for a new commit of an unchanged app, with the built-in builder, compared with skopeo."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _mclass_tf(made: Stage, project: Path, *arguments: str) -> Done:
 
 
 def _skopeo(made: Stage, layout: str, *, tag: str) -> Took:
-    """Skopeo as it is, with the token of the repository's account in a file of its own."""
+    """Push with skopeo, which reads the repository's token from its own file."""
     env = made.shell("dev")
     file = made.folder / "auth.json"
     address = env["MCLASS_TF_LOCAL_REGISTRY"]

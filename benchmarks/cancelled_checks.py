@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Running
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, RunningContainer
 from tests.local.tasks import processes
 
-SECONDS = 10.0  # that it idles for
+SECONDS = 10.0  # of idling
 _SETTLED = 3.0  # seconds from the last start to the first of these
 _TOO_SHORT = 0.001
 _COMMAND = ("CMD", "sleep", "100000")
@@ -32,12 +32,12 @@ async def measure(folder: Path, checks: int) -> dict[str, float]:
         return {"before": before, "after": after, "cancelled": sum(timed_out) + sum(cancelled)}
 
 
-async def _timed_out(running: Running) -> bool:
+async def _timed_out(running: RunningContainer) -> bool:
     status, _ = await running.run_check(_COMMAND, seconds=_TOO_SHORT)
     return status == CHECK_TIMED_OUT
 
 
-async def _cancelled(running: Running) -> bool:
+async def _cancelled(running: RunningContainer) -> bool:
     checking = asyncio.create_task(running.run_check(_COMMAND, seconds=60))
     await asyncio.sleep(0)
     checking.cancel()

@@ -1,4 +1,4 @@
-"""Runs one command as a shell would and tells what it took."""
+"""Runs a command as a shell does, and measures its time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 2000  # characters of a failed command's output
 
 @dataclass(frozen=True, kw_only=True)
 class Took:
-    """`wall` and `cpu` in seconds; `cpu` is user and system time of the command and of every child it waited for."""
+    """`wall` and `cpu` in seconds. `cpu` is user and system time of the command and of the children it waited for."""
 
     wall: float
     cpu: float
@@ -27,7 +27,7 @@ class Took:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How a command ended that was allowed to end so."""
+    """The result of a command whose exit status was allowed."""
 
     took: Took
     stdout: str
@@ -45,7 +45,7 @@ def run(
     allowed: Sequence[int] = (0,),
     into: Path | None = None,
 ) -> Done:
-    """Run `argv` to its end, output into files as by `> plan.json`; `into` keeps standard output there."""
+    """Run `argv` to its end with output to files, as by `> plan.json`. `into` keeps standard output."""
     with (
         tempfile.TemporaryFile() as errors,
         tempfile.TemporaryFile() if into is None else into.open("w+b") as output,
@@ -56,7 +56,7 @@ def run(
         )
         try:
             _, status, usage = os.wait4(child.pid, 0)
-        except BaseException:  # an interrupt: what runs must end before its folder is removed
+        except BaseException:  # including interrupts: the command must end before its folder is removed
             child.terminate()
             child.wait()
             raise

@@ -1,4 +1,4 @@
-"""A figure: what was measured, what it is held against, and whether it holds."""
+"""Figures: measurements with the limits that they must keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.command import Took
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One row of the report. `limit` is the most that is promised; None for a row that only explains the others."""
+    """A row of the report. `limit` is the promised maximum; None for a row that only explains others."""
 
     name: str
     value: float
@@ -25,7 +25,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one benchmark found, and the single runs that it was computed from, by command or by what was counted."""
+    """The result of a benchmark. Keeps the single runs, by command or by measurement."""
 
     benchmark: str
     figures: tuple[Figure, ...]

@@ -1,4 +1,4 @@
-"""How long `--help` takes, against a Python that does nothing."""
+"""Duration of `--help`, compared with an empty Python process."""
 
 from __future__ import annotations
 

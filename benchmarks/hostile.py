@@ -1,4 +1,4 @@
-"""What a thousand slow and hostile clients do to the requests of good ones, and to the memory of the load balancers' process."""
+"""Effect of a thousand slow and hostile clients on the requests of others, and on the memory of the load balancer process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from benchmarks.stage import PROJECT
 GROWTH = 64.0  # MB that the process may grow by
 _HOSTILE = 1000  # requests, all at once
 _RATE, _SECONDS = 200, 20
-_WARM = 3  # seconds without any of them before
+_WARM = 3  # seconds without attackers before
 _PATH = "/version"
-_SAMPLE = 0.1  # seconds from one look at the memory to the next
+_SAMPLE = 0.1  # seconds between memory samples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
-    """What was seen in a round; sizes in MB, times in ms."""
+    """The measurements of a round: sizes in MB, times in ms."""
 
     before: float
     peak: float
@@ -38,36 +38,36 @@ class Attacked:
 
 
 def measure(rounds: int) -> Result:
-    found = [_round() for _ in range(rounds)]
-    asked = sum(each.good["asked"] for each in found)
+    attacks = [_round() for _ in range(rounds)]
+    requests = sum(each.good["asked"] for each in attacks)
     return Result(
         benchmark="hostile",
         figures=(
             Figure(
                 name=f"{_RATE}/s beside {_HOSTILE:,} hostile clients: requests that failed",
-                value=sum(each.good["failed"] for each in found),
+                value=sum(each.good["failed"] for each in attacks),
                 unit="",
                 limit=0,
-                note=f"of {asked:,}",
+                note=f"of {requests:,}",
             ),
             Figure(
                 name="the load balancers' process: growth of its memory under them",
-                value=max(each.peak - each.before for each in found),
+                value=max(each.peak - each.before for each in attacks),
                 unit="MB",
                 limit=GROWTH,
-                note=f"from {median(each.before for each in found):.0f} MB, the highest of {len(found)} rounds",
+                note=f"from {median(each.before for each in attacks):.0f} MB, the highest of {len(attacks)} rounds",
             ),
             Figure(
                 name=f"median at {_RATE}/s beside them",
-                value=median(each.good["median"] for each in found),
+                value=median(each.good["median"] for each in attacks),
                 unit="ms",
             ),
         ),
         runs={
-            "failed": [float(each.good["failed"]) for each in found],
-            "growth in MB": [each.peak - each.before for each in found],
-            "median in ms": [each.good["median"] for each in found],
-            "p99 in ms": [each.good["p99"] for each in found],
+            "failed": [float(each.good["failed"]) for each in attacks],
+            "growth in MB": [each.peak - each.before for each in attacks],
+            "median in ms": [each.good["median"] for each in attacks],
+            "p99 in ms": [each.good["p99"] for each in attacks],
         },
     )
 
@@ -86,13 +86,13 @@ def _round() -> Attacked:
 
 def _ask(port: int, seconds: int) -> dict[str, Any]:
     argv = (sys.executable, "-m", "benchmarks.paced_client", str(port), _PATH, str(_RATE), str(seconds))
-    found: dict[str, Any] = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
-    return found
+    result: dict[str, Any] = json.loads(run(argv, folder=PROJECT, env=os.environ).stdout)
+    return result
 
 
 @contextmanager
 def _attackers(port: int) -> Iterator[None]:
-    """Enter while they attack; the slow ones do until the end."""
+    """Run the attackers; the slow ones attack until the end."""
     argv = (sys.executable, "-m", "tests.local.hostile_clients", str(port), str(_HOSTILE), str(_SECONDS))
     started = subprocess.Popen(argv, cwd=PROJECT)
     try:
@@ -104,19 +104,19 @@ def _attackers(port: int) -> Iterator[None]:
 
 @contextmanager
 def _memory(pid: int) -> Iterator[list[float]]:
-    """Enter with what the process's memory was, in MB, and is from now on."""
+    """Yield samples of the process's memory in MB, which grow while it runs."""
     process = psutil.Process(pid)
-    found = [process.memory_info().rss / 1e6]
+    samples = [process.memory_info().rss / 1e6]
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(_SAMPLE):
-            found.append(process.memory_info().rss / 1e6)
+            samples.append(process.memory_info().rss / 1e6)
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        yield found
+        yield samples
     finally:
         ended.set()
         looking.join()

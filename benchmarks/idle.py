@@ -1,4 +1,4 @@
-"""What an idle local AWS costs: just up, and after a thousand health checks that were cancelled by their timeout."""
+"""CPU cost of an idle local AWS: after the start, and after a thousand health checks were cancelled by their timeout."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.local.rollouts import Rollouts
 
 PERCENT = 3.0  # of one core, at speed 1
 CHECKS = 1000
-_SECONDS = 20.0  # that it is watched for
+_SECONDS = 20.0  # of measurement
 _SETTLED = 3.0  # seconds from its last work to the first of these
 _PATIENCE = 600.0
 _ACCOUNT = "333333333333"
-_TIMEOUT = 2  # seconds: the shortest that ECS takes
-_CONTAINERS = 10  # of a task, which is the most that ECS takes: one is well, the others never come to an end of their checks
+_TIMEOUT = 2  # seconds: the minimum of ECS
+_CONTAINERS = 10  # per task, ECS's maximum: one is healthy, the checks of the others never end
 _TASKS_A_CALL = 10
 _TASKS = _TASKS_A_CALL * (os.cpu_count() or 1)
 _ENDLESS = _TASKS * (_CONTAINERS - 1)
@@ -40,7 +40,7 @@ _RETRIES = math.ceil(CHECKS / _ENDLESS)
 
 @dataclass(frozen=True, kw_only=True)
 class Idle:
-    """Percent of one core before and after, how many checks timed out in between, and the same of a driver alone."""
+    """Percent of one core before and after, timed-out checks in between, and the same for a driver alone."""
 
     fresh: float
     after: float
@@ -102,7 +102,7 @@ def _driver(made: Stage) -> Mapping[str, float]:
 
 
 def _percent(pid: int) -> float:
-    """Return the processor time of the server and all that it has started, in percent of one core."""
+    """Return the CPU time of the server and its descendants, in percent of one core."""
     time.sleep(_SETTLED)
     began, before = time.monotonic(), _cpu_seconds(pid)
     time.sleep(_SECONDS)
@@ -170,7 +170,7 @@ def _register(world: Rollouts) -> str:
 
 
 def _described(ecs: Any, arns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what ECS tells of the tasks, of which it takes a hundred in one call."""
+    """Describe the tasks, a hundred per call as ECS allows."""
     return [
         task
         for first in range(0, len(arns), 100)

@@ -1,4 +1,4 @@
-"""How long `local up` takes, and the memory of the local AWS before and after both environments are applied to it."""
+"""Duration of `local up`, and memory of the local AWS before and after both environments are applied."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _up(made: Stage) -> tuple[Took, int]:
 
 
 def megabytes(pid: int, key: str) -> float:
-    """Return a figure of Linux's /proc/PID/status, which counts kB of 1024 bytes, in MB of 10^6."""
-    found = re.search(rf"^{key}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    if found is None:
+    """Return a figure of Linux's /proc/PID/status (kB of 1024 bytes) in MB of 10^6."""
+    match = re.search(rf"^{key}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if match is None:
         raise RuntimeError(f"the kernel does not tell {key} of process {pid}")
-    return int(found[1]) * 1024 / 1e6
+    return int(match[1]) * 1024 / 1e6

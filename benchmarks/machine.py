@@ -1,4 +1,4 @@
-"""What the figures were measured on, without a path or a name in it."""
+"""Describes the machine of the measurements, without paths or names."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def load() -> str:
 
 
 def _processor() -> str:
-    told = Path("/proc/cpuinfo")  # Linux alone has it
-    found = told.is_file() and re.search(r"^model name\s*:\s*(.+)$", told.read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")  # Linux only
+    match = cpuinfo.is_file() and re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+    return match[1] if match else platform.machine()
 
 
 def _terraform() -> str:
     env = {**os.environ, "CHECKPOINT_DISABLE": "1"}
-    # The configuration of the shell may name a file that is not there.
+    # The CLI configuration of the shell may name a missing file.
     env.pop("TF_CLI_CONFIG_FILE", None)
     said = subprocess.run(
         ("terraform", "version", "-json"), env=env, capture_output=True, text=True, check=True

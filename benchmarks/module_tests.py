@@ -1,4 +1,4 @@
-"""How long `terraform test` takes for every module, one after the other, on the real provider."""
+"""Duration of `terraform test` for every module in turn, with the real provider."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def measure(rounds: int) -> Result:
     tests: dict[str, list[Took]] = {}
     with stage() as made:
         made.mclass_tf("local", "up", "--port", "0")
-        # The CLI configuration that names the provider's mirror; the tests themselves call nobody.
+        # For the CLI configuration that names the provider mirror; the tests make no calls.
         env = {
             k: v
             for k, v in made.shell("dev").items()
@@ -29,7 +29,7 @@ def measure(rounds: int) -> Result:
                 run(("terraform", "test"), folder=module, env=env).took for _ in range(rounds)
             ]
     each = {name: typical(runs).wall for name, runs in tests.items()}
-    told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in each.items())
+    note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in each.items())
     initialised = sum(took.wall for took in inits)
     return Result(
         benchmark="module-tests",
@@ -39,7 +39,7 @@ def measure(rounds: int) -> Result:
                 value=sum(each.values()),
                 unit="s",
                 limit=LIMIT,
-                note=told,
+                note=note,
             ),
             Figure(name="their `terraform init`, once", value=initialised, unit="s"),
         ),
@@ -48,6 +48,6 @@ def measure(rounds: int) -> Result:
 
 
 def _copies(folder: Path) -> list[Path]:
-    """Return copies of the modules: an init leaves a lock file behind."""
+    """Return copies of the modules, because init leaves a lock file."""
     shutil.copytree(PROJECT / "modules", folder, ignore=shutil.ignore_patterns(".terraform*"))
     return sorted(path.parent for path in folder.glob("*/tests"))

@@ -1,6 +1,6 @@
-"""A client that keeps its pace, `python -m benchmarks.paced_client PORT PATH RATE SECONDS`: latencies and failures in JSON.
+"""A client with a constant rate, `python -m benchmarks.paced_client PORT PATH RATE SECONDS`: prints latencies and failures as JSON.
 
-Each request has its time, and its latency counts from then: one that is late makes the next ones late too.
+Latency counts from the scheduled time of a request, so a late request also delays the next ones.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _CONNECTIONS = 8
 
 
 class Connection:
-    """One kept-alive connection, on which the requests take turns."""
+    """A kept-alive connection, shared by requests in turn."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._turn = asyncio.Lock()
 
     async def ask(self, request: bytes, *, due: float) -> float:
-        """Ask; return the seconds from the time at which the request was due to the end of its answer."""
+        """Send a request; return the seconds from its scheduled time to the end of the response."""
         async with self._turn:
             self._writer.write(request)
             head = await self._reader.readuntil(b"\r\n\r\n")

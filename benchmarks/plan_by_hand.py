@@ -1,4 +1,4 @@
-"""How long `plan ENV` takes, against the same steps typed by hand one after the other."""
+"""Duration of `plan ENV`, compared with the same steps by hand."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmarks.figure import Figure, Result
 from benchmarks.stage import ENVIRONMENTS, PROJECT, Stage, local_aws
 
 LIMIT = 0.80
-_FINDINGS = (0, 1)  # by hand Checkov knows no waivers: it ends with 1 where the gate passes
+_FINDINGS = (0, 1)  # by hand Checkov has no waivers: it exits with 1 although the gate passes
 STEPS = ("terraform init", "terraform plan", "terraform show", "checkov -f", "checkov -d")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hand:
-    """A person at a shell that `local env ENV` has set up, with a data directory of their own."""
+    """The manual steps, in a shell set up by `local env ENV`, with their own data directory."""
 
     environment: str
     env: Mapping[str, str]
@@ -32,7 +32,7 @@ class Hand:
     def of(cls, stage: Stage, environment: str) -> Hand:
         folder = stage.folder / "hand" / environment
         folder.mkdir(parents=True)
-        # Checkov asks PyPI for a newer Checkov once a day: neither side pays for the network.
+        # Once a day Checkov asks PyPI for updates: keep the network out of both measurements.
         env = stage.shell(environment) | {
             "TF_DATA_DIR": str(folder / "data"),
             "CKV_SKIP_PACKAGE_UPDATE_CHECK": "true",
@@ -43,7 +43,7 @@ class Hand:
         shutil.rmtree(self.folder / "data", ignore_errors=True)
 
     def type_all(self) -> dict[str, Took]:
-        """Type every step; TF_CLI_ARGS_* of the shell name backend.hcl and terraform.tfvars."""
+        """Run every step. TF_CLI_ARGS_* of the shell name backend.hcl and terraform.tfvars."""
         plan, document = self.folder / "plan.tfplan", self.folder / "plan.json"
         variables = PROJECT / "environments" / self.environment / "terraform.tfvars"
         return {
@@ -68,7 +68,7 @@ class Hand:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A start from which both sides set off: `cold` without a data directory, else initialised."""
+    """The start of both sides: `cold` without a data directory, else initialised."""
 
     environment: str
     cold: bool
@@ -86,7 +86,7 @@ def measure(rounds: int) -> Result:
         for turn in range(rounds):
             for start in starts:
                 hand = hands[start.environment]
-                # Whoever goes second finds the files in memory: they take turns.
+                # The second side finds the files cached, so they take turns.
                 sides = ("ours", "hand") if turn % 2 else ("hand", "ours")
                 for side in sides:
                     if side == "ours":
@@ -117,7 +117,7 @@ def _figures(start: Start, ours: list[Took], typed: list[dict[str, Took]]) -> li
 
     def against(name: str, *left_out: str, limit: float | None = None, note: str = "") -> Figure:
         hands = [_sum(took for step, took in turn.items() if step not in left_out) for turn in typed]
-        # Each turn's two sides met the same load; the next turn may have met another.
+        # Both sides of a turn have the same load; another turn may have a different load.
         ratios = [mine.wall / hand.wall for mine, hand in zip(ours, hands, strict=True)]
         plan, hand = typical(ours), typical(hands)
         said = (

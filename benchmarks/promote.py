@@ -1,4 +1,4 @@
-"""How long `promote` takes beyond ECS's own time, against the steps of a release typed by hand one after the other."""
+"""Duration of `promote` beyond ECS's own time, compared with the steps of a release by hand."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.flows.released import Dev
 SECONDS = 10.0
 LIMIT = 1.0
 _CLUSTER, _SERVICE, _FAMILY = "mclass-cluster", "mclass-service", "mclass-task"
-_FINDINGS = (0, 1)  # by hand Checkov knows no waivers: it ends with 1 where the gate passes
+_FINDINGS = (0, 1)  # by hand Checkov has no waivers: it exits with 1 although the gate passes
 _PATIENCE = 300.0
 _PAUSE = 0.2
-_SPEED = "10"  # of the local AWS's clock: what ECS waits for is taken off anyway
+_SPEED = "10"  # of the local AWS's clock: ECS's waits are subtracted anyway
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hand:
-    """A person at a shell that `local env prod` has set up, in the folders that `promote` has initialised."""
+    """The manual steps, in a shell set up by `local env prod`, in the folders that `promote` has initialised."""
 
     env: Mapping[str, str]
     folder: Path
@@ -40,7 +40,7 @@ class Hand:
     def of(cls, stage: Stage, *, digest: str) -> Hand:
         folder = stage.folder / "hand"
         folder.mkdir()
-        # A saved plan has its variables already. Checkov asks PyPI for a newer Checkov once a day: neither side pays for it.
+        # A saved plan contains its variables. Once a day Checkov asks PyPI for updates: keep that out of both measurements.
         env = {key: value for key, value in stage.shell("prod").items() if key != "TF_CLI_ARGS_apply"}
         own = {
             "CKV_SKIP_PACKAGE_UPDATE_CHECK": "true",
@@ -50,7 +50,7 @@ class Hand:
         return cls(env=env | own, folder=folder)
 
     def release(self) -> dict[str, Took]:
-        """Type every step but the waiting; the image is there already."""
+        """Run every step except waiting. The image is already in the repository."""
         plan, document = self.folder / "plan.tfplan", self.folder / "plan.json"
         terraform, bin_ = PROJECT / "terraform", Path(sys.executable).parent
 
@@ -75,7 +75,7 @@ class Hand:
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """One promotion: what the command took, and the part of it before, in and after the service deployment, in seconds."""
+    """A promotion: seconds of the whole command, and before, during and after the service deployment."""
 
     took: Took
     before: float
@@ -132,7 +132,7 @@ def measure(rounds: int) -> Result:
 
 
 def _prepare(made: Stage) -> str:
-    """Bring both environments to where a promotion is what comes every day; return the image that is released by hand."""
+    """Prepare both environments for a routine promotion; return the image to release by hand."""
     made.mclass_tf("plan", "--all", "--local")
     made.mclass_tf("apply", "--all", "--local", "--yes")
     dev = Dev(CommandLine(project=PROJECT, home=made.folder / "home"))
@@ -170,7 +170,7 @@ def _ecs(made: Stage) -> Any:
 
 
 def _rest(ecs: Any) -> None:
-    """Wait until the service's deployment is over."""
+    """Wait until the service deployment has ended."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         found = ecs.list_service_deployments(cluster=_CLUSTER, service=_SERVICE)["serviceDeployments"]

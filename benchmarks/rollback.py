@@ -1,4 +1,4 @@
-"""How soon `rollback` brings the users back to the version before, and whether they notice, against ECS told by hand."""
+"""Time until `rollback` returns users to the old version, and whether they notice, compared with direct calls of ECS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ smoke = ["/version"]
 
 @dataclass
 class Users:
-    """What clients got that asked at a constant rate: who answered last when, in seconds since the epoch, and what failed."""
+    """Observations of clients at a constant rate: the last response of each version, in seconds since the epoch, and failures."""
 
     sent: int = 0
     failures: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Users:
 
 @dataclass(frozen=True, kw_only=True)
 class Back:
-    """One way back, in seconds: until ECS was told, from ECS's shift to the last answer of the newer version, after ECS's end."""
+    """A rollback in seconds: until ECS was called, from ECS's shift to the last response of the newer version, after ECS's end."""
 
     told: float
     lag: float
@@ -111,7 +111,7 @@ def measure(rounds: int) -> Result:
 
 
 def _dev(made: Stage) -> Dev:
-    """Bring a dev that releases by blue/green into force, of a copy of this project."""
+    """Prepare a dev with blue/green releases, from a copy of this project."""
     project = made.folder / "project"
     for folder in ("terraform", "modules", "environments", "policy"):
         shutil.copytree(PROJECT / folder, project / folder, ignore=shutil.ignore_patterns(".terraform"))
@@ -130,7 +130,7 @@ def _roll_back(dev: Dev) -> None:
 
 
 def _by_hand(made: Stage, dev: Dev, *, to: str) -> Callable[[], None]:
-    """Return what tells ECS to go back to a task definition that was looked up already, and waits until it has."""
+    """Return a function that makes ECS return to a known task definition, and waits for it."""
     aws, env = str(Path(sys.executable).parent / "aws"), made.shell("dev")
     update = (aws, "ecs", "update-service", "--cluster", CLUSTER, "--service", SERVICE)
 
@@ -142,7 +142,7 @@ def _by_hand(made: Stage, dev: Dev, *, to: str) -> Callable[[], None]:
 
 
 def _back(dev: Dev, users: Users, go: Callable[[], None]) -> Back:
-    """Go back from the newer version while users ask; return what that took."""
+    """Roll back the newer version under load; return the durations."""
     before = {each["serviceDeploymentArn"] for each in dev.deployments()}
     with _watching(dev) as shift:
         began = time.time()
@@ -155,7 +155,7 @@ def _back(dev: Dev, users: Users, go: Callable[[], None]) -> Back:
 
 @contextmanager
 def _watching(dev: Dev) -> Iterator[list[float]]:
-    """Note when ECS has shifted production traffic, as seen by one who looks at the listener's rule all the time."""
+    """Record when ECS shifts production traffic, by polling the listener rule."""
     outputs = dev.commands.ok("output", "dev", "--local", "--json").document
     rules = {"RuleArns": [outputs["production_listener_rule_arn"]]}
     elbv2 = dev.client("elbv2")
@@ -184,7 +184,7 @@ def _watching(dev: Dev) -> Iterator[list[float]]:
 
 @contextmanager
 def _asking(dev: Dev) -> Iterator[Users]:
-    """Ask the load balancer at a constant rate, over connections that are kept alive."""
+    """Send requests to the load balancer at a constant rate, over kept-alive connections."""
     users, over, lock = Users(), threading.Event(), threading.Lock()
     address = urlsplit(dev.status()["address"])
 

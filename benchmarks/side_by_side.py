@@ -1,4 +1,4 @@
-"""How long dev and prod take together, against the slower of them alone; every time on a new local AWS."""
+"""Duration of dev and prod together, compared with the slower one alone, each time on a new local AWS."""
 
 from __future__ import annotations
 

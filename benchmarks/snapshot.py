@@ -1,4 +1,4 @@
-"""How long a snapshot takes to save and a local AWS to start from it, beside one that starts empty; and its size and memory."""
+"""Duration of saving a snapshot and of starting from it, compared with an empty start, and its size and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEGABYTES = 300.0
 
 
 def measure(rounds: int) -> Result:
-    """Measure with dev and prod applied and a version that serves in dev, at AWS's own speed."""
+    """Measure with dev and prod applied and a version serving in dev, at AWS's own speed."""
     saves: list[Took] = []
     restores: list[Took] = []
     starts: list[Took] = []

@@ -1,4 +1,4 @@
-"""A home of the package's own for one measurement: temporary, with its local AWS, both gone afterwards."""
+"""A temporary home folder and local AWS for one measurement."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    """Enter a new home; its local AWS is stopped at the end, and everything removed."""
+    """Yield a new home. At the end its local AWS is stopped, and everything removed."""
     with tempfile.TemporaryDirectory(prefix="mclass-bench-") as folder:
         made = Stage(folder=Path(folder))
         try:
@@ -50,7 +50,7 @@ def stage() -> Iterator[Stage]:
 
 @contextmanager
 def local_aws(*options: str) -> Iterator[Stage]:
-    """Enter a new home whose local AWS is up, empty but for what the environments take as given; `options` of `local up`."""
+    """Yield a new home with a local AWS that contains only the environments' prerequisites. `options` are those of `local up`."""
     with stage() as made:
         made.mclass_tf("local", "up", "--port", "0", *options)
         yield made

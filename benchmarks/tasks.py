@@ -1,4 +1,4 @@
-"""How long a task of the local AWS takes to its first answer, against the same program started by hand; what its driver costs."""
+"""Time from the start of a task to its first response, compared with starting the program directly; memory of the driver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 from benchmarks.figure import Figure, Result
 from benchmarks.stage import stage
 from mclass_tf.local.containers.addresses import Addresses
-from mclass_tf.local.containers.driver import Container, Running
+from mclass_tf.local.containers.driver import ContainerSpec, RunningContainer
 from mclass_tf.local.containers.process import ProcessDriver
 
 LIMIT = 1.5  # times the start by hand
@@ -38,7 +38,7 @@ def measure(rounds: int) -> Result:
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """The app's image, which gives its blobs as the registry's store does, and what its tasks have in `home`."""
+    """The app's image, as a source of blobs like the registry's store, and the paths of its tasks in `home`."""
 
     home: Path
     digest: str
@@ -54,7 +54,7 @@ class _Image:
 
     @property
     def python(self) -> Path:
-        """The driver's interpreter, which is there after the first start."""
+        """The driver's interpreter, which exists after the first start."""
         return self.home / "tasks" / "python" / "bin" / "python"
 
 
@@ -65,7 +65,7 @@ async def _measure(image: _Image, rounds: int) -> Result:
         before = time.perf_counter()
         await driver.pull(image.digest)
         pulled = time.perf_counter() - before
-        await _took(_task(driver, image))  # the first start makes the interpreter, once for all
+        await _took(_task(driver, image))  # the first start creates the interpreter
         for turn in range(rounds):
             for name in sorted(taken, reverse=bool(turn % 2)):
                 taken[name].append(await _took(_task(driver, image) if name == _OURS else _process(image)))
@@ -99,7 +99,7 @@ async def _measure(image: _Image, rounds: int) -> Result:
 
 
 async def _took(started: AbstractAsyncContextManager[tuple[str, int]]) -> float:
-    """Return the seconds from the start to the first answer."""
+    """Return the seconds from the start to the first response."""
     before = time.perf_counter()
     async with started as address, asyncio.timeout(_PATIENCE):
         await _answered(address)
@@ -132,8 +132,8 @@ async def _task(driver: ProcessDriver, image: _Image) -> AsyncIterator[tuple[str
         await running.wait()
 
 
-async def _start(driver: ProcessDriver, image: _Image) -> Running:
-    container = Container(
+async def _start(driver: ProcessDriver, image: _Image) -> RunningContainer:
+    container = ContainerSpec(
         name="web",
         task_id="benchmark",
         manifest_digest=image.digest,
@@ -169,7 +169,7 @@ def _environment(image: _Image, *, host: str, port: int) -> Mapping[str, str]:
 
 
 async def _memory(driver: ProcessDriver, image: _Image) -> float:
-    """Return what many tasks take beside their own memory, in MB: the driver's processes and what this one grows by."""
+    """Return the overhead of many tasks in MB: the memory of the driver's processes and the growth of this process."""
     me = psutil.Process()
     before = me.memory_info().rss
     running = [await _start(driver, image) for _ in range(_MANY)]
@@ -177,7 +177,7 @@ async def _memory(driver: ProcessDriver, image: _Image) -> float:
         for one in running:
             await _answered(one.addresses[_PORT])
         grown = me.memory_info().rss - before
-        own = sum(child.memory_info().rss for child in me.children() if "warden.py" in child.cmdline()[-1])
+        own = sum(child.memory_info().rss for child in me.children() if "reaper.py" in child.cmdline()[-1])
     finally:
         for one in running:
             await one.kill()

@@ -1,9 +1,8 @@
-"""The names of a ledger's attempts, the latest first, by few calls however many there are.
+"""List the names of a ledger's attempts, latest first, with few calls regardless of their number.
 
-A name begins with its time, so the order of keys is that of time; but S3 lists from the earliest on, a thousand a call. So
-it is asked for what comes after a time: a day ago at first, then further and further back, and nearer where more than a
-thousand follow. That takes some calls for each thousand names that are wanted, and some more for a clock that is wrong;
-how many lie before them does not matter.
+A name begins with its time, so keys are ordered by time. But S3 lists the earliest first, a thousand per call. So we list the
+names after a time: first a day ago, then further and further back, or nearer if more than a thousand follow. That takes a few
+calls for each thousand names needed, and a few more if a clock is wrong. The number of earlier names does not matter.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
@@ -21,18 +20,18 @@ _LEAST_SPAN = dt.timedelta(seconds=1)
 _FACTOR = 8
 _EARLIEST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
-# Where all names begin: what lies beside the attempts begins with a letter.
+# Sorts before every name. Other keys beside the attempts begin with a letter.
 _BEFORE_ALL = "0"
 
 
 def stamp(at: dt.datetime) -> str:
-    """Return the time as a name begins with it: to the millisecond, in UTC."""
+    """Return the prefix of a name for a time, in UTC with milliseconds."""
     at = at.astimezone(dt.UTC)
     return f"{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03d}Z"
 
 
 def time_of(name: str) -> str:
-    """Return the time that a name begins with, for people; the name where it begins with none."""
+    """Return the time at the start of a name, readably, or the name itself if it has none."""
     try:
         return f"{dt.datetime.strptime(name[:15], '%Y%m%dT%H%M%S'):%Y-%m-%d %H:%M:%S} UTC"  # noqa: DTZ007  (all are UTC)
     except ValueError:
@@ -41,14 +40,14 @@ def time_of(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    """Names in the order of time; `is_cut`: there are more after them."""
+    """Names, earliest first. `is_cut`: more follow."""
 
     names: tuple[str, ...]
     is_cut: bool
 
 
-class Names:
-    """The names below prefixes of one bucket."""
+class AttemptNames:
+    """Lists attempt names below prefixes of one bucket."""
 
     def __init__(self, s3: Any, bucket: str, *, now: Callable[[], dt.datetime]) -> None:
         self._s3 = s3
@@ -56,9 +55,9 @@ class Names:
         self._now = now
 
     def latest_first(self, prefix: str) -> Iterator[str]:
-        """Yield the names, listing no further back than they are asked for."""
-        end = ""  # what comes from there on was yielded; "" where nothing was yet
-        crowded: dt.datetime | None = None  # more than a page of names lies between that and `end`
+        """Yield the names; list only as far back as the caller consumes."""
+        end = ""  # names from here on were already yielded; "" at the start
+        crowded: dt.datetime | None = None  # more than a page of names lies between this time and `end`
         upper, span = max(self._now(), _EARLIEST), _FIRST_SPAN
         while True:
             begin = upper - min(span, upper - _EARLIEST)
@@ -81,11 +80,11 @@ class Names:
                 return
             end, upper = lower, begin
             crowded = None if names else crowded
-            # Half of the way to the crowd at a time, and not without end.
+            # Halve the distance to the crowded time, down to the least span.
             span = span * _FACTOR if crowded is None else max((upper - crowded) / 2, _LEAST_SPAN)
 
     def _all(self, prefix: str, *, after: str, end: str) -> Iterator[str]:
-        """Yield the names between two times, the earliest first, a call for each thousand: more than that came within a moment."""
+        """Yield the names between two times, earliest first: more than a page of them lies within the least span."""
         names = (name for page in self._pages(prefix, after=after) for name in page.names)
         return takewhile(lambda name: not end or name < end, names)
 

@@ -1,6 +1,6 @@
-"""AWS as this package reaches it: credentials of the right account, typed clients, the state bucket.
+"""Access to AWS: credentials of the right account, typed clients, and AWS's errors.
 
-The only module that imports boto3; the import is late, since it costs a quarter of a second.
+This is the only module that imports boto3. It imports late, since the import takes a quarter of a second.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS, _ATTEMPTS = 60, 5
-# Metrics are read while a rollout is watched, which must not wait for them: they are asked for again later.
-_IMPATIENT = {"cloudwatch": (5, 2)}
-_ANSWER_SECONDS = 20
-_NO_SUCCESS = 300
-_RIGHT = dt.timedelta(seconds=2)
-"""What two clocks may differ by that are both right: answers tell whole seconds."""
-_ERRORS_OF_SERVERS = 500
+# (read timeout, attempts) by service. Watching a rollout must not wait for metrics: it reads them again later.
+_SHORT_TIMEOUTS = {"cloudwatch": (5, 2)}
+_ECS_SECONDS = 20
+_FIRST_ERROR_STATUS = 300
+_CLOCK_TOLERANCE = dt.timedelta(seconds=2)
+"""The difference that two correct clocks may show: the Date header has whole seconds."""
+_FIRST_SERVER_ERROR = 500
 _REQUEST = "mclass_tf_request"
-"""Where a call keeps its request, for who is told of its answer."""
-# Codes with which AWS says: not now, ask again.
+"""The key of a call's context under which its request is kept for the observer."""
+# Error codes after which a retry may succeed.
 _THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -79,7 +79,7 @@ _THROTTLED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Where calls go and as whom. Secrets stay out of `repr`; `variables()` hands them to a child's environment."""
+    """An endpoint and credentials. Secrets stay out of `repr`; `variables()` passes them to a child process."""
 
     region: str
     endpoint_url: str | None = None
@@ -89,16 +89,16 @@ class Access:
 
     @property
     def is_plain(self) -> bool:
-        """Return whether calls go out without TLS, for which no bundle of certificates is read."""
+        """Return whether calls use no TLS, and so need no CA bundle."""
         return (self.endpoint_url or "").startswith("http://")
 
     @property
     def is_complete(self) -> bool:
-        """Return whether calls need nothing of what the user has set for AWS: no profile, no certificates, no endpoint."""
+        """Return whether calls need none of the user's AWS settings: no profile, no certificates, no endpoint."""
         return self.access_key_id is not None and self.is_plain
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables that make the AWS CLI, an SDK and Terraform's provider act so."""
+        """Return the environment variables by which the AWS CLI, an SDK and Terraform's provider use this access."""
         values = {
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
@@ -108,20 +108,20 @@ class Access:
             "AWS_SESSION_TOKEN": self.session_token,
         }
         if self.is_complete:
-            # Nothing of the user's AWS settings is needed: what is wrong with them is none of our business.
+            # The user's AWS settings are not needed, so errors in them must not matter.
             values |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         if self.endpoint_url is not None:
-            # Without it the provider asks the instance metadata service, which is not there, for seconds.
+            # Otherwise the provider waits seconds for an instance metadata service that does not exist.
             values["AWS_EC2_METADATA_DISABLED"] = "true"
         return {key: value for key, value in values.items() if value is not None}
 
 
 @cache
 def _models(path: str | None) -> Any:
-    """Return what reads the services' models, from `path` too where the user names one.
+    """Return the shared loader of service models, also from the user's `path`.
 
-    A session is no more than one client's, since sessions may not be shared between threads; what they read is the same
-    for all of them, and to read it costs most of the time that a client takes (0.04 to 0.2 s, against 0.01 s).
+    Each client has its own session, since sessions are not thread-safe. They share this loader, since reading a model takes
+    most of the time of making a client (0.04 to 0.2 s, against 0.01 s).
     """
     from botocore.loaders import create_loader  # noqa: PLC0415
 
@@ -129,13 +129,13 @@ def _models(path: str | None) -> Any:
 
 
 def _overridden(access: Access) -> dict[str, tuple[Any, Any, Any, Any]]:
-    """Return the variables of a botocore session that come neither from the shell nor from the user's files."""
+    """Return the session variables that botocore must read neither from environment variables nor from the user's files."""
     from botocore.session import Session  # noqa: PLC0415
 
     if access.access_key_id is None:
         return {}
     if not access.is_complete:
-        # A profile that AWS_PROFILE names is none of our business: it need not exist.
+        # The profile in AWS_PROFILE is not used: it need not exist.
         return {"profile": (None, None, None, None)}
     variables = Session.SESSION_VARIABLES.items()
     defaults = {name: (None, None, default, convert) for name, (_, _, default, convert) in variables}
@@ -168,7 +168,7 @@ class Aws:
             self._observe(service, model.name, context.get(_REQUEST) or {}, parsed)
 
     def now(self) -> dt.datetime:
-        """Return the time: AWS's, learned from its responses, unless this machine's clock agrees with it.
+        """Return AWS's time, from its responses, or this machine's if both agree or no response has come yet.
 
         Use it for times that are compared with AWS's or another machine's: this machine's clock may be minutes off.
         """
@@ -176,13 +176,13 @@ class Aws:
         if self._epoch is None:
             return here
         there = dt.datetime.fromtimestamp(self._epoch + time.monotonic(), dt.UTC)
-        return here if abs(here - there) <= _RIGHT else there
+        return here if abs(here - there) <= _CLOCK_TOLERANCE else there
 
     def _learn_time(self, parsed: Mapping[str, Any], **_: Any) -> None:
         date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         with suppress(TypeError, ValueError):  # no Date header, or not a date
             epoch = parsedate_to_datetime(date).timestamp() - time.monotonic()
-            # An answer was on its way for some time, so the one that says the latest is the nearest.
+            # Responses arrive with a delay, so the latest estimate is the most accurate.
             self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
 
     def _session(self) -> Any:
@@ -204,16 +204,18 @@ class Aws:
         from botocore.config import Config  # noqa: PLC0415
 
         access = self.access
-        named = access.endpoint_url is not None
-        seconds, attempts = _IMPATIENT.get(service, (_READ_SECONDS, _ATTEMPTS))
+        has_endpoint = access.endpoint_url is not None
+        seconds, attempts = _SHORT_TIMEOUTS.get(service, (_READ_SECONDS, _ATTEMPTS))
         config = Config(
             retries={"mode": "standard", "max_attempts": attempts},
             connect_timeout=min(_CONNECT_SECONDS, seconds),
             read_timeout=seconds,
-            # An endpoint that is named is reached directly, whatever proxy stands before the internet.
-            proxies={} if named else None,
+            # A custom endpoint is reached directly, not over the proxy for the internet.
+            proxies={} if has_endpoint else None,
         )
-        make: Any = self._session().client  # chosen by name here; the properties below give the type back
+        make: Any = (
+            self._session().client
+        )  # untyped, since the name is a variable; the properties below have the types
         client = make(
             service,
             endpoint_url=access.endpoint_url,
@@ -226,14 +228,13 @@ class Aws:
         return client
 
     def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a call of ECS by its name and return the answer as it came, times in seconds since the epoch.
+        """Call an action of ECS; return its response as JSON, with times in seconds since the epoch.
 
-        ECS speaks AWS's JSON 1.1 protocol. The botocore that Checkov pins lacks calls and fields of later years
-        (docs/adr/0011); what is sent and read here goes through no model. Raises botocore's own errors, once: nothing
-        is asked again here.
+        ECS uses AWS's JSON 1.1 protocol. The botocore that Checkov pins lacks newer actions and fields (docs/adr/0011), so
+        this call uses no model. It raises botocore's errors, and does not retry.
         """
         try:
-            answer = self._ecs_wire.call(action, request)
+            answer = self._ecs_client.call(action, request)
         except Exception as error:
             if self._observe is not None and error_code(error):
                 told = {"Code": error_code(error), "Message": error_message(error)}
@@ -244,14 +245,14 @@ class Aws:
         return answer
 
     @cached_property
-    def _ecs_wire(self) -> _JsonWire:
+    def _ecs_client(self) -> _JsonClient:
         from botocore.httpsession import URLLib3Session  # noqa: PLC0415
         from botocore.utils import get_environ_proxies  # noqa: PLC0415
 
         session = self._session()
         url = str(self.ecs.meta.endpoint_url)
-        bundle = session._session.get_config_variable("ca_bundle")  # noqa: SLF001  # boto3 has no other way to it
-        return _JsonWire(
+        bundle = session._session.get_config_variable("ca_bundle")  # noqa: SLF001  # boto3 has no public access to it
+        return _JsonClient(
             url=url,
             prefix="AmazonEC2ContainerServiceV20141113",
             service="ecs",
@@ -260,12 +261,12 @@ class Aws:
             http=URLLib3Session(
                 verify=False if self.access.is_plain else bundle or True,
                 proxies={} if self.access.endpoint_url else get_environ_proxies(url),
-                timeout=_ANSWER_SECONDS,
+                timeout=_ECS_SECONDS,
             ),
         )
 
     def warm(self) -> None:
-        """Begin to make every client in the background: to read their models takes a second, spent better while waiting."""
+        """Create every client in the background: reading their models takes a second, better spent while waiting."""
 
         def make() -> None:
             for name, value in vars(type(self)).items():
@@ -336,8 +337,8 @@ class Aws:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _JsonWire:
-    """AWS's JSON 1.1 protocol, signed and sent by botocore, without its models of services.
+class _JsonClient:
+    """A client of AWS's JSON 1.1 protocol; botocore signs and sends, without service models.
 
     https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
     """
@@ -364,7 +365,7 @@ class _JsonWire:
             document: dict[str, Any] = json.loads(answer.content)
         except ValueError:
             document = {}
-        if answer.status_code >= _NO_SUCCESS:
+        if answer.status_code >= _FIRST_ERROR_STATUS:
             raise _client_error(action, status=answer.status_code, document=document)
         return document
 
@@ -382,20 +383,20 @@ def _client_error(action: str, *, status: int, document: Mapping[str, Any]) -> E
 
 
 def error_code(error: Exception) -> str:
-    """Return AWS's own code of an error, such as "AccessDeniedException"; empty where AWS did not answer."""
+    """Return AWS's code of an error, such as "AccessDeniedException", or "" if AWS did not answer."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""
 
 
 def error_message(error: Exception) -> str:
-    """Return AWS's own words of an error, or what the error says of itself."""
+    """Return AWS's message of an error, or the text of the exception."""
     response = getattr(error, "response", None)
     message = response.get("Error", {}).get("Message", "") if isinstance(response, Mapping) else ""
     return str(message or error)
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether AWS, asked again, may well answer: throttled, an error of its servers, no connection."""
+    """Return whether a retry may succeed: after throttling, a server error or a lost connection."""
     from botocore.exceptions import ConnectionError, HTTPClientError, SSLError  # noqa: A004, PLC0415
 
     if isinstance(error, (ConnectionError, HTTPClientError)):
@@ -404,19 +405,19 @@ def is_transient(error: Exception) -> bool:
     if not isinstance(response, Mapping):
         return False
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return int(status) >= _ERRORS_OF_SERVERS or error_code(error) in _THROTTLED
+    return int(status) >= _FIRST_SERVER_ERROR or error_code(error) in _THROTTLED
 
 
 def connect(
     base: Access, *, account_id: str, role_arn: str | None, session_seconds: int | None = None
 ) -> Aws:
-    """Return clients that act in `account_id`, by `role_arn` where one is given; refuse any other account.
+    """Return clients for `account_id`, through `role_arn` if given.
 
-    The session of the role lasts for `session_seconds`, by default as long as AWS says, an hour.
+    The session of the role lasts `session_seconds`, by default an hour, as AWS sets it.
 
-    Raises CredentialsError where there are none or they are refused, AccountMismatchError where they are of another account.
+    Raise CredentialsError if there are no credentials or AWS refuses them, AccountMismatchError if they belong to another account.
     """
-    with _explained(base):
+    with _readable_errors(base):
         aws = Aws(base) if role_arn is None else Aws(_assume(Aws(base), role_arn, seconds=session_seconds))
         identity = aws.sts.get_caller_identity()
     if identity["Account"] != account_id:
@@ -442,7 +443,7 @@ def _assume(aws: Aws, role_arn: str, *, seconds: int | None) -> Access:
 
 
 def refusal(error: Exception) -> MclassError | None:
-    """Return what an answer of AWS that stopped a command tells the user; None where `error` is none of AWS's."""
+    """Return the error to show if AWS refused a call or stopped answering, None if `error` is not from AWS."""
     from botocore.exceptions import (  # noqa: PLC0415
         ClientError,
         ConnectionError,  # noqa: A004
@@ -464,7 +465,7 @@ _SKEWED = re.compile("RequestTimeTooSkewed|RequestExpired|Signature expired|Sign
 
 
 def _clock_hint(error: Exception) -> str:
-    """Return what to do where AWS has refused a signature for its time, else "".
+    """Return what to do if AWS refused a signature for its time, else "".
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
     """
@@ -475,7 +476,7 @@ def _clock_hint(error: Exception) -> str:
 
 
 @contextmanager
-def _explained(access: Access) -> Iterator[None]:
+def _readable_errors(access: Access) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError, ConnectionError  # noqa: A004, PLC0415
 
     where = access.endpoint_url or f"AWS in {access.region}"
@@ -484,7 +485,7 @@ def _explained(access: Access) -> Iterator[None]:
     except ConnectionError as error:
         if (shortage := machine.shortage(error)) is not None:
             raise shortage from None
-        # An endpoint that is gone is not a matter of credentials.
+        # An endpoint that is gone is no problem of credentials.
         raise UnreachableError(
             f"nothing answers at {where}: {error}",
             hint=Hint(

@@ -1,6 +1,6 @@
-"""The buckets that exist before Terraform does: made, or brought to the settings they must have.
+"""Create and configure the buckets that must exist before Terraform runs.
 
-Each function is idempotent and returns the names of what it changed.
+Each function is idempotent and returns the names of the settings that it changed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _NO_PUBLIC_ACCESS = {
 
 
 def ensure_state_bucket(s3: S3Client, name: str, *, region: str) -> tuple[str, ...]:
-    """Ensure that there is a bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
+    """Ensure a bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
     return tuple(_ensure(s3, name, region=region, statements=[_tls_only(name)], expire_after_days=None))
 
 
 def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id: str) -> tuple[str, ...]:
-    """Ensure that there is a bucket to which load balancers of `account_id` may write their access logs; kept for a year.
+    """Ensure a bucket to which load balancers of `account_id` may write access logs, which expire after a year.
 
-    The log delivery service writes with S3's own keys only, and needs no more than PutObject. Source:
+    The log delivery service supports only S3-managed keys, and needs only PutObject. Source:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
     """
     folders = [f"arn:aws:s3:::{name}/{prefix}AWSLogs/{account_id}/*" for prefix in ("", "*/")]
@@ -41,7 +41,7 @@ def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id
         "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
         "Action": "s3:PutObject",
         "Resource": folders,
-        # Not every region's delivery is documented to name the account; where it does, it must be this one.
+        # AWS does not document for every region that log delivery sends the account. If it does, it must be this one.
         "Condition": {"StringEqualsIfExists": {"aws:SourceAccount": account_id}},
     }
     return tuple(
@@ -86,18 +86,18 @@ def _create(s3: S3Client, name: str, *, region: str) -> bool:
                 f"the bucket {name} belongs to somebody else, or the credentials may not see it: {error}",
                 hint="bucket names are global: choose another in backend.hcl, or use credentials of its account",
             ) from None
-        # us-east-1 is the one region that S3 does not take as a location.
-        place: dict[str, Any] = (
+        # us-east-1 is the only region that S3 rejects as a location constraint.
+        location: dict[str, Any] = (
             {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         )
-        s3.create_bucket(Bucket=name, **place)
+        s3.create_bucket(Bucket=name, **location)
         s3.get_waiter("bucket_exists").wait(Bucket=name)
         return True
     return False
 
 
 def _setting(s3: S3Client, read: Any) -> Mapping[str, Any] | None:
-    """Return what `read` finds, None where S3 says that there is no such setting."""
+    """Return what `read` returns, None if the bucket has no such setting."""
     try:
         setting: Mapping[str, Any] = read()
     except s3.exceptions.ClientError as error:
@@ -113,7 +113,7 @@ def _policy(s3: S3Client, name: str, statements: list[dict[str, Any]]) -> Iterat
     text = current["Policy"] if current else '{"Version": "2012-10-17", "Statement": []}'
     policy: dict[str, Any] = json.loads(text)
     ours = {statement["Sid"]: statement for statement in statements}
-    # Statements that somebody else added stay.
+    # Keep statements that somebody else added.
     others = [statement for statement in policy["Statement"] if statement.get("Sid") not in ours]
     updated = {**policy, "Statement": [*others, *statements]}
     if current is None or updated != policy:

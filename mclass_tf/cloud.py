@@ -1,4 +1,4 @@
-"""The AWS that commands work with: AWS itself, an endpoint that the environment names, or the local AWS."""
+"""The cloud where a command acts: AWS, another endpoint that AWS_ENDPOINT_URL names, or the local AWS."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from mclass_tf import local
 from mclass_tf.aws import Access
 from mclass_tf.environment import Environment
 from mclass_tf.errors import Hint, LocalAwsUnavailableError
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 from mclass_tf.local.loopback import ask
 from mclass_tf.system import machine
 
-# Terraform's own calls need no role of this name to exist there: the owner of the local AWS may assume any.
+# This role need not exist: the owner of the local AWS may assume any role.
 _LOCAL_ROLE = "mclass-deploy"
 _LOCAL_SESSION = 12 * 3600  # the longest that AWS has
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """`kind` is "aws" or "local"; `identity` tells one local AWS, or endpoint, from another; `key` is that of a local AWS."""
+    """`kind` is "aws" or "local". `identity` distinguishes local AWSs and endpoints. Only a local AWS has a `key`."""
 
     kind: str
     identity: str
     endpoint_url: str | None
-    key: Key | None = field(default=None, repr=False)
+    key: AccessKey | None = field(default=None, repr=False)
 
     @property
     def is_local(self) -> bool:
@@ -34,11 +34,11 @@ class Cloud:
 
     @property
     def label(self) -> str:
-        """Return what messages call it: "AWS", or the address."""
+        """Return its name in messages: "AWS", or the address."""
         return f"the local AWS at {self.endpoint_url}" if self.is_local else self.endpoint_url or "AWS"
 
     def access(self, environment: Environment) -> Access:
-        """Return what a first call needs; on AWS the credentials come from the usual chain."""
+        """Return the access of the first call. On AWS, the credentials come from the usual provider chain."""
         if self.key is None:
             return Access(region=environment.region, endpoint_url=self.endpoint_url)
         return Access(
@@ -50,23 +50,23 @@ class Cloud:
 
     @property
     def session_seconds(self) -> int | None:
-        """Return how long the session of that role lasts: on the local AWS as long as a shell that `local env` has set up is used."""
+        """Return how long a role session lasts, None for AWS's default. A shell of `local env` uses its session for long."""
         return _LOCAL_SESSION if self.is_local else None
 
     def role_arn(self, environment: Environment) -> str | None:
-        """Return the role through which the environment's account is entered, None to enter as one is."""
+        """Return the role to assume in the environment's account, None to use the given credentials."""
         if self.is_local:
             return f"arn:aws:iam::{environment.account_id}:role/{_LOCAL_ROLE}"
         return environment.role_arn
 
 
 def local_home(home: Path) -> Path:
-    """Return the folder of the local AWS below the package's home folder."""
+    """Return the folder of the local AWS in the home folder."""
     return home / "local"
 
 
 def find(env: Mapping[str, str], *, use_local: bool, home: Path) -> Cloud:
-    """Return the AWS to work with: the local AWS if asked for (started if need be) or if AWS_ENDPOINT_URL is its own; else AWS."""
+    """Return the cloud: the local AWS (started if needed) for `use_local` or if AWS_ENDPOINT_URL is its address, else AWS."""
     endpoint = env.get("AWS_ENDPOINT_URL")
     if use_local:
         return of_local(start_local(home))
@@ -90,7 +90,7 @@ def start_local(
     tasks: str = "",
     snapshot: Path | None = None,
 ) -> local.LocalAws:
-    """Return the running local AWS, started if need be; `speed` None and `tasks` "" leave what is chosen as it is."""
+    """Return the local AWS, started if needed. `speed` None and `tasks` "" keep the current setting."""
     try:
         return local.up(
             home=local_home(home),
@@ -104,7 +104,7 @@ def start_local(
 
 
 def seed_certificate(cloud: Cloud, environment: Environment, *, arn: str) -> None:
-    """Make the certificate that the environment takes as given exist on the local AWS, self-signed."""
+    """Create the certificate `arn`, self-signed, in the local AWS: the environment requires that it exists."""
     body = {
         "account_id": environment.account_id,
         "region": environment.region,

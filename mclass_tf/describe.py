@@ -1,4 +1,4 @@
-"""A plan in words, for a person: pure text from values."""
+"""Render a plan as text for people. Pure functions."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _LONGEST = 80
 
 
 def describe(plan: Plan, *, title: str, image: str = "") -> str:
-    """Return the plan as text: a line a resource, its attributes beneath, what forces a replacement marked.
+    """Return the plan as text: a line per resource, its attributes below, and a mark where one forces a replacement.
 
-    `image` says which image it starts, and why that one.
+    `image` names the image that it starts, and why that one.
     """
     lines = [title, ""]
     for change in sorted(
@@ -55,7 +55,7 @@ def describe(plan: Plan, *, title: str, image: str = "") -> str:
 
 
 def summary(plan: Plan) -> str:
-    """Return one line: how many resources are created, updated, replaced, deleted."""
+    """Return one line with the number of resources for each action."""
     if not plan.has_changes:
         return "No changes: infrastructure matches the configuration."
     counts = [(plan.count(action), verb) for action, verb in _VERBS.items()]

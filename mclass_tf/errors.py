@@ -1,61 +1,61 @@
-"""The errors that users see, each with the exit code of its class.
+"""The errors that users see, each class with an exit code.
 
     MclassError                       1  a bug, unless a subclass says otherwise
     ├── UsageError                    2  the command line is wrong
-    ├── ConfigurationError            3  a file, the account or the machine is not as it must be
+    ├── ConfigurationError            3  a file, the account or the machine is not in the required condition
     │   ├── UnknownEnvironmentError
     │   ├── AccountMismatchError
     │   ├── CredentialsError
     │   ├── UnreachableError             nothing answers at the endpoint
     │   ├── BackendMissingError
-    │   ├── EngineError                  no Terraform, or one that is too old
+    │   ├── EngineError                  Terraform is missing or too old
     │   ├── LocalAwsUnavailableError
     │   ├── NothingAppliedError
     │   ├── EndpointError                no load balancer of the local AWS has that name and port
     │   ├── LedgerError                  the record of a release could not be written
-    │   ├── DamagedObjectError           an object of a bucket is not what it must be; carries its URL and the reason
+    │   ├── DamagedObjectError           an object of a bucket cannot be parsed; carries its URL and the reason
     │   ├── ServiceGoneError             somebody has deleted the service, or its cluster
     │   ├── NothingToAnswerError         no rollout waits for an answer, or none is under way
-    │   ├── ReleaseMissingError          there is no release to go back to, or what it needs is gone
-    │   ├── BuilderError                 nothing here builds an image, or what does so failed
+    │   ├── ReleaseMissingError          there is no release to return to, or its image or task definition is gone
+    │   ├── BuilderError                 this machine has no image builder, or the builder failed
     │   │   ├── BaseImageError           the registry of the base image cannot be reached
-    │   │   └── UnfitBuilderError        it answers, and cannot build on this machine, whatever the Dockerfile says
-    │   ├── RevisionError                no git revision to name an image by
+    │   │   └── UnfitBuilderError        the builder runs, but cannot build on this machine, whatever the Dockerfile
+    │   ├── RevisionError                there is no git revision to tag the image with
     │   ├── NoImageError                 the image is not on this machine
-    │   ├── CorruptedImageError          bytes are not what their digest says, here or on the way
-    │   ├── MachineError                 this machine is short of something: descriptors, processes, memory, permissions
+    │   ├── CorruptedImageError          bytes do not match their digest, here or in transfer
+    │   ├── MachineError                 this machine lacks descriptors, processes, memory or permissions
     │   │   └── DiskFullError
-    │   └── RegistryError                the registry refused
+    │   └── RegistryError                the registry refused a request
     │       ├── LoginRefusedError
     │       ├── RepositoryMissingError
-    │       ├── TagTakenError            the tag names another image, and is immutable
-    │       └── ImageRefusedError        an image of the built-in builder, which AWS cannot run
+    │       ├── TagTakenError            the tag names another image and is immutable
+    │       └── ImageRefusedError        the image is from the built-in builder; AWS cannot run it
     ├── TerraformError                4  Terraform itself failed; carries its diagnostics
     │   ├── StateLockedError
-    │   ├── StateNotStoredError          a state that the backend did not take lies on this machine
-    │   └── BusyError                    another command of this machine works on the environment
-    │       └── StillRunningError        the Terraform of a command that has died is still at work; carries its process id
+    │   ├── StateNotStoredError          a state that the backend refused is kept on this machine
+    │   └── BusyError                    another command on this machine uses the environment
+    │       └── StillRunningError        the Terraform of a dead command is still running; carries its process id
     ├── RefusedError                  5
     │   ├── GateRefusedError             a gate refused the plan; carries the findings
     │   ├── PlanRefusedError             the saved plan is altered, stale, unapproved or another environment's
-    │   │   └── PlanOutdatedError        what it was made from or approved under is no longer so; carries the image it was for
-    │   ├── ProtectedError               what is to be destroyed is protected
-    │   ├── DeploymentInProgressError    somebody else's deployment of the service is not over
-    │   ├── LeaseHeldError               somebody releases, rolls back or promotes there; carries who
-    │   ├── LeaseLostError               the lease that this command held is somebody else's, or gone; it has stopped
-    │   ├── PromotionRefusedError        what is to be promoted was not proven, or may not go there
+    │   │   └── PlanOutdatedError        its inputs or the policy have changed since; carries its image
+    │   ├── ProtectedError               destroy refused: the resource is protected
+    │   ├── DeploymentInProgressError    somebody else's deployment of the service is under way
+    │   ├── LeaseHeldError               another command releases, rolls back or promotes there; carries who
+    │   ├── LeaseLostError               this command lost its lease and has stopped
+    │   ├── PromotionRefusedError        the image is not proven, or may not be promoted there
     │   └── ApprovalRefusedError         the user said no
-    ├── RolloutError                  6  the service does not run what it was told to; carries cause and events
-    │   ├── RolledBackError              ECS has gone back to the earlier revision, or has tried to
-    │   │   └── AnalysisFailedError      because the new version was worse under traffic than the old one
-    │   ├── ServesWorseError             it was worse, and ECS did not go back any more: it serves
-    │   ├── SupersededError              somebody else's deployment has taken its place
-    │   ├── RolloutStoppedError          somebody has stopped it, and nothing was put back
-    │   ├── StalledError                 nothing has moved for too long; ECS goes on
-    │   ├── OneOffError                  a one-off task did not start, or was stopped before its command ended
+    ├── RolloutError                  6  the service does not run the requested version; carries cause and events
+    │   ├── RolledBackError              ECS rolled back to the old version, or tried to
+    │   │   └── AnalysisFailedError      because the new version was worse than the old one under traffic
+    │   ├── ServesWorseError             the new version was worse, but serves: ECS could no longer roll back
+    │   ├── SupersededError              somebody else's deployment has replaced it
+    │   ├── RolloutStoppedError          somebody stopped it without a rollback
+    │   ├── StalledError                 no progress for too long; ECS continues
+    │   ├── OneOffError                  a one-off task did not start, or stopped before its command ended
     │   ├── BeforeFailedError            a command that a release runs before its rollout failed
-    │   └── NotServingError              ECS calls it done, but something else answers
-    ├── VerificationError             7  the applied environment is not as its outputs say
+    │   └── NotServingError              ECS reports success, but another version answers
+    ├── VerificationError             7  the applied environment does not match its outputs
     └── InterruptedByUserError      130
 
 Every error says what failed and where (`message`) and what to do next (`hint`).
@@ -73,10 +73,10 @@ from typing import ClassVar, Self
 
 
 class Hint(str):
-    """What to do next: texts, and commands of this package as their words, such as `("plan", "dev")`.
+    """What to do next: text, and commands of this package as tuples of words, such as `("plan", "dev")`.
 
-    It reads as one text, with commands between backticks. The command line spells them out so that they can be pasted, which
-    needs `pieces`: a hint that is part of another is passed as one of its pieces, since an f-string makes plain text of it.
+    As a string, it has its commands in backticks. The command line spells them out from `pieces`, so that they can be pasted.
+    Pass a hint within another as one of its pieces: an f-string would turn it into plain text.
     """
 
     __slots__ = ("pieces",)
@@ -107,7 +107,7 @@ class UsageError(MclassError):
 
 
 class ConfigurationError(MclassError):
-    """A file is not as it must be; `file`, `line` (from 1) and `key` say where, as far as they are known."""
+    """A file is wrong. `file`, `line` (from 1) and `key` say where, as far as known."""
 
     exit_code = 3
 
@@ -168,7 +168,7 @@ class LedgerError(ConfigurationError):
 
 
 class DamagedObjectError(ConfigurationError):
-    """`url` is s3://BUCKET/KEY; `reason` says what is wrong with what lies there."""
+    """`url` is s3://BUCKET/KEY. `reason` says what is wrong with the object."""
 
     def __init__(self, url: str, reason: str, *, hint: str = "") -> None:
         bucket, _, key = url.removeprefix("s3://").partition("/")
@@ -253,7 +253,7 @@ class ImageRefusedError(RegistryError):
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostic:
-    """One of Terraform's own diagnostics; `where` is "file:line" or empty. Source: `terraform plan -json`."""
+    """A diagnostic of Terraform. `where` is "file:line" or "". Source: `terraform plan -json`."""
 
     severity: str
     summary: str
@@ -262,13 +262,13 @@ class Diagnostic:
     address: str
 
     def __str__(self) -> str:
-        place = ", ".join(part for part in (self.where, self.address) if part)
-        head = f"{self.summary} ({place})" if place else self.summary
+        location = ", ".join(part for part in (self.where, self.address) if part)
+        head = f"{self.summary} ({location})" if location else self.summary
         return f"{head}\n{self.detail}" if self.detail else head
 
 
 class TerraformError(MclassError):
-    """A Terraform command failed: which one, with which exit status, and its diagnostics."""
+    """A Terraform command failed, with its exit status and diagnostics."""
 
     exit_code = 4
 
@@ -309,7 +309,7 @@ class BusyError(TerraformError):
 
 
 class StillRunningError(BusyError):
-    """`pid` is the process that is waited for, 0 where it is not known."""
+    """`pid` is the running process, 0 if unknown."""
 
     def __init__(self, message: str, *, hint: str, pid: int) -> None:
         super().__init__(message, hint=hint)
@@ -332,7 +332,7 @@ class PlanOutdatedError(PlanRefusedError):
     def __init__(self, message: str, *, hint: str, image: str | None) -> None:
         super().__init__(message, hint=hint)
         self.image = image
-        """The digest that the plan was asked for; None where the one in force was to stay."""
+        """The requested digest of the plan, None to keep the image in force."""
 
 
 class ProtectedError(RefusedError):
@@ -344,7 +344,7 @@ class DeploymentInProgressError(RefusedError):
 
 
 class LeaseHeldError(RefusedError):
-    """Somebody else is at work on the service: `holder` is who, `since` when, `digest` what ("" where unknown)."""
+    """Another command holds the lease: `holder` is who, `since` when, `digest` its image ("" if unknown)."""
 
     def __init__(
         self, message: str, *, hint: str = "", holder: str = "", since: str = "", digest: str = ""
@@ -360,7 +360,7 @@ class LeaseLostError(RefusedError):
 
 
 class PromotionRefusedError(RefusedError):
-    """What an environment runs is not to be promoted; `digest` is that, "" where it runs nothing or several."""
+    """An image may not be promoted. `digest` is the source's image, "" if it runs none or several."""
 
     def __init__(self, message: str, *, hint: str = "", digest: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -381,9 +381,9 @@ class ServiceEvent:
 
 
 class RolloutError(MclassError):
-    """A rollout that did not end well: `cause` in one sentence, what ECS said meanwhile, and what it was a rollout of.
+    """A failed rollout: its `cause` in one sentence, ECS's messages, and what it rolled out.
 
-    `record` is where the ledger has it, `analysis` how the versions compared, None where they were not.
+    `record` is the URL of its record in the ledger. `analysis` is the result of the analysis, None without one.
     """
 
     exit_code = 6

@@ -1,4 +1,4 @@
-"""The files that a plan is made from, and which of them have changed since."""
+"""The input files of a plan, and which of them have changed since."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Final
 
 _LOCK_FILE: Final = ".terraform.lock.hcl"
-"""The versions of the providers: the one hidden file that Terraform reads."""
-# What Terraform and Python leave behind in a folder that they only read.
+"""The locked provider versions: the only hidden file that Terraform reads."""
+# Files that Terraform and editors leave in a configuration folder.
 _LEFT_BEHIND: Final = ("*.tfstate", "*.tfstate.backup", "*.tfplan", "crash.log", "crash.*.log", "*~")
 _NO_INPUT: Final = ("__pycache__",)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every file below `folder` that may be an input, in order: no hidden ones, and nothing that a run leaves behind.
+    """Yield every possible input file below `folder`, in order, without hidden files and files that a run leaves behind.
 
-    Links to folders are followed, each folder is read once.
+    Symbolic links to folders are followed; each folder is read once.
     """
     read: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
@@ -38,11 +38,10 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def digests(*, project: Path, environment: Path, data: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file that a plan is made from, by its name relative to `project`.
+    """Return the SHA-256 of every input file of a plan, by its path relative to `project`.
 
-    They are those of terraform/, of modules/, of the environment's folder, and of each local module that lies elsewhere.
-    Terraform has listed those in `data`, its TF_DATA_DIR, at `init`. A file outside all of them that the configuration reads by
-    itself, as with `file()`, is not known here.
+    Input files are those of terraform/, modules/, the environment's folder, and local modules elsewhere, which Terraform lists
+    in `data`, its TF_DATA_DIR, at `init`. Files elsewhere that the configuration reads, as with `file()`, are not included.
     """
     folders = (project / "terraform", project / "modules", environment, *_modules(project, data))
     digest_by_name: dict[str, str] = {}
@@ -60,15 +59,15 @@ def _modules(project: Path, data: Path) -> Iterator[Path]:
         modules = json.loads((data / "modules" / "modules.json").read_text(encoding="utf-8"))["Modules"]
         folders = [Path(os.path.normpath(root / module["Dir"])) for module in modules]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # no module is called, or `init` was never run
+        return  # the root calls no modules, or `init` never ran
     for folder in folders:
-        # What was downloaded is determined by the configuration and the lock file.
+        # Downloaded modules are determined by the configuration and the lock file.
         if not folder.is_relative_to(data) and folder != root:
             yield folder
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Return, for each file that differs, its name and what happened to it: `terraform/main.tf has changed`."""
+    """Return a phrase for each file that differs: `terraform/main.tf has changed`."""
     return (
         *(f"{name} has changed" for name in sorted(then.keys() & now.keys()) if then[name] != now[name]),
         *(f"{name} is new" for name in sorted(now.keys() - then.keys())),

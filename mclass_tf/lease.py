@@ -1,13 +1,13 @@
-"""The lease on an environment's service: who releases there now keeps others out, from whatever machine.
+"""The lease on an environment's service: it lets one command at a time release there, across machines.
 
-One object beside the state, `<folder of the state's key>/releases/<environment>.lease`, which is only ever written on
-condition: that there is none yet (If-None-Match), or that it is still the one that was read (If-Match). Its holder
-renews it; one that was not renewed for its lifetime is anybody's. Age is judged by S3's own clock, not by the machines'.
-An answer may get lost, and the client then repeats by itself a write that was stored, which fails on its own condition:
-whoever loses one looks whose the lease is before believing that it is somebody else's.
+The lease is one object beside the state, `<folder of the state's key>/releases/<environment>.lease`. Every write of it is
+conditional: that no object exists (If-None-Match), or that it is still the one that was read (If-Match). The holder renews the
+lease. A lease that was not renewed for its lifetime is free. Its age is measured by S3's clock, not by that of a machine.
+If a response gets lost, the client retries a write that was already stored, and the retry fails on its own condition. So
+after a failed condition the writer first reads who holds the lease.
 
-A holder that did not get to run for a while, on a machine that slept, may have lost the lease without knowing. So it reads the
-lease again before each call that changes the service (`Held.require`), and stops where it is not its own any more.
+A holder on a machine that slept may have lost the lease without noticing. So it reads the lease again before each call that
+changes the service (`HeldLease.require`), and stops if the lease is no longer its own.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -34,16 +34,16 @@ from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, Hint, LeaseHeldError, LeaseLostError, LedgerError
 
 LIFETIME = 90.0
-"""Seconds after which a lease that is not renewed is anybody's."""
+"""Seconds after which a lease that was not renewed is free."""
 _RENEWED_EVERY = LIFETIME / 4
 _TRIES = 5
-# The last: somebody has deleted it in between.
+# NoSuchKey: somebody has deleted the lease in between.
 _LOST = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a lease, since when, and for what; `digest` is "" where none is chosen yet."""
+    """Who holds a lease, since when, and for which command. `digest` is "" if no image is chosen yet."""
 
     id: str
     who: str
@@ -71,7 +71,7 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True)
 class _StoredLease:
-    """The lease as S3 has it; `age` is in seconds since it was written. What cannot be read is somebody's, until it is old."""
+    """The lease in S3. `age` is in seconds since the last write. An unreadable lease counts as held until it expires."""
 
     holder: Holder | DamagedObjectError
     etag: str
@@ -98,21 +98,21 @@ class Lease:
         self._key = "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
 
     def holder(self) -> Holder | None:
-        """Return who holds it now; None where nobody does, or where it cannot be read and tells of nobody."""
+        """Return the current holder, None if the lease is free or unreadable."""
         current = self._read()
         if current is None or current.is_free or not isinstance(current.holder, Holder):
             return None
         return current.holder
 
     @contextmanager
-    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[Held]:
-        """Hold it inside; raise LeaseHeldError at once, naming the other, where somebody else does."""
-        held = Held(self, holder, etag=self._take(holder))
+    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[HeldLease]:
+        """Hold the lease inside the context; raise LeaseHeldError at once, with the holder, if somebody else has it."""
+        held = HeldLease(self, holder, etag=self._take(holder))
         over = threading.Event()
 
         def renew() -> None:
             while not over.wait(renewed_every):
-                # What cannot be renewed now can be at the next turn; what somebody has taken stays theirs.
+                # A failed renewal is tried again next time. A lease that somebody has taken stays theirs.
                 with suppress(Exception):
                     held.renew()
 
@@ -123,11 +123,10 @@ class Lease:
         finally:
             over.set()
             renewal.join()
-            with suppress(Exception):  # it ends by itself, and hides nothing of what happened inside
-                held.give_back()
+            with suppress(Exception):  # the lease expires anyway; an error here must not hide one from inside
+                held.free()
 
     def _take(self, holder: Holder) -> str:
-        """Write the lease as ours; return its ETag."""
         current: _StoredLease | None = None
         for _ in range(_TRIES):
             condition = {"IfNoneMatch": "*"} if current is None else {"IfMatch": current.etag}
@@ -141,25 +140,25 @@ class Lease:
                     ) from None
             current = self._read()
             if current is not None and current.is_of(holder) and not current.is_free:
-                return current.etag  # it was written, and the answer got lost
+                return current.etag  # the write was stored, and its response got lost
             if current is not None and not current.is_free:
                 break
-        raise self._held_by(current)
+        raise self._held_error(current)
 
     def _rewrite(self, holder: Holder, *, etag: str) -> str:
-        """Write over the lease that is ours; return its ETag. Raise ClientError where somebody else has it."""
+        """Overwrite our own lease; return its ETag. Raise ClientError if somebody else has it."""
         try:
             return self._write(holder, condition={"IfMatch": etag})
         except self._s3.exceptions.ClientError as error:
             current = self._read() if error_code(error) in _LOST else None
             if current is None or not current.is_of(holder):
                 raise
-        # Ours, by a write whose answer got lost: this one, or one before it that said something else.
+        # Ours, by a write whose response got lost: this write, or an earlier one with other content.
         if current.holder == holder:
             return current.etag
         return self._write(holder, condition={"IfMatch": current.etag})
 
-    def _held_by(self, current: _StoredLease | None) -> LeaseHeldError:
+    def _held_error(self, current: _StoredLease | None) -> LeaseHeldError:
         name = self._environment
         if current is None:
             return LeaseHeldError(f"others take the lease on {name} all the time", hint="try again")
@@ -187,10 +186,10 @@ class Lease:
             digest=held.digest,
         )
 
-    def _lost(self, current: _StoredLease | None) -> LeaseLostError:
+    def _lost_error(self, current: _StoredLease | None) -> LeaseLostError:
         name = self._environment
         return LeaseLostError(
-            f"this command has lost the lease on {name} and has stopped: {_who_has(current)}",
+            f"this command has lost the lease on {name} and has stopped: {_describe_taker(current)}",
             hint=Hint(
                 ("status", name),
                 " shows what runs and what is under way; ",
@@ -212,7 +211,7 @@ class Lease:
 
     def _write(self, holder: Holder, *, condition: Mapping[str, str]) -> str:
         put: Callable[..., Mapping[str, Any]] = self._s3.put_object
-        # The same bytes would have the same ETag: what was renewed meanwhile must not be taken for what was read.
+        # Equal bytes would have equal ETags, and If-Match would not notice a renewal in between.
         document = {**asdict(holder), "written": secrets.token_hex(8)}
         body = json.dumps(document, indent=2, ensure_ascii=False).encode()
         answer = put(
@@ -221,8 +220,8 @@ class Lease:
         return str(answer["ETag"])
 
 
-class Held:
-    """A lease as its holder has it."""
+class HeldLease:
+    """A lease that this process holds."""
 
     def __init__(self, lease: Lease, holder: Holder, *, etag: str) -> None:
         self._lease = lease
@@ -233,17 +232,17 @@ class Held:
     def renew(self) -> None:
         self._write(self._holder)
 
-    def give_back(self) -> None:
+    def free(self) -> None:
         self._write(replace(self._holder, is_held=False))
 
     def require(self) -> None:
-        """Return where the lease, read anew, is still its holder's; raise LeaseLostError where it is not.
+        """Read the lease again; raise LeaseLostError if it is no longer its holder's.
 
-        One that nears its end, or has run out and was taken by nobody, is renewed first: what is done next takes its time too.
+        Renew it if it is near its end, or expired and still free: the next call takes time too.
         """
         current = self._lease._read()  # noqa: SLF001  (one module)
         if current is None or not current.is_of(self._holder):
-            raise self._lease._lost(current)  # noqa: SLF001
+            raise self._lease._lost_error(current)  # noqa: SLF001
         if current.age < LIFETIME / 2:
             return
         try:
@@ -251,15 +250,14 @@ class Held:
         except self._lease._s3.exceptions.ClientError as error:  # noqa: SLF001
             if error_code(error) not in _LOST:
                 raise
-            raise self._lease._lost(self._lease._read()) from None  # noqa: SLF001
+            raise self._lease._lost_error(self._lease._read()) from None  # noqa: SLF001
 
     def _write(self, holder: Holder) -> None:
         with self._writing:
             self._etag = self._lease._rewrite(holder, etag=self._etag)  # noqa: SLF001
 
 
-def _who_has(current: _StoredLease | None) -> str:
-    """Return who has the lease that was lost, in words."""
+def _describe_taker(current: _StoredLease | None) -> str:
     if current is None:
         return "somebody has removed it"
     held = current.holder
@@ -283,10 +281,10 @@ def _now(answer: Mapping[str, Any]) -> dt.datetime:
 
 
 def _machine(*, proc: Path = Path("/proc")) -> str:
-    """Return what only processes have in common that see each other's ids: names alone are often the same.
+    """Return an identifier shared by exactly the processes that see each other's process ids.
 
-    Containers on their host's network have its name and its address, but ids of their own. Linux numbers these namespaces,
-    from the same number on at every boot of every host. Elsewhere there are none, and name and address are enough.
+    A host name is not enough: containers on their host's network have its name and address, but process ids of their own.
+    On Linux it also has the PID namespace, whose numbers start alike at every boot of every host, and the boot id.
     """
     identifiers = [socket.gethostname(), f"{uuid.getnode():012x}"]
     with suppress(OSError):
@@ -297,7 +295,7 @@ def _machine(*, proc: Path = Path("/proc")) -> str:
 
 
 def _is_dead(holder: Holder) -> bool:
-    """Return whether it is a process of this machine that is no more; of another machine's nothing is known."""
+    """Return whether the holder was a process of this machine that has ended; False for one of another machine."""
     if holder.machine != _machine():
         return False
     try:
@@ -305,5 +303,5 @@ def _is_dead(holder: Holder) -> bool:
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
-        return False  # somebody else's process, which lives; or no number of a process
+        return False  # another user's process, which is alive, or not a valid process id
     return False

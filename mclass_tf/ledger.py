@@ -1,11 +1,11 @@
-"""The ledger: what was released, by whom, from what, and what came of it; beside the state, never changed.
+"""The ledger: an immutable record of each attempt, beside the state.
 
-An attempt is a folder, `<folder of the state's key>/releases/<environment>/<UTC time>-<id>/`, of objects that are written
-once each: `started.json` before anything is done, `step-01.json`, `step-02.json`, … as each step is reached, `ended.json`
-when it is known what came of it. An attempt without an `ended.json` was cut off, or is under way; its last step says where.
+An attempt is a folder `<folder of the state's key>/releases/<environment>/<UTC time>-<id>/`. Each of its objects is written
+once: `started.json` before the first change, `step-01.json`, `step-02.json`, … as the attempt reaches each step, and
+`ended.json` with the outcome. An attempt without `ended.json` was cut off or is under way; its last step says where.
 
-`by-image/<digest>/<UTC time>-<id>` beside them is the index of images: objects without content, whose names are those of the
-attempts on an image. It only says where to look; the attempts say what is true, also where it is lost or somebody else's.
+The index of images, `by-image/<digest>/<UTC time>-<id>`, consists of empty objects named like the attempts on an image. It is
+only a hint where to look. The attempts are authoritative, even if the index is lost or forged.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from mclass_tf import attempt_names, stored
-from mclass_tf.attempt_names import Names
+from mclass_tf.attempt_names import AttemptNames
 from mclass_tf.aws import Aws, error_code, error_message
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, Hint, LedgerError
 
 VERSION = 1
 LOOKED_BACK = 50
-"""Attempts that are looked through for one of an image; the repository keeps no more releases than that."""
-_AT_ONCE = 8  # attempts that are read side by side; a client keeps ten connections
-_MOST_STEPS = 1000  # of an attempt: the longest rollout has some dozens
+"""How many attempts to search for an image. The repository keeps no more releases than that."""
+_AT_ONCE = 8  # attempts read concurrently; a boto3 client has a pool of ten connections
+_MOST_STEPS = 1000  # the longest rollout has some dozens
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]+")
 
 # The steps of an attempt, in their order. Between ROLLING_OUT and VERIFYING come ECS's own stages, by ECS's names.
@@ -45,14 +45,14 @@ VERIFYING = "verifying"
 _HARMLESS = frozenset({PLANNING, PLANNED})
 
 CUT_OFF, REFUSED = "cut off", "refused"
-"""Outcomes: of an attempt that another one has taken up; of one that was refused, or not approved, before it changed anything."""
+"""Outcomes of an attempt that another one resumed, and of one that was refused or not approved before it changed anything."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateVerdict:
-    """What one gate said of the plan."""
+    """The verdict of one gate on the plan."""
 
     gate: str
     passed: bool
@@ -62,20 +62,19 @@ class GateVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a promotion took its image from: the environment, and the record (s3://…) that proves it there."""
+    """The source of a promotion: an environment, and the record (s3://…) that proves the image there."""
 
     environment: str
     record: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class AttemptStart:
     """What is known of an attempt before it changes anything. `command` is "release", "rollback" or "promote".
 
-    `digest` is the image's, `revision` the source's that it was built from, `commit` that of the project; "" where
-    unknown. `plan_sha256` and `gates` are what the step PLANNED says, empty where there was no plan. `promoted_from` is a
-    promotion's alone. `resumes` is the record (s3://…) of the attempt that this one goes on with, "" where there is none.
-    `pause_at` are ECS's stages at which the rollout was to wait for its user.
+    `digest` is the image's, `revision` the image's git revision, `commit` the project's; "" if unknown. `plan_sha256` and
+    `gates` come from the step PLANNED and are empty without a plan. Only a promotion has `promoted_from`. `resumes` is the
+    record (s3://…) of the attempt that this one resumes, or "". `pause_at` are the stages at which the rollout pauses.
     """
 
     command: str
@@ -113,8 +112,8 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Smoke:
-    """One path that the new version was asked for before it got traffic; `problem` is "" where it answered well."""
+class SmokeResult:
+    """The smoke test of one path. `problem` is "" if the new version answered well."""
 
     path: str
     problem: str = ""
@@ -122,7 +121,7 @@ class Smoke:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage that the rollout came to; `production` is the new version's per cent of that traffic, None where unknown."""
+    """A stage that the rollout reached. `production` is the new version's percentage of that traffic, None if unknown."""
 
     name: str
     at: str
@@ -130,8 +129,8 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """What the load balancer counted of one version: requests, 5xx among them, and its 99th percentile in seconds."""
+class VersionCounts:
+    """The load balancer's metrics of one version: requests, 5xx responses, and 99th percentile of latency in seconds."""
 
     requests: int
     errors: int
@@ -140,25 +139,25 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """What the load balancer counted while a rollout went on: requests that came to a target, and 5xx of its own or of targets."""
+    """The load balancer's metrics during a rollout: requests that reached a target, and 5xx responses, its own or a target's."""
 
     requests: int
     errors: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """What came of comparing the versions under traffic. `verdict` is "passed", "failed" or "inconclusive"."""
+class AnalysisResult:
+    """The result of an analysis. `verdict` is "passed", "failed" or "inconclusive"."""
 
     verdict: str
     reason: str
-    new: Answered
-    old: Answered
+    new: VersionCounts
+    old: VersionCounts
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneOff:
-    """A command that ran in the new version before the rollout; `exit_code` None where it did not come to run."""
+class OneOffResult:
+    """A command that ran in the new version before the rollout. `exit_code` is None if it never started."""
 
     command: str
     task_arn: str
@@ -166,11 +165,11 @@ class OneOff:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """What came of an attempt. `is_verified`: the revision served, and every check of the environment passed.
+class AttemptEnd:
+    """How an attempt ended. `is_verified`: the image served, and every check of `verify` passed.
 
-    `smoke` is what was asked on the test listener, empty where nothing was; `analysis` None where nothing was compared, `traffic`
-    None where nothing was rolled out, or CloudWatch did not tell.
+    `smoke` is empty without a smoke test, and `analysis` is None without an analysis. `traffic` is None without a rollout, or
+    if CloudWatch had no figures.
     """
 
     at: str
@@ -181,10 +180,10 @@ class Ended:
     is_verified: bool
     state_serial: int
     events: tuple[Event, ...] = ()
-    smoke: tuple[Smoke, ...] = ()
-    before: tuple[OneOff, ...] = ()
+    smoke: tuple[SmokeResult, ...] = ()
+    before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
     traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
 
@@ -198,8 +197,8 @@ def _require_time(text: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unreadable:
-    """An attempt of which an object is damaged, or was written by something else. `at` is when S3 got it."""
+class UnreadableRecord:
+    """An attempt with an object that is damaged or foreign. `at` is S3's time of that object."""
 
     name: str
     at: dt.datetime
@@ -209,41 +208,41 @@ class Unreadable:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One attempt as the ledger has it; `ended` None: cut off, or under way. Of old records no steps are known."""
+    """One attempt. `ended` is None if it was cut off or is under way. Old records have no steps."""
 
     name: str
-    begun: Begun
-    ended: Ended | None
+    begun: AttemptStart
+    ended: AttemptEnd | None
     steps: tuple[Step, ...] = ()
 
     @property
     def at_step(self) -> str:
-        """Return the last step that it came to, "" where none is known."""
+        """Return the last step that the attempt reached, "" if unknown."""
         return self.steps[-1].what if self.steps else ""
 
     @property
     def is_harmless(self) -> bool:
-        """Return whether it has come to its end, for sure, before it changed anything."""
+        """Return whether the attempt certainly ended before it changed anything."""
         return self.is_over and bool(self.steps) and all(step.what in _HARMLESS for step in self.steps)
 
     @property
     def is_over(self) -> bool:
-        """Return whether it has come to its own end; where another one goes on with it, it has not."""
+        """Return whether the attempt has ended; one that another attempt resumed has not."""
         return self.ended is not None and self.ended.outcome != CUT_OFF
 
     @property
-    def ran(self) -> tuple[OneOff, ...]:
-        """Return the commands before the rollout that have run, and how."""
+    def ran(self) -> tuple[OneOffResult, ...]:
+        """Return the commands that ran before the rollout, with their exit codes."""
         details = (step.details for step in self.steps if step.what == BEFORE)
-        return tuple(msgspec.convert(each, OneOff) for each in details)
+        return tuple(msgspec.convert(each, OneOffResult) for each in details)
 
     def last(self, what: str) -> Step | None:
-        """Return the step `what` that it came to last."""
+        """Return the last step of the kind `what`."""
         return next((step for step in reversed(self.steps) if step.what == what), None)
 
     @property
     def service_deployment_arn(self) -> str:
-        """Return the last service deployment that it has started or taken up, "" where there was none."""
+        """Return the last service deployment that the attempt started or adopted, or ""."""
         step = self.last(ROLLING_OUT)
         arn = str(step.details.get("service_deployment", "")) if step else ""
         return arn or (self.ended.service_deployment_arn if self.ended else "")
@@ -254,7 +253,7 @@ class Record:
 
 
 class Ledger:
-    """The attempts on one environment, in its state bucket. `report` is told once of each that cannot be read."""
+    """The attempts on one environment, in its state bucket. `report` gets one line for each attempt that cannot be read."""
 
     def __init__(
         self,
@@ -265,32 +264,32 @@ class Ledger:
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._s3 = aws.s3
-        self._names = Names(aws.s3, backend.bucket, now=aws.now)
+        self._names = AttemptNames(aws.s3, backend.bucket, now=aws.now)
         self._report = report
         self._bucket = backend.bucket
         folder = backend.key.rpartition("/")[0]
         self._prefix = "/".join(filter(None, [folder, "releases", environment])) + "/"
 
-    def begin(self, begun: Begun) -> str:
-        """Write that an attempt begins; return its name."""
+    def begin(self, begun: AttemptStart) -> str:
+        """Record the start of an attempt; return its name."""
         name = f"{attempt_names.stamp(dt.datetime.fromisoformat(begun.at))}-{secrets.token_hex(4)}"
         self._write(name, "started", asdict(begun))
         self._index(name, begun.digest)
         return name
 
     def step(self, name: str, number: int, step: Step) -> None:
-        """Write the step of that number, from 1."""
+        """Record a step; `number` counts from 1."""
         self._write(name, f"step-{number:02d}", asdict(step))
 
-    def end(self, name: str, ended: Ended) -> None:
-        """Write what came of an attempt."""
+    def end(self, name: str, ended: AttemptEnd) -> None:
+        """Record the end of an attempt."""
         self._write(name, "ended", asdict(ended))
 
     def url(self, name: str) -> str:
         return f"s3://{self._bucket}/{self._prefix}{name}/"
 
     def read(self, url: str) -> Record:
-        """Return the attempt of that URL; raise LedgerError where there is none, DamagedObjectError where it cannot be read."""
+        """Return the attempt at `url`; raise LedgerError if there is none, DamagedObjectError if it cannot be read."""
         name = url.rstrip("/").rpartition("/")[2]
         record = self._record(name) if self.url(name) == url else None
         if record is None:
@@ -298,17 +297,17 @@ class Ledger:
         return record
 
     def latest_first(self, *, most: int) -> Iterator[Record]:
-        """Yield of the latest `most` attempts those that can be read; the others are reported, and prove nothing."""
+        """Yield the readable ones of the latest `most` attempts. The others are reported, and prove nothing."""
         return self._readable(self.all_latest_first(most=most))
 
-    def all_latest_first(self, *, most: int) -> Iterator[Record | Unreadable]:
-        """Yield the latest `most` attempts; the latest is read when it is asked for, those before it a few at a time."""
+    def all_latest_first(self, *, most: int) -> Iterator[Record | UnreadableRecord]:
+        """Yield the latest `most` attempts. The first is read alone, the others in batches, each when it is needed."""
         return self._read_all(islice(self._names.latest_first(self._prefix), most))
 
     def of_image(self, digest: str) -> Iterator[Record]:
-        """Yield attempts on an image, the latest first: among the latest `LOOKED_BACK` of all, and as many that the index names.
+        """Yield attempts on an image, latest first, from the latest `LOOKED_BACK` of all and as many from the index.
 
-        Where that may not have been all, and all of it was looked at, it is reported.
+        Report it if the caller consumed all of them and there may be more.
         """
         every = self._names.latest_first(self._prefix)
         latest = list(islice(every, LOOKED_BACK))
@@ -333,7 +332,7 @@ class Ledger:
         return f"{self._prefix}by-image/{digest.replace(':', '-')}/"
 
     def _index(self, name: str, digest: str) -> None:
-        """Enter an attempt into the index of images; a failure to do so stops no release."""
+        """Add an attempt to the index of images; a failure is only reported."""
         if not _DIGEST.fullmatch(digest):
             return
         key = self._image_prefix(digest) + name
@@ -345,46 +344,46 @@ class Ledger:
                 f"attempts have followed, `rollback --to {digest}` does not see this one"
             )
 
-    def _readable(self, attempts: Iterable[Record | Unreadable]) -> Iterator[Record]:
+    def _readable(self, attempts: Iterable[Record | UnreadableRecord]) -> Iterator[Record]:
         for each in attempts:
             if isinstance(each, Record):
                 yield each
             else:
                 self._report(f"an attempt is left out: {each.url} cannot be read: {each.reason}")
 
-    def _read_all(self, names: Iterable[str]) -> Iterator[Record | Unreadable]:
+    def _read_all(self, names: Iterable[str]) -> Iterator[Record | UnreadableRecord]:
         names, at_once = iter(names), 1
         while batch := list(islice(names, at_once)):
-            # Whoever looks far back would wait for the network a hundred times.
+            # One by one, a long search would wait for the network a hundred times.
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger") as pool:
                 records = list(pool.map(self._attempt, batch))
             yield from (record for record in records if record is not None)
             at_once = _AT_ONCE
 
-    def _attempt(self, name: str) -> Record | Unreadable | None:
+    def _attempt(self, name: str) -> Record | UnreadableRecord | None:
         try:
             return self._record(name)
         except DamagedObjectError as error:
             key = error.url.removeprefix(f"s3://{self._bucket}/")
             at = self._s3.head_object(Bucket=self._bucket, Key=key)["LastModified"]
-            return Unreadable(name=name, at=at, url=error.url, reason=error.reason)
+            return UnreadableRecord(name=name, at=at, url=error.url, reason=error.reason)
 
     def _record(self, name: str) -> Record | None:
-        """Return an attempt, None where there is none; raise DamagedObjectError where one of its objects cannot be read."""
-        begun, ended = self._read(name, "started", Begun), self._read(name, "ended", Ended)
+        """Return an attempt, None if it does not exist; raise DamagedObjectError if one of its objects cannot be read."""
+        begun, ended = self._read(name, "started", AttemptStart), self._read(name, "ended", AttemptEnd)
         if begun is None:
             return None
         steps = tuple(self._steps(name)) if ended is None else ended.steps
         record = Record(name=name, begun=begun, ended=ended, steps=steps)
         planned = record.last(PLANNED)
-        try:  # what a step's details must be is known where they are looked into
+        try:  # the details of a step are only checked by those who read them
             _ = record.ran
             return record if planned is None else replace(record, begun=_planned(begun, planned))
         except ValueError as error:
             raise DamagedObjectError(f"{self.url(name)}started.json", f"its steps: {error}") from None
 
     def _steps(self, name: str) -> Iterator[Step]:
-        """Yield the steps that were written, in their order; there are no gaps."""
+        """Yield the recorded steps in order; their numbers have no gaps."""
         for number in range(1, _MOST_STEPS + 1):
             step = self._read(name, f"step-{number:02d}", Step)
             if step is None:
@@ -393,10 +392,9 @@ class Ledger:
         raise DamagedObjectError(f"{self.url(name)}started.json", f"it has more than {_MOST_STEPS} steps")
 
     def _write(self, name: str, what: str, document: Mapping[str, Any]) -> None:
-        """Write an object that nobody has written yet: what the ledger says stays said. Raise LedgerError where it cannot be.
+        """Write a new object, never over an existing one; raise LedgerError if that fails.
 
-        Once more what was written already is no error: an answer may get lost, and what the client then repeats by itself
-        is refused for being there.
+        It is no error if the same content exists: after a lost response the client retries, and S3 refuses the retry.
         """
         key = f"{self._prefix}{name}/{what}.json"
         body = json.dumps({"version": VERSION, **document}, indent=2, ensure_ascii=False).encode()
@@ -418,7 +416,7 @@ class Ledger:
             ) from None
 
     def _has(self, name: str, what: str, document: Mapping[str, Any]) -> bool:
-        """Return whether that very document is there; where it cannot be read, why it was not written matters more."""
+        """Return whether the object has this content; False if it cannot be read, since the write's own error matters more."""
         try:
             return bool(self._read(name, what, dict[str, Any]) == document)
         except (self._s3.exceptions.ClientError, DamagedObjectError):
@@ -434,10 +432,10 @@ class Ledger:
 
 
 def proven_releases(records: Sequence[Record]) -> list[Record]:
-    """Return, of `records` with the oldest first, the proven releases in force, the last of them on top.
+    """Return the proven releases in force among `records` (oldest first) as a stack, the latest last.
 
-    A rollback takes back what was released since the release that it returns to: rolling back twice goes back twice,
-    and never forward to what was withdrawn.
+    A rollback removes the releases after the one that it returns to. So a second rollback goes back further, never forward
+    to a release that was rolled back.
     """
     stack: list[Record] = []
     for record in records:
@@ -455,8 +453,8 @@ def proven_releases(records: Sequence[Record]) -> list[Record]:
     return stack
 
 
-def _planned(begun: Begun, step: Step) -> Begun:
-    """Return what is known of an attempt once it has planned."""
+def _planned(begun: AttemptStart, step: Step) -> AttemptStart:
+    """Return `begun` with the details of its step PLANNED."""
     return replace(
         begun,
         plan_sha256=str(step.details.get("plan_sha256", "")),

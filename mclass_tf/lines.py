@@ -1,4 +1,4 @@
-"""Where in a file of settings something stands, so that what is wrong with it is told with its line."""
+"""Find line numbers and keys in TOML and HCL files, for error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.errors import ConfigurationError
 
 
 def parse_toml(text: str, *, file: Path) -> dict[str, Any]:
-    """Return the document; raise ConfigurationError with file, line and key where it is not TOML."""
+    """Return the document; raise ConfigurationError with file, line and key if it is not valid TOML."""
     try:
         return tomllib.loads(text)
     except RecursionError:
@@ -32,9 +32,9 @@ def parse_toml(text: str, *, file: Path) -> dict[str, Any]:
 
 
 def line_of(text: str, key: str, *, table: int | None = None) -> int | None:
-    """Return the line (from 1) on which TOML or HCL sets `key` or begins its table, None where it does not.
+    """Return the line (from 1) on which TOML or HCL sets `key` or begins its table, None if there is none.
 
-    With the line on which a `table` begins, only that one is looked at.
+    `table` is the line on which a table begins; then only that table is searched.
     """
     here = re.compile(rf'\s*(\[+\s*)?"?{re.escape(key)}"?\s*[\].=]')
     first = table or 1
@@ -47,7 +47,7 @@ def line_of(text: str, key: str, *, table: int | None = None) -> int | None:
 
 
 def key_on(text: str, line: int) -> str | None:
-    """Return the key that is set on a line, None where none is."""
+    """Return the key that a line sets, or None."""
     lines = text.splitlines()
     assignment = re.match(r'\s*"?([\w.-]+)"?\s*=', lines[line - 1]) if 0 < line <= len(lines) else None
     return assignment[1] if assignment else None

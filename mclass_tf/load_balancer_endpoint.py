@@ -1,4 +1,4 @@
-"""Where a URL of a load balancer really is: on AWS the URL itself, on the local AWS a port of this machine."""
+"""Connect to a URL of a load balancer: on AWS, to the URL itself; on the local AWS, to a port of this machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mclass_tf.trust import Trust
 _NOBODY = Trust()
 _PORTS = {"http": 80, "https": 443}
 _ASK_SECONDS = 10.0
-_BODY_LIMIT = 64 * 1024  # of an answer that is looked into
+_BODY_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where to connect (`host`, `port`) and what to say there: `host_header`, and `server_name` for TLS.
+    """Where to connect (`host`, `port`), the Host header to send, and the `server_name` for TLS.
 
-    `trust` says whom TLS lets answer: nobody, as long as nothing else is said.
+    `trust` determines which certificates TLS accepts: by default none.
     """
 
     scheme: str
@@ -40,15 +40,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HttpAnswer:
-    """What came back; of the body at most 64 KiB."""
+class HttpResponse:
+    """An HTTP response; `body` has at most 64 KiB."""
 
     status: int
     body: bytes
 
 
 def resolve(cloud: Cloud, url: str) -> Endpoint:
-    """Return where `url` is; raise EndpointError where nothing on the local AWS has its name and port."""
+    """Return the endpoint of `url`; raise EndpointError if no load balancer of the local AWS listens there."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or _PORTS[parts.scheme]
@@ -74,8 +74,8 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listener:
-    """`port` is the one that AWS would listen on, `host` and `local_port` where it is on this machine."""
+class LocalListener:
+    """`port` is the port on AWS; `host` and `local_port` are its address on this machine."""
 
     port: int
     protocol: str
@@ -84,15 +84,15 @@ class Listener:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadBalancer:
+class LocalLoadBalancer:
     name: str
     dns_name: str
     account_id: str
-    listeners: tuple[Listener, ...]
+    listeners: tuple[LocalListener, ...]
     certificates: tuple[str, ...]
 
 
-def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
+def load_balancers(cloud: Cloud) -> tuple[LocalLoadBalancer, ...]:
     """Return the load balancers of the local AWS, of all accounts."""
     try:
         document = ask(f"{cloud.endpoint_url}/_mclass/load-balancers", seconds=_ASK_SECONDS, key=cloud.key)
@@ -102,12 +102,12 @@ def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
             hint=Hint("look at its log; ", ("local", "status"), " says where"),
         ) from None
     return tuple(
-        LoadBalancer(
+        LocalLoadBalancer(
             name=item["name"],
             dns_name=item["dns_name"],
             account_id=item["account_id"],
             listeners=tuple(
-                Listener(
+                LocalListener(
                     port=int(listener["port"]),
                     protocol=listener["protocol"],
                     host=listener["host"],
@@ -123,13 +123,13 @@ def load_balancers(cloud: Cloud) -> tuple[LoadBalancer, ...]:
 
 
 class UntrustedError(ConnectionError):
-    """What answers shows another certificate than the one that it must show."""
+    """The server shows another certificate than the required one."""
 
 
-def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
-    """GET `path`, over a connection of its own, without following a redirect.
+def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpResponse:
+    """GET `path` over a new connection, without following redirects.
 
-    Raises OSError where nothing answers: UntrustedError where somebody does who need not be the load balancer.
+    Raise OSError if nothing answers, its subclass UntrustedError if the server may not be the load balancer.
     """
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
     try:
@@ -137,7 +137,7 @@ def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
         headers = {"Host": endpoint.host_header, "User-Agent": "mclass-tf", "Connection": "close"}
         connection.request("GET", path or "/", headers=headers)
         answer = connection.getresponse()
-        return HttpAnswer(status=answer.status, body=answer.read(_BODY_LIMIT))
+        return HttpResponse(status=answer.status, body=answer.read(_BODY_LIMIT))
     except http.client.HTTPException as error:
         raise ConnectionError(f"no answer of HTTP from {endpoint.address}: {error!r}") from None
     finally:
@@ -148,18 +148,18 @@ def _connected(endpoint: Endpoint, *, seconds: float) -> socket.socket:
     if endpoint.scheme != "https":
         return _connection(endpoint, seconds=seconds)
     refused = "no certificate is known that it could show"
-    for way in endpoint.trust.ways(endpoint.server_name):
+    for handshake in endpoint.trust.handshakes(endpoint.server_name):
         plain = _connection(endpoint, seconds=seconds)
         try:
-            return way.wrap(plain)
+            return handshake.wrap(plain)
         except ssl.SSLCertVerificationError as error:
             plain.close()
             refused = getattr(error, "verify_message", "") or str(error.strerror)
         except BaseException:
             plain.close()
             raise
-    unread = endpoint.trust.domain and not endpoint.trust.certificates
-    allow = "; who may read the certificate (acm:GetCertificate) needs no authority" if unread else ""
+    is_unreadable = endpoint.trust.domain and not endpoint.trust.certificates
+    allow = "; who may read the certificate (acm:GetCertificate) needs no authority" if is_unreadable else ""
     raise UntrustedError(
         f"what answers at {endpoint.address} does not show the certificate {endpoint.trust.name}: {refused}{allow}"
     )

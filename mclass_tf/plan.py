@@ -1,4 +1,4 @@
-"""A Terraform plan as values: what it changes, and the saved file that it is bound to."""
+"""A Terraform plan as values: its changes, and its saved file."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class AttributeChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceChange:
-    """One resource that changes, in AWS or in the state alone; `create_first` tells how a replacement is ordered.
+    """One resource that changes, in AWS or only in the state. `create_first` is the order of a replacement.
 
-    `moved_from` is its address until now, `import_id` what it is imported by, `deposed` the key of an object that an earlier
-    replacement has left behind; each is "" where that is not so. `reason` is Terraform's own for a replacement or deletion.
+    `moved_from` is the previous address of a moved resource, `import_id` the id of an imported one, `deposed` the key of an
+    object that an earlier replacement left behind; else each is "". `reason` is Terraform's reason for a replacement or deletion.
     """
 
     address: str
@@ -64,7 +64,7 @@ class ResourceChange:
 
     @property
     def is_nothing(self) -> bool:
-        """Return whether neither AWS nor the state changes. What is moved or imported as it is has the action "no-op"."""
+        """Return whether neither AWS nor the state changes. A pure move or import has the action "no-op", but is a change."""
         return self.action in (Action.NOTHING, Action.READ) and not (self.moved_from or self.import_id)
 
 
@@ -77,7 +77,7 @@ class OutputChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The content of a plan; `document` is Terraform's JSON plan, format 1.x, whole."""
+    """The content of a plan. `document` is Terraform's whole JSON plan, format 1.x."""
 
     document: Mapping[str, Any]
     resources: tuple[ResourceChange, ...]
@@ -85,7 +85,7 @@ class Plan:
 
     @classmethod
     def parse(cls, document: Any) -> Plan:
-        """Return the plan; raise PlanRefusedError where the document is none, or of a format that is not known."""
+        """Return the plan; raise PlanRefusedError if the document is not a plan, or of an unknown format."""
         document = plan_json.require(
             document, actions=[action.value for action in Action if action is not Action.REPLACE]
         )
@@ -99,7 +99,7 @@ class Plan:
 
     @property
     def has_changes(self) -> bool:
-        """Return whether an apply would do anything, to AWS or to the state: also what this package knows no word for."""
+        """Return whether an apply would change AWS or the state, also by kinds of change that this package does not know."""
         return bool(self.resources or self.outputs or self.document.get("applyable"))
 
     def count(self, action: Action) -> int:
@@ -116,11 +116,11 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedPlan:
-    """A plan file and what it is bound to: an environment, a target, the state's lineage and serial, its own bytes.
+    """A plan file, bound to an environment, a cloud, the state's lineage and serial, and its own bytes.
 
-    `target` names AWS, or one run of the local AWS, and where the state lies; `lineage` is empty before the first apply.
-    `inputs` are the files that it was made from (see `mclass_tf.inputs`). `requested_image` is the digest that the user has named,
-    None where the one in force was to stay; `image_in_force` is that one, where the plan starts it anew, else "".
+    `target` identifies AWS or one run of the local AWS, and the location of the state. `lineage` is "" before the first apply.
+    `inputs` are its input files (see `mclass_tf.inputs`). `requested_image` is the digest that the user named, None to keep the
+    image in force. `image_in_force` is that image if the plan starts it again, else "".
     """
 
     path: Path
@@ -136,7 +136,7 @@ class SavedPlan:
     image_in_force: str
 
     def verify_bytes(self) -> None:
-        """Raise PlanRefusedError unless the file is there and has not been altered."""
+        """Raise PlanRefusedError if the file is missing or was altered."""
         if not self.path.is_file():
             raise PlanRefusedError(
                 f"the plan {self.path} is gone", hint=Hint("plan again: ", ("plan", self.environment))
@@ -154,8 +154,8 @@ class _State:
     serial: int = 0
 
 
-# What the library raises for bytes that are no archive, or one that is damaged, encrypted or compressed in a way it knows not.
-_NO_ZIP = (
+# zipfile raises these for bytes that are not an archive, or a damaged, encrypted or unsupported one.
+_ZIP_ERRORS = (
     OSError,
     EOFError,
     KeyError,
@@ -175,14 +175,14 @@ def digest(path: Path) -> str:
 
 
 def state_of(path: Path) -> tuple[str, int]:
-    """Return lineage and serial of the state that the plan file at `path` was made from.
+    """Return lineage and serial of the state from which the plan file at `path` was made.
 
-    A plan file is a zip archive; its member `tfstate` is that state, which Terraform compares at apply too.
+    A plan file is a zip archive with that state as its member `tfstate`. Terraform compares it at apply, too.
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open("tfstate") as member:
             state = stored.parsed(member.read(stored.MOST), _State, url=str(path))
-    except (*_NO_ZIP, DamagedObjectError) as error:
+    except (*_ZIP_ERRORS, DamagedObjectError) as error:
         raise machine.shortage(error) or PlanRefusedError(
             f"{path} is not a plan that Terraform saved", hint=Hint("make one with: ", ("plan", "ENV"))
         ) from None
@@ -212,7 +212,7 @@ def _resource(entry: Mapping[str, Any]) -> ResourceChange:
 
 
 def _import_id(importing: Mapping[str, Any] | None) -> str:
-    """Return what a resource is imported by: an id, or an identity's attributes; it may be known in the apply alone."""
+    """Return the id of an import, or the attributes of its identity; either may be unknown until the apply."""
     if importing is None:
         return ""
     identity = importing.get("identity")
@@ -251,7 +251,7 @@ def _attributes(change: Mapping[str, Any], forced: list[tuple[Any, ...]]) -> Ite
 def _differences(
     path: tuple[Any, ...], before: Any, after: Any, unknown: Any, sensitive: tuple[Any, Any]
 ) -> Iterator[tuple[tuple[Any, ...], str, str]]:
-    """Yield (path, before, after) of every leaf that differs; lists of differing length are one leaf."""
+    """Yield (path, before, after) of every leaf that differs. Lists of different lengths are one leaf."""
     if True in sensitive:
         if before != after or unknown is True:
             yield path, _SENSITIVE, _SENSITIVE
@@ -268,7 +268,7 @@ def _differences(
             inner = (_child(sensitive[0], index), _child(sensitive[1], index))
             yield from _differences((*path, index), old, new, _child(unknown, index), inner)
     elif before != after:
-        # What is secret now may have stood in the open before, and the other way round.
+        # A value may be sensitive only before or only after the change.
         hidden = any(map(_any_true, sensitive))
         yield path, _SENSITIVE if hidden else _render(before), _SENSITIVE if hidden else _render(after)
 

@@ -1,4 +1,4 @@
-"""The shape of Terraform's JSON plan, as far as anything here reads it: whatever has it can be read to the end.
+"""The schema of Terraform's JSON plan: a document that fits it can be read without further checks.
 
 Source: https://developer.hashicorp.com/terraform/internals/json-format#plan-representation.
 """
@@ -66,34 +66,34 @@ class _State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
+class _ConfigurationResource:
     address: str
     expressions: Mapping[str, Any] = field(default_factory=dict)
     provisioners: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Called:
-    resources: list[_Block] = field(default_factory=list)
-    module_calls: Mapping[str, _Call] = field(default_factory=dict)
+class _ModuleConfiguration:
+    resources: list[_ConfigurationResource] = field(default_factory=list)
+    module_calls: Mapping[str, _ModuleCall] = field(default_factory=dict)
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Call:
+class _ModuleCall:
     source: str = ""
-    module: _Called = field(default_factory=_Called)
+    module: _ModuleConfiguration = field(default_factory=_ModuleConfiguration)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Provider:
+class _ProviderConfiguration:
     expressions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Configuration:
-    root_module: _Called = field(default_factory=_Called)
-    provider_config: Mapping[str, _Provider] = field(default_factory=dict)
+    root_module: _ModuleConfiguration = field(default_factory=_ModuleConfiguration)
+    provider_config: Mapping[str, _ProviderConfiguration] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +109,12 @@ class _Document:
 
 
 def require(document: Any, *, actions: Collection[str]) -> Mapping[str, Any]:
-    """Return the document; raise PlanRefusedError where it is no plan, or does what no word in `actions` stands for."""
+    """Return the document; raise PlanRefusedError if it is not a plan, or has an action that is not in `actions`."""
     if _is_deeper(document, _DEEPEST):
         raise _refused("it is nested too deeply")
     try:
         read = msgspec.convert(document, _Document)
-    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise _refused(str(error)) from None
     if read.format_version.partition(".")[0] != "1":
         raise _refused(f"its format is {read.format_version}, and only 1.x is known")

@@ -1,4 +1,4 @@
-"""An ECS service as values: its deployments, tasks and targets, read and changed over the API."""
+"""Read and change one ECS service over the API: its deployments, tasks and targets, as values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.aws import Aws, error_code
 from mclass_tf.errors import ConfigurationError, Hint, ServiceEvent, ServiceGoneError
 from mclass_tf.strategy import stages_of_pauses
 
-# A service deployment in one of these is not over.
+# Statuses of a service deployment that is still under way.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html
 ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 ROLLING_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
@@ -19,7 +19,7 @@ ROLLING_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 _TASKS_A_CALL = 100
 _LOOKED_BACK = 20
 
-# What DescribeTaskDefinition answers and RegisterTaskDefinition does not take.
+# Keys that DescribeTaskDefinition returns and RegisterTaskDefinition rejects.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
 _READ_ONLY = frozenset(
     {
@@ -33,7 +33,7 @@ _READ_ONLY = frozenset(
         "taskDefinitionArn",
     }
 )
-# What DescribeServices tells of where tasks are placed, and RunTask takes by the same names.
+# Placement settings that DescribeServices returns and RunTask accepts by the same names.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 _PLACED_BY = (
     "capacityProviderStrategy",
@@ -45,16 +45,16 @@ _PLACED_BY = (
 
 
 def registrable(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task definition as RegisterTaskDefinition takes it, of what DescribeTaskDefinition says."""
+    """Return the request of RegisterTaskDefinition for a task definition that DescribeTaskDefinition returned."""
     document = {key: value for key, value in described.items() if key not in _READ_ONLY}
     if not document.get("tags"):
-        document.pop("tags", None)  # an empty list of them is refused
+        document.pop("tags", None)  # ECS rejects an empty list
     return document
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """What a service runs of one revision. `id` is "ecs-svc/…", `status` PRIMARY, ACTIVE or INACTIVE.
+    """The tasks that a service runs from one task definition. `id` is "ecs-svc/…", `status` PRIMARY, ACTIVE or INACTIVE.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
     """
@@ -86,7 +86,7 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service as it is now; `events` are the latest hundred, the oldest first; `grace_period` is in seconds."""
+    """The current service. `events` are the latest hundred, oldest first. `grace_period` is in seconds."""
 
     arn: str
     name: str
@@ -124,7 +124,7 @@ class Service:
 
     @property
     def is_wired(self) -> bool:
-        """Return whether ECS knows both target groups, and the rules that it shifts traffic with."""
+        """Return whether ECS has both target groups, and the listener rules by which it shifts traffic."""
         wirings = [item.get("advancedConfiguration") for item in self.load_balancers]
         return bool(wirings) and all(wirings)
 
@@ -135,9 +135,9 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class HookState:
-    """What has become of a lifecycle hook. `kind` is "PAUSE" or "AWS_LAMBDA", `target_arn` the function's, "" for a pause.
+    """The state of a lifecycle hook. `kind` is "PAUSE" or "AWS_LAMBDA". `target_arn` is the function's, "" for a pause.
 
-    `expires_at` is when ECS stops waiting, and rolls back or goes on; None where it does not say.
+    `expires_at` is when ECS stops waiting, then rolls back or continues. It is None if ECS does not say.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHookDetail.html
     """
 
@@ -167,12 +167,12 @@ class HookState:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceDeployment:
-    """One change of a service from its beginning to its end. `stage` is the lifecycle stage, "" where there is none.
+    """A service deployment. `stage` is its lifecycle stage, or "".
 
-    `failures` are those that the circuit breaker has counted; `production` and `test` the new revision's per cent of that
-    traffic, None where ECS shifts none; `hooks` are the lifecycle hooks that it has come to, `pause_stages` those at which it
-    was told to wait. `strategy` is ECS's name of it, "" where it is not told, as in the list of them; `step_minutes` the bake
-    time of a canary's share, or of each linear one.
+    `failures`: the failures that the circuit breaker has counted. `production`, `test`: the new version's percentage of that
+    traffic, None if ECS does not shift it. `hooks`: the lifecycle hooks reached so far. `pause_stages`: the stages at which it
+    is configured to pause. `strategy`: ECS's name of the strategy, "" in ListServiceDeployments, which omits it.
+    `step_minutes`: the bake time of a canary's share, or of each linear step.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
 
@@ -196,7 +196,7 @@ class ServiceDeployment:
 
     @property
     def pauses(self) -> tuple[HookState, ...]:
-        """Return the hooks that wait for an answer, in a deployment that goes forward."""
+        """Return the hooks that wait for an answer; none if the deployment is rolling back."""
         is_forward = self.status == "IN_PROGRESS"
         return tuple(hook for hook in self.hooks if hook.is_waiting) if is_forward else ()
 
@@ -210,7 +210,7 @@ class ServiceDeployment:
             status_reason=item.get("statusReason") or "",
             stage=item.get("lifecycleStage") or "",
             created_at=_time(item["createdAt"]),
-            # The list of them has the ARN alone.
+            # ListServiceDeployments has only the ARN.
             target_revision_arn=revision.get("arn") or item.get("targetServiceRevisionArn") or "",
             source_revision_arns=tuple(each["arn"] for each in item.get("sourceServiceRevisions") or ()),
             rollback_reason=(item.get("rollback") or {}).get("reason") or "",
@@ -227,8 +227,8 @@ class ServiceDeployment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Revision:
-    """What a deployment deploys. `target_group_arns` are those in which its tasks are, none where ECS does not tell.
+class ServiceRevision:
+    """A service revision. `target_group_arns` are the target groups of its tasks, empty if ECS does not say.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRevision.html
     """
@@ -238,8 +238,8 @@ class Revision:
     created_at: dt.datetime | None = None
 
     @classmethod
-    def parse(cls, item: Mapping[str, Any]) -> Revision:
-        # `loadBalancers` is the service's, where the two groups have changed places with every shift.
+    def parse(cls, item: Mapping[str, Any]) -> ServiceRevision:
+        # `loadBalancers` is the service's: its two target groups swap at every shift.
         resolved = (item.get("resolvedConfiguration") or {}).get("loadBalancers") or ()
         return cls(
             task_definition_arn=str(item["taskDefinition"]),
@@ -250,7 +250,7 @@ class Revision:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """`image` is the reference that the task definition has, `digest` what was pulled, where it is known."""
+    """A container of a task. `image` is the reference in the task definition, `digest` the pulled image's, "" if unknown."""
 
     name: str
     image: str
@@ -261,7 +261,7 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task; `address` is its private one, "" before it has any. `stop_code` and `stopped_reason` are ECS's."""
+    """One task. `address` is its private IP address, "" until it has one. `stop_code` and `stopped_reason` are ECS's."""
 
     arn: str
     task_definition_arn: str
@@ -305,10 +305,10 @@ _GONE = frozenset({"ClusterNotFoundException", "ServiceNotActiveException", "Ser
 
 
 class Ecs:
-    """One service over the API of ECS, and its targets over that of the load balancer.
+    """One service, over the API of ECS, and its targets, over the API of the load balancer.
 
-    Whatever needs the service raises ServiceGoneError where somebody has deleted it. `environment` is whose it is, for the hint.
-    `before_change` is called before each call that changes what the service runs, or starts a task, and may refuse it.
+    Methods that need the service raise ServiceGoneError if it was deleted. `environment` is its environment, for the hint.
+    `before_change` is called before each call that changes what the service runs or starts a task. It may raise to refuse it.
     """
 
     def __init__(
@@ -327,7 +327,7 @@ class Ecs:
         self._before_change = before_change
 
     def guarded(self, before_change: Callable[[], object]) -> Ecs:
-        """Return the same service, which asks `before_change` before each change."""
+        """Return the same service with another `before_change`."""
         return Ecs(
             self._aws,
             cluster=self._cluster,
@@ -356,7 +356,7 @@ class Ecs:
         )
 
     def service_deployments(self) -> tuple[ServiceDeployment, ...]:
-        """Return the latest ones, the latest first; some of their fields are empty, as ECS lists them."""
+        """Return the latest service deployments, latest first. Fields that ListServiceDeployments omits are empty."""
         request = {"cluster": self._cluster, "service": self._name, "maxResults": _LOOKED_BACK}
         response = self._call("ListServiceDeployments", request)
         parsed = map(ServiceDeployment.parse, response.get("serviceDeployments", ()))
@@ -371,20 +371,20 @@ class Ecs:
         return ServiceDeployment.parse(response["serviceDeployments"][0])
 
     def revision_task_definition(self, arn: str) -> str:
-        """Return the ARN of the task definition that a service revision runs."""
+        """Return the task definition ARN of a service revision."""
         return self.revision(arn).task_definition_arn
 
-    def revision(self, arn: str) -> Revision:
+    def revision(self, arn: str) -> ServiceRevision:
         response = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
-        return Revision.parse(response["serviceRevisions"][0])
+        return ServiceRevision.parse(response["serviceRevisions"][0])
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
-        """Return the service's tasks that are to run, or those that were stopped in the last hour or so."""
+        """Return the service's tasks with desired status RUNNING, or the tasks that stopped in about the last hour."""
         status = "STOPPED" if stopped else "RUNNING"
         return self._listed({"serviceName": self._name, "desiredStatus": status})
 
     def tasks_of_family(self, family: str) -> tuple[Task, ...]:
-        """Return the tasks that are to run of any revision of a task definition."""
+        """Return the tasks with desired status RUNNING of a task definition family."""
         return self._listed({"family": family, "desiredStatus": "RUNNING"})
 
     def _listed(self, filters: Mapping[str, str]) -> tuple[Task, ...]:
@@ -399,7 +399,7 @@ class Ecs:
         return tuple(task for part in _parts(arns) for task in self._described(part))
 
     def task(self, arn: str) -> Task | None:
-        """Return a task by its ARN; None where ECS does not know it, yet or any more."""
+        """Return a task by its ARN, None if ECS does not know it, yet or any more."""
         return next(self._described([arn]), None)
 
     def _described(self, arns: Sequence[str]) -> Iterator[Task]:
@@ -407,7 +407,7 @@ class Ecs:
         yield from map(Task.parse, response.get("tasks", ()))
 
     def target_states(self, target_group_arns: Sequence[str]) -> Mapping[str, str]:
-        """Return by address what the load balancer says of each registered target: "healthy", "draining", …"""
+        """Return the load balancer's state of each registered target by its address: "healthy", "draining", …"""
         states: dict[str, str] = {}
         for arn in target_group_arns:
             health = self._aws.elbv2.describe_target_health(TargetGroupArn=arn)
@@ -416,7 +416,7 @@ class Ecs:
         return states
 
     def task_definition(self, reference: str) -> dict[str, Any]:
-        """Return a task definition as ECS describes it, with its tags; raise ConfigurationError where there is none."""
+        """Return a task definition as ECS describes it, with its tags; raise ConfigurationError if it does not exist."""
         try:
             response = self._call(
                 "DescribeTaskDefinition", {"taskDefinition": reference, "include": ["TAGS"]}
@@ -431,21 +431,21 @@ class Ecs:
         return {**document, "tags": response.get("tags") or []}
 
     def register(self, document: Mapping[str, Any]) -> str:
-        """Register a revision of a task definition; return its ARN."""
+        """Register a task definition revision; return its ARN."""
         response = self._call("RegisterTaskDefinition", document)
         return str(response["taskDefinition"]["taskDefinitionArn"])
 
     def deregister(self, arn: str) -> None:
-        """Make a revision of a task definition INACTIVE; the tasks that it has go on."""
+        """Make a task definition revision INACTIVE; its tasks keep running."""
         self._call("DeregisterTaskDefinition", {"taskDefinition": arn})
 
     def placement(self) -> dict[str, Any]:
-        """Return where and how ECS places the service's tasks, and their tags, by RunTask's names."""
+        """Return the placement settings and tags of the service's tasks, by RunTask's names."""
         described = self._described_service(include=["TAGS"])
         settings = {name: described[name] for name in _PLACED_BY if described.get(name)}
         if "capacityProviderStrategy" in settings:
-            settings.pop("launchType", None)  # ECS takes one of them
-        # Nobody but AWS may give a tag of AWS's own.
+            settings.pop("launchType", None)  # ECS accepts only one of the two
+        # Only AWS may set tags of the prefix aws:.
         tags = [tag for tag in described.get("tags") or () if not tag["key"].lower().startswith("aws:")]
         return {**settings, **({"tags": tags} if tags else {})}
 
@@ -473,9 +473,9 @@ class Ecs:
         force: bool = False,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Point the service at a task definition, set its desired count; what is None stays as it is.
+        """Change the service's task definition and desired count; None keeps the current value.
 
-        `settings` are further ones of UpdateService, by its names.
+        `settings` are further parameters of UpdateService, by its names.
         """
         request: dict[str, Any] = {"cluster": self._cluster, "service": self._name, **(settings or {})}
         if task_definition is not None:
@@ -488,7 +488,7 @@ class Ecs:
         self._call("UpdateService", request)
 
     def roll_back(self, arn: str) -> None:
-        """Have ECS roll back a service deployment.
+        """Tell ECS to roll back a service deployment.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
         """
@@ -496,7 +496,7 @@ class Ecs:
         self._call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
 
     def answer_pause(self, arn: str, hook_id: str, *, goes_on: bool) -> None:
-        """Answer a pause of a service deployment: continue, or roll back.
+        """Answer a pause of a service deployment: continue if `goes_on`, else roll back.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
         """
@@ -516,7 +516,7 @@ class Ecs:
 
 
 def _step_minutes(configuration: Mapping[str, Any]) -> int:
-    """Return how long a share of the production traffic bakes; what is not set is ECS's own default."""
+    """Return the bake minutes of each share of production traffic, by default ECS's own."""
     canary, linear = (configuration.get(f"{name}Configuration") or {} for name in ("canary", "linear"))
     minutes_by_strategy = {
         "CANARY": canary.get("canaryBakeTimeInMinutes", 10),
@@ -530,14 +530,13 @@ def _time(value: float) -> dt.datetime:
 
 
 def _target_groups(balancers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the groups that tasks are registered in: with the native strategies there are two."""
+    """Yield the target groups of the tasks: two for ECS's own strategies."""
     for balancer in balancers:
         other = (balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
         yield from (arn for arn in (balancer.get("targetGroupArn"), other) if arn)
 
 
 def _address(task: Mapping[str, Any]) -> str:
-    """Return the private address, from the network interface that ECS has attached to the task."""
     details = (
         detail
         for attachment in task.get("attachments", ())

@@ -1,4 +1,4 @@
-"""An environment opened on AWS or the local AWS: checked, entered, with Terraform ready to run."""
+"""Open an environment on AWS or the local AWS: configuration checked, credentials ready, Terraform ready to run."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from mclass_tf.workspace import HOME, Workspace, approval_of, discard
 
 HOME_VARIABLE = "MCLASS_TF_HOME"
 Report = Callable[[str], None]
-"""Takes one line of news for the person who waits."""
+"""Reports one line of progress to the user."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A folder with terraform/ and environments/, and the package's own folder, which may be deleted at any time."""
+    """A folder with terraform/ and environments/, and the home folder, which may be deleted at any time."""
 
     folder: Path
     home: Path
 
     @classmethod
     def find(cls, env: Mapping[str, str], start: Path) -> Project:
-        """Return the project that `start` is in; raise ConfigurationError where it is in none."""
+        """Return the project that contains `start`; raise ConfigurationError if there is none."""
         try:
             start = start.resolve()
             for folder in (start, *start.parents):
                 if (folder / "terraform").is_dir() and (folder / "environments").is_dir():
                     home = Path(env.get(HOME_VARIABLE) or folder / HOME).absolute()
-                    return cls(folder=folder, home=_made(home, project=folder))
-        except FileNotFoundError:  # of the working directory: nothing else is looked for by a relative path
+                    return cls(folder=folder, home=_create_home(home, project=folder))
+        except FileNotFoundError:  # the working directory: only `start` may be a relative path
             raise ConfigurationError(
                 "the working directory is gone",
                 hint="change into the project, or name it: --project FOLDER",
@@ -61,10 +61,10 @@ class Project:
         )
 
 
-def _made(home: Path, *, project: Path) -> Path:
-    """Make the home folder, readable by its owner alone: what lies in it may hold secrets, and is believed.
+def _create_home(home: Path, *, project: Path) -> Path:
+    """Create the home folder, private to its owner: its content is trusted and may be secret.
 
-    One that is there already may belong to whoever owns the project, whose code runs anyway; nobody else may write to it.
+    An existing one may belong to the project's owner, whose code runs anyway. Nobody else may write to it.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def _made(home: Path, *, project: Path) -> Path:
 
 @dataclass(frozen=True)
 class Session:
-    """What every command on one environment starts from. Calls go out only when something is asked of it."""
+    """An opened environment, with which every command starts. It calls AWS only on demand."""
 
     project: Project
     environment: environment.Environment
@@ -96,7 +96,7 @@ class Session:
     report: Report
 
     def terraform(self, **variables: str) -> Terraform:
-        """Return Terraform for this environment; `variables` are passed besides account and region."""
+        """Return Terraform for this environment, with `variables` in addition to account and region."""
         return Terraform(
             engine=self.engine(),
             root=self.workspace.root,
@@ -108,18 +108,18 @@ class Session:
         )
 
     def terraform_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
-        given = {"account_id": self.environment.account_id, "region": self.environment.region}
+        own = {"account_id": self.environment.account_id, "region": self.environment.region}
         return commands.environment(
             self.env,
             data_dir=self.workspace.data,
             cli_config=self.cli_config,
-            variables={**given, **variables},
+            variables={**own, **variables},
             access=self.aws.access.variables(),
         )
 
     @cached_property
     def cli_config(self) -> Path:
-        """Return the CLI configuration for Terraform: the user's own, or one that names this machine's mirror."""
+        """Return Terraform's CLI configuration: the user's own, or a generated one with this machine's mirror."""
         source = cliconfig.find_source(self.env)
         if source.user_config is not None:
             return source.user_config
@@ -134,27 +134,27 @@ class Session:
         return terraform_state.lock(self.aws, self.environment.backend)
 
     def initialise(self, *, always: bool = False) -> bool:
-        """Run `terraform init` unless nothing that it depends on has changed since; return whether it ran."""
+        """Run `terraform init` unless its inputs are unchanged since the last run; return whether it ran."""
         terraform = self.terraform()
         stamp = self._init_stamp(terraform.engine)
         done = self.workspace.init_stamp
-        # An init through a symbolic link to a mirror is void when the mirror has moved.
+        # Providers may be symbolic links into a mirror that was moved.
         providers = list(self.workspace.data.glob("providers/*/*/*/*/*"))
         usable = bool(providers) and all(path.exists() for path in providers)
         if not always and usable and done.is_file() and done.read_text(encoding="ascii") == stamp:
             return False
         done.unlink(missing_ok=True)
         self.report("initialising Terraform")
-        with self._alone_in_plugin_cache():
+        with self._locked_plugin_cache():
             terraform.init(backend_config=self.environment.backend.file)
         done.write_text(stamp, encoding="ascii")
         return True
 
     @contextmanager
     def locked_workspace(self) -> Iterator[None]:
-        """Hold the working folders for one command, once what an earlier one has left there is dealt with.
+        """Lock the working folders for one command, after cleaning up what an earlier command left.
 
-        Raise BusyError where another command has them, StillRunningError where the Terraform of one that died is at work.
+        Raise BusyError if another command holds them, StillRunningError if the Terraform of a dead command is still running.
         """
         with self.workspace.locked():
             self._settle()
@@ -165,9 +165,9 @@ class Session:
                     self.workspace.run_folder.clear()
 
     def settle(self, *, waits: bool) -> None:
-        """Clean up what an earlier command that died has left, before this one looks at anything.
+        """Clean up what a dead command left, before this command reads anything.
 
-        Where its Terraform is still at work, raise StillRunningError if this command `waits` for it, else report it.
+        If its Terraform is still running, raise StillRunningError if this command `waits` for it, else report it.
         """
         if self.workspace.run_folder.left() is None:
             return
@@ -179,10 +179,10 @@ class Session:
                 raise
             self.report(f"{error.message}; {error.hint}")
         except BusyError:
-            pass  # its command lives, and will report
+            pass  # its command is alive, and reports itself
 
     def _settle(self) -> None:
-        """Do what `settle` does, for a caller who holds the working folders."""
+        """Like `settle`, for a caller that holds the lock of the working folders."""
         run, folder = self.workspace.run_folder.left(), self.workspace.run_folder
         if run is None:
             return
@@ -190,33 +190,33 @@ class Session:
         if run.is_running:
             raise outlived.still_running(run, environment=name, output=folder.stdout)
         provider.end_left_behind(group=run.group)
-        own, given = self.workspace.plan_file, self.workspace.given_plan
+        own, imported = self.workspace.plan_file, self.workspace.imported_plan
         if run.what == "apply":
             self.report(outlived.ended(run, environment=name, state=self._state_now()))
-            applied = given if given.is_file() else own
+            applied = imported if imported.is_file() else own
             self.rescue_state(*(state_of(applied) if applied.is_file() else ("", 0)))
         if run.what == "apply" or not approval_of(own).is_file():
-            discard(own)  # used up, or cut off before it was judged
-        discard(given)
+            discard(own)  # already applied, or cut off before the gates judged it
+        discard(imported)
         folder.clear()
 
     def _state_now(self) -> str:
-        """Return in a few words what the state is: its serial, and who has it locked."""
+        """Return the serial of the state and its lock, in words."""
         try:
             serial, lock = self.state().serial, self.lock()
-        except Exception as error:  # noqa: BLE001  (where it is needed, what cannot be read stops the command)
+        except Exception as error:  # noqa: BLE001  (only a report; a command that needs the state fails by itself)
             return f"the state cannot be read: {error}"
         if lock is None:
             return f"the state has serial {serial} and is not locked"
         return f"the state has serial {serial} and is locked: `unlock {self.environment.name} {lock}`"
 
     def rescue_state(self, lineage: str, serial: int) -> Path | None:
-        """Keep a state that Terraform could not write to the backend; return where it is now, None where there is none.
+        """Keep a state that Terraform could not write to the backend; return its new path, None if there is none.
 
-        Terraform leaves it in the root, or prints it where it cannot write there either.
+        Terraform leaves such a state in the root, or prints it if it cannot write there either.
 
-        `lineage` and `serial` are those of the state that was planned from. The root is the same for all environments: a state
-        of another lineage is left for the one that it is of. Of a first apply, serial 0, the lineage is not known before.
+        `lineage` and `serial` belong to the state of the plan. All environments share the root, so a state of another lineage
+        stays for its own environment. The lineage of a first apply (serial 0) is unknown beforehand.
         """
         rescued, left = self.workspace.rescued_state, self.workspace.root / "errored.tfstate"
         run = self.workspace.run_folder.left()
@@ -232,7 +232,7 @@ class Session:
         return rescued
 
     def restore_state(self) -> None:
-        """Write to the backend a state that it did not take before; raise StateNotStoredError where it still does not."""
+        """Write a rescued state to the backend; raise StateNotStoredError if that fails again."""
         rescued = self.workspace.rescued_state
         if not rescued.is_file():
             return
@@ -244,7 +244,7 @@ class Session:
             raise
         except TerraformError as error:
             lock = self.lock()
-            first = Hint(("unlock", self.environment.name, lock)) if lock else "mend what the message names"
+            first = Hint(("unlock", self.environment.name, lock)) if lock else "fix what the message names"
             raise StateNotStoredError(
                 f"the backend still does not take the state {rescued}: {error.message}",
                 hint=Hint(
@@ -266,8 +266,8 @@ class Session:
         return sha256.hexdigest()
 
     @contextmanager
-    def _alone_in_plugin_cache(self) -> Iterator[None]:
-        """Hold a lock where a plugin cache may be shared: concurrent inits corrupt it (hashicorp/terraform#31964)."""
+    def _locked_plugin_cache(self) -> Iterator[None]:
+        """Hold a lock if a plugin cache may be shared: concurrent inits corrupt it (hashicorp/terraform#31964)."""
         if "TF_PLUGIN_CACHE_DIR" not in self.env and self.cli_config == self.workspace.cli_config:
             yield
             return
@@ -285,7 +285,7 @@ def open_session(
     report: Report,
     env: Mapping[str, str] | None = None,
 ) -> Session:
-    """Open the environment `name`: read its files, find the AWS that it is in, enter the account that it must be."""
+    """Open the environment `name`: read its files, find its cloud, get credentials for its account."""
     env = dict(os.environ if env is None else env)
     loaded = environment.load(project.folder, name, evaluate=evaluator(engine, env))
     where = cloud.find(env, use_local=use_local, home=project.home)
@@ -307,24 +307,24 @@ def open_session(
         report=report,
     )
     if where.is_local:
-        # It keeps nothing between runs; an account on AWS has been bootstrapped once.
+        # A local AWS starts empty. An account on AWS was bootstrapped once.
         ensure_prerequisites(session)
     return session
 
 
 def evaluator(engine: Callable[[], Engine], env: Mapping[str, str]) -> environment.Evaluate:
-    """Return what asks Terraform for the values of an environment's files that are no literals."""
+    """Return the function that lets Terraform evaluate values that are not literals."""
     return partial(terraform.evaluate, engine=engine, env=env, run=process.run)
 
 
 def ensure_prerequisites(session: Session) -> dict[str, tuple[str, ...]]:
-    """Make what the environment takes as given; return what was made or changed, by name."""
+    """Create the prerequisites of the environment; return what was created or changed, by bucket."""
     loaded, s3 = session.environment, session.aws.s3
     backend = loaded.backend
     changed = {backend.bucket: buckets.ensure_state_bucket(s3, backend.bucket, region=backend.region)}
     logs = loaded.variables.get("access_logs_bucket")
     if logs:
-        bucket = str(logs)  # Terraform takes a number for a text
+        bucket = str(logs)  # Terraform converts a number to a string
         changed[bucket] = buckets.ensure_access_log_bucket(
             s3, bucket, region=loaded.region, account_id=loaded.account_id
         )

@@ -1,4 +1,4 @@
-"""What lies in a bucket, taken for bytes from somebody else: who may be another version of this, another tool, or mean harm."""
+"""Parse objects of a bucket as untrusted bytes: another version, another tool or an attacker may have written them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import msgspec
 from mclass_tf.errors import DamagedObjectError
 
 MOST = 64 * 1024 * 1024
-"""Bytes that are read of an object: a state of thousands of resources has ten million."""
+"""The largest object to read, in bytes: a state of thousands of resources has ten million."""
 
 T = TypeVar("T")
 
 
 def body(answer: Any, *, url: str) -> bytes:
-    """Return the bytes of what `get_object` has answered; raise DamagedObjectError where they are too many."""
+    """Return the body of a response of `get_object`; raise DamagedObjectError if it is too large."""
     content: bytes = answer["Body"].read(MOST + 1)
     if len(content) > MOST:
         raise DamagedObjectError(url, f"it has more than {MOST >> 20} MiB")
@@ -23,9 +23,9 @@ def body(answer: Any, *, url: str) -> bytes:
 
 
 def parsed(content: bytes, kind: type[T], *, url: str) -> T:
-    """Return the dataclass `kind` that JSON is to be; raise DamagedObjectError, with the reason, where it is not.
+    """Parse JSON as the dataclass `kind`; raise DamagedObjectError, with the reason, if it does not fit.
 
-    Keys that `kind` has no field for are ignored: a later version may have written more.
+    Unknown keys are ignored: a later version may have written them.
     """
     if not content.strip():
         raise DamagedObjectError(url, "it is empty")

@@ -1,4 +1,4 @@
-"""How a release shifts traffic: ECS's deployment strategies, their numbers and limits, and what UpdateService is told."""
+"""ECS's deployment strategies: their settings and limits, and the deployment configuration for UpdateService."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTES = (0, 1440)
 CANARY_PERCENT = (0.1, 100.0)
 STEP_PERCENT = (3.0, 100.0)
 
-# The settings that each strategy has, besides the alarms, which all have.
+# The settings of each strategy. Alarms apply to all.
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     ROLLING: (),
     BLUE_GREEN: ("bake_minutes", "smoke", "hooks"),
@@ -24,7 +24,8 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     LINEAR: ("bake_minutes", "smoke", "hooks", "step_percent", "step_bake_minutes"),
 }
 
-# Where ECS asks a Lambda function. PRE_PRODUCTION_TRAFFIC_SHIFT and PRODUCTION_TRAFFIC_SHIFT come at each step of canary and linear.
+# Stages at which ECS invokes a Lambda function. With canary and linear, PRE_PRODUCTION_TRAFFIC_SHIFT and
+# PRODUCTION_TRAFFIC_SHIFT come at each step.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHook.html
 STAGES = (
     "RECONCILE_SERVICE",
@@ -36,8 +37,8 @@ STAGES = (
     "PRODUCTION_TRAFFIC_SHIFT",
     "POST_PRODUCTION_TRAFFIC_SHIFT",
 )
-# Where ECS can be made to wait: at no stage in which traffic is on the move. It could at RECONCILE_SERVICE too, which only a
-# deployment comes to that takes another's place, as a release never does: who asks for that pause would wait for nothing.
+# Stages at which ECS can pause: none in which traffic shifts. RECONCILE_SERVICE is left out: only a deployment that supersedes
+# another one reaches it, and a release never does that. A pause there would never happen.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html
 PAUSE_STAGES = (
     "PRE_SCALE_UP",
@@ -47,17 +48,17 @@ PAUSE_STAGES = (
     "POST_PRODUCTION_TRAFFIC_SHIFT",
 )
 SMOKE_STAGE = "POST_TEST_TRAFFIC_SHIFT"
-# Nobody answers where our process has died: ECS rolls back then, of the 1 to 20160 minutes that it can wait.
+# If our process has died, nobody answers, and ECS rolls back after this time. It allows 1 to 20160 minutes.
 _PAUSE_MINUTES = 60
 _PAUSE = "PAUSE"
-# What tells our hooks from those of others: ECS keeps it with the hook, and hands it to the function besides.
+# Marks our hooks among those of others. ECS stores it with the hook, and passes it to the function.
 _OURS = {"mclass-tf": "environment.toml"}
 _KEPT = ("deploymentCircuitBreaker", "maximumPercent", "minimumHealthyPercent")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """A Lambda function that ECS asks at stages of a deployment, with a role of its own."""
+    """A Lambda function that ECS invokes at stages of a deployment, through its own role."""
 
     function_arn: str
     role_arn: str
@@ -77,7 +78,7 @@ class Hook:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """One of `NAMES` with its numbers; those of other strategies mean nothing."""
+    """A strategy, one of `NAMES`, with its settings. Settings of other strategies are ignored."""
 
     name: str = ROLLING
     bake_minutes: int = 5
@@ -99,15 +100,14 @@ class Strategy:
 
     @property
     def longest_wait(self) -> int:
-        """Return the most minutes in which ECS waits on purpose and nothing moves."""
+        """Return the longest time, in minutes, for which ECS waits by design without progress."""
         of_name = {CANARY: self.canary_bake_minutes, LINEAR: self.step_bake_minutes}.get(self.name, 0)
         return max(self.bake_minutes, of_name) if self.shifts else 0
 
     def configuration(self, in_force: Mapping[str, Any], *, pauses: Sequence[str]) -> dict[str, Any]:
-        """Return the deploymentConfiguration that replaces what is in force.
+        """Return the deploymentConfiguration that replaces the one in force, {} to change nothing.
 
-        Empty where nothing is to change. `pauses` are the stages at which ECS waits for an answer. Functions that others have
-        hooked in stay; ours are those of this strategy.
+        `pauses` are the stages at which ECS waits for an answer. Hooks of others stay; ours become those of this strategy.
         """
         before = in_force.get("strategy") or ROLLING.upper()
         others = [hook for hook in _hooks(in_force) if not _is_pause(hook) and not _is_ours(hook)]
@@ -138,7 +138,7 @@ class Strategy:
 
 
 def pause_stage(text: str) -> str:
-    """Return the stage at which ECS can wait, written in either way; raise ValueError where it cannot."""
+    """Return ECS's name of the stage `text` ("post-scale-up" or "POST_SCALE_UP"); raise ValueError if ECS cannot pause there."""
     name = text.upper().replace("-", "_")
     if name not in PAUSE_STAGES:
         known = ", ".join(stage.lower().replace("_", "-") for stage in PAUSE_STAGES)
@@ -151,12 +151,12 @@ def has_pauses(in_force: Mapping[str, Any]) -> bool:
 
 
 def without_pauses(in_force: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what takes the pauses out of what is in force, and leaves the rest."""
+    """Return the deploymentConfiguration in force without its pauses."""
     return {**in_force, "lifecycleHooks": [hook for hook in _hooks(in_force) if not _is_pause(hook)]}
 
 
 def stages_of_pauses(configuration: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the stages at which a deployment waits for an answer."""
+    """Return the stages at which a deployment pauses."""
     stages = (hook.get("lifecycleStages") or () for hook in _hooks(configuration) if _is_pause(hook))
     return tuple(stage for each in stages for stage in each)
 

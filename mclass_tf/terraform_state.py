@@ -1,4 +1,4 @@
-"""The Terraform state of an environment, as far as this package reads it: its identity and its outputs."""
+"""Read the Terraform state of an environment: its identity, outputs and lock."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mclass_tf.errors import BackendMissingError, DamagedObjectError, Hint
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Lineage and serial tell one version of a state from every other; `outputs` maps name to value.
+    """A state. Lineage and serial identify its version. `outputs` maps name to value.
 
-    `sensitive` are the names of the outputs that are shown to nobody who does not ask for them by name.
+    `sensitive` are the names of the outputs that are shown only on request by name.
     """
 
     lineage: str
@@ -28,7 +28,7 @@ class State:
 
     @property
     def shown(self) -> Mapping[str, Any]:
-        """Return the outputs, None in the place of every secret: as `terraform apply -json` tells them."""
+        """Return the outputs with None for every sensitive one, as in `terraform apply -json`."""
         return {name: None if name in self.sensitive else value for name, value in self.outputs.items()}
 
 
@@ -43,7 +43,7 @@ class _Output:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """What is read of a state in Terraform's format 4."""
+    """The parts of a state file, format 4, that this package reads."""
 
     version: int
     lineage: str
@@ -59,7 +59,7 @@ class _Lock:
 def read(aws: Aws, backend: Backend, *, environment: str) -> State:
     """Return the state, EMPTY before the first apply.
 
-    Raise BackendMissingError where its bucket is missing, DamagedObjectError where it is no state.
+    Raise BackendMissingError if its bucket is missing or unreadable, DamagedObjectError if the object is not a state.
     """
     url = f"s3://{backend.bucket}/{backend.key}"
     try:
@@ -90,7 +90,7 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
 
 
 def lineage_of(file: Path) -> str:
-    """Return the lineage of a state in a file, "" where it is no state."""
+    """Return the lineage of a state file, "" if it is not a state."""
     try:
         return stored.parsed(file.read_bytes(), _File, url=str(file)).lineage
     except (OSError, DamagedObjectError):
@@ -98,9 +98,9 @@ def lineage_of(file: Path) -> str:
 
 
 def lock(aws: Aws, backend: Backend) -> str | None:
-    """Return the id of the lock on the state, None where it is free; raise DamagedObjectError where it is no lock.
+    """Return the id of the lock on the state, None if it is free; raise DamagedObjectError if the object is not a lock.
 
-    Terraform's S3 backend locks by an object beside the state (`use_lockfile`) that says who holds it.
+    Terraform's S3 backend locks with an object beside the state (`use_lockfile`) that names the holder.
     """
     key = f"{backend.key}.tflock"
     url = f"s3://{backend.bucket}/{key}"

@@ -1,4 +1,4 @@
-"""Which certificate a load balancer must show: the one that its listener was given, itself."""
+"""Which certificate a load balancer must show: exactly that of its listener."""
 
 from __future__ import annotations
 
@@ -14,48 +14,46 @@ from mclass_tf.errors import EndpointError
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """What a server must show, and have the key of; `name` is the certificate's in messages.
+    """The certificates that a server may show. `name` is the certificate's name in messages.
 
-    One of `certificates` (PEM), itself, be it self-signed or not: the URL has the load balancer's name, the certificate the
-    service's. Or one for `domain` that an authority which this machine trusts has signed: after a renewal ACM and the load
-    balancer do not change at the same moment. With neither, nothing is trusted.
+    A server may show exactly one of `certificates` (PEM), self-signed or not: the URL has the load balancer's name, and the
+    certificate has the service's. Or it may show a certificate for `domain` from an authority that this machine trusts, since
+    ACM and the load balancer do not renew at the same moment. Without both, nothing is trusted.
     """
 
     name: str = "of an authority that this machine trusts"
     certificates: tuple[str, ...] = ()
     domain: str = ""
 
-    def ways(self, server_name: str) -> Iterator[Way]:
-        """Yield what to try one after the other; `server_name` is the one that the load balancer shows its own certificate for."""
+    def handshakes(self, server_name: str) -> Iterator[Handshake]:
+        """Yield the TLS handshakes to try in turn; for `server_name`, the load balancer shows its own certificate."""
         if self.certificates:
-            exactly = frozenset(map(ssl.PEM_cert_to_DER_cert, self.certificates))
-            yield Way(context=pinned(self.certificates), server_name=server_name, exactly=exactly)
+            allowed = frozenset(map(ssl.PEM_cert_to_DER_cert, self.certificates))
+            yield Handshake(context=pinned(self.certificates), server_name=server_name, allowed=allowed)
         if self.domain:
-            yield Way(context=ssl.create_default_context(), server_name=self.domain)
+            yield Handshake(context=ssl.create_default_context(), server_name=self.domain)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """How to connect: the server's name to ask for, and the certificates (DER) that may be shown, any that `context` verifies where
-    there are none.
-    """
+class Handshake:
+    """The server name to send, and the `allowed` certificates (DER); if empty, any that `context` verifies."""
 
     context: ssl.SSLContext
     server_name: str
-    exactly: frozenset[bytes] = frozenset()
+    allowed: frozenset[bytes] = frozenset()
 
     def wrap(self, plain: socket.socket) -> ssl.SSLSocket:
-        """Return the connection; raise SSLCertVerificationError where another certificate is shown."""
+        """Return the TLS connection; raise SSLCertVerificationError if the server shows another certificate."""
         wrapped = self.context.wrap_socket(plain, server_hostname=self.server_name)
-        # What is pinned may be an authority of its own: what it has signed is still another certificate.
-        if self.exactly and wrapped.getpeercert(binary_form=True) not in self.exactly:
+        # A pinned certificate may be a CA. The certificates that it signed are still not allowed.
+        if self.allowed and wrapped.getpeercert(binary_form=True) not in self.allowed:
             wrapped.close()
             raise ssl.SSLCertVerificationError(1, "another certificate")
         return wrapped
 
 
 def pinned(certificates: tuple[str, ...]) -> ssl.SSLContext:
-    """Return a context that trusts these certificates, in date, and no authority of this machine."""
+    """Return a context that trusts only these certificates, while they are valid, and no authority of this machine."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(cadata="\n".join(certificates))
@@ -64,32 +62,32 @@ def pinned(certificates: tuple[str, ...]) -> ssl.SSLContext:
 
 
 def trust_in(acm: Any, arn: str, *, report: Callable[[str], None]) -> Trust:
-    """Return what a listener with the certificate `arn` must show.
+    """Return the trust for a listener with the certificate `arn`.
 
-    Who may not read the certificate (acm:GetCertificate) learns its domain (acm:DescribeCertificate), for which an authority
-    must vouch. Raises EndpointError where neither is to be had: nobody is trusted then.
+    If the certificate cannot be read (acm:GetCertificate), use its domain (acm:DescribeCertificate), for which a trusted
+    authority must vouch. Raise EndpointError if neither can be read: then nothing is trusted.
     """
-    certificate, unread = _read(lambda: str(acm.get_certificate(CertificateArn=arn)["Certificate"]))
-    domain, unknown = _read(
+    certificate, refusal = _read(lambda: str(acm.get_certificate(CertificateArn=arn)["Certificate"]))
+    domain, domain_refusal = _read(
         lambda: str(acm.describe_certificate(CertificateArn=arn)["Certificate"].get("DomainName") or "")
     )
     if not certificate and not domain:
         raise EndpointError(
-            f"the identity of what answers cannot be verified: the certificate {arn} cannot be read: {unread or unknown}",
+            f"the identity of what answers cannot be verified: the certificate {arn} cannot be read: {refusal or domain_refusal}",
             hint="allow acm:GetCertificate on it, or at least acm:DescribeCertificate; nothing is asked meanwhile",
         )
     if not certificate:
-        report(f"the certificate {arn} cannot be read ({unread}): an authority must vouch for {domain}")
+        report(f"the certificate {arn} cannot be read ({refusal}): an authority must vouch for {domain}")
     return Trust(
         name=arn,
         certificates=(certificate,) if certificate else (),
-        # A wildcard is asked for by a name that it is for.
+        # A wildcard certificate needs a concrete server name.
         domain=domain.replace("*", "www", 1),
     )
 
 
 def _read(get: Callable[[], str]) -> tuple[str, str]:
-    """Return what was read, or why AWS did not give it."""
+    """Return the value, or "" and why AWS refused it."""
     try:
         return get(), ""
     except Exception as error:

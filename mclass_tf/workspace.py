@@ -1,4 +1,4 @@
-"""The working folders of one environment on one target: private, and apart from every other's."""
+"""The working folders of one environment in one cloud, private to their owner."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HOME = ".mclass"
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Where Terraform works for one environment on one target. Everything below `directory` may be deleted."""
+    """Terraform's working folders for one environment in one cloud. Everything below `directory` may be deleted."""
 
     project: Path
     directory: Path
 
     @classmethod
     def open(cls, project: Path, *, home: Path, target: str, environment: str) -> Workspace:
-        """Make the folders, readable by their owner alone: plans and backend settings hold secrets."""
+        """Create the folders, private to their owner: plans and backend settings contain secrets."""
         directory = home / target / environment
         for path in (home, directory.parent, directory, directory / "plan"):
             path.mkdir(mode=0o700, exist_ok=True)
@@ -31,9 +31,9 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folders for one command; raise BusyError where another one has them.
+        """Lock the folders for one command; raise BusyError if another command holds them.
 
-        Two would overwrite each other's plan: one that no gate has seen could take the place of an approved one.
+        Two commands could overwrite each other's plan: an unjudged plan could replace an approved one.
         """
         with (self.directory / "lock").open("a", encoding="ascii") as lock:
             try:
@@ -47,7 +47,7 @@ class Workspace:
 
     @property
     def root(self) -> Path:
-        """Return the root configuration; the same files for every environment."""
+        """Return the folder of the root configuration, which all environments share."""
         return self.project / "terraform"
 
     @property
@@ -60,8 +60,8 @@ class Workspace:
         return self.directory / "plan" / "plan.tfplan"
 
     @property
-    def given_plan(self) -> Path:
-        """Return a plan that was made elsewhere, while it is applied."""
+    def imported_plan(self) -> Path:
+        """Return the path of an `apply --plan` file during its apply."""
         return self.directory / "plan" / "given.tfplan"
 
     @property
@@ -70,31 +70,31 @@ class Workspace:
 
     @property
     def init_stamp(self) -> Path:
-        """Return what the last successful init was made from."""
+        """Return the file with the hash of the last successful init's inputs."""
         return self.directory / "init.sha256"
 
     @property
     def provider_stamp(self) -> Path:
-        """Return the provider's files as they were when they were hashed last, and their hash."""
+        """Return the file with the provider's last hash, and the file identities for which it holds."""
         return self.directory / "provider.sha256"
 
     @property
     def run_folder(self) -> RunFolder:
-        """Return the output and the record of the Terraform that works here now."""
+        """Return the folder with the output and the record of the running Terraform."""
         return RunFolder(path=self.directory / "run")
 
     @property
     def rescued_state(self) -> Path:
-        """Return where a state goes that Terraform could not write to the backend."""
+        """Return the path for a state that Terraform could not write to the backend."""
         return self.directory / "errored.tfstate"
 
 
 def approval_of(plan: Path) -> Path:
-    """Return where the approval of the plan file `plan` is recorded: beside it."""
+    """Return the path of the approval, beside the plan file `plan`."""
     return plan.with_name(plan.name + ".approval.json")
 
 
 def discard(plan: Path) -> None:
-    """Remove a plan file and its approval: it can never be applied any more, and a plan holds secrets."""
+    """Remove a plan file that can no longer be applied, and its approval: a plan contains secrets."""
     plan.unlink(missing_ok=True)
     approval_of(plan).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Calls of a local AWS as its owner makes them: its key, its admin endpoint, requests that are signed by hand."""
+"""Helpers that call a local AWS as its owner: with its key, at its admin endpoint, or with a hand-signed request."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from mclass_tf.local import LocalAws, loopback
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 
 _SECONDS = 30
 
 
-def owner(key: Key) -> dict[str, str]:
-    """What boto3 signs with as the owner."""
+def owner(key: AccessKey) -> dict[str, str]:
+    """The credentials with which boto3 signs as the owner."""
     return {"aws_access_key_id": key.access_key_id, "aws_secret_access_key": key.secret_access_key}
 
 
 def ask(server: LocalAws, path: str, body: Any = None) -> Any:
-    """Return what the admin endpoint answers to the owner: to a PUT, where there is a body."""
+    """Return the admin endpoint's answer to the owner: to a PUT with a body, else to a GET."""
     method = "GET" if body is None else "PUT"
     url = f"{server.url}/_mclass/{path}"
     return loopback.ask(url, seconds=_SECONDS, key=server.key, method=method, body=body)

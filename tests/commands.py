@@ -1,4 +1,4 @@
-"""The command line in a process of its own, as a user runs it."""
+"""Runs the command line in a process of its own, as a user does."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 
 from mclass_tf import local
 from tests.time_limits import seconds_left
-from tests.warm import Warm
+from tests.warm import CommandForker
 
 ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Done:
-    """How a command line ended."""
+class CommandResult:
+    """The result of a command."""
 
     status: int
     stdout: str
@@ -35,7 +35,7 @@ class Done:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """`python -m mclass_tf` on one project with a home of its own, as a user runs it."""
+    """`python -m mclass_tf` on one project with its own home folder, as a user runs it."""
 
     project: Path
     home: Path
@@ -48,12 +48,12 @@ class CommandLine:
     def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "mclass_tf", "--project", str(self.project), *arguments]
 
-    def run(self, *arguments: str, **env: str) -> Done:
-        """Run a command to its end, which must come within what is left of the test's time."""
+    def run(self, *arguments: str, **env: str) -> CommandResult:
+        """Run a command to its end, within the time left for the test."""
         seconds, variables, (_, _, _, *own) = seconds_left(), self.variables(**env), self.argv(*arguments)
         try:
             if not warm().differs(variables):
-                return Done(*warm().run(own, env=variables, seconds=seconds))
+                return CommandResult(*warm().run(own, env=variables, seconds=seconds))
             done = subprocess.run(
                 self.argv(*arguments),
                 env=variables,
@@ -64,20 +64,20 @@ class CommandLine:
                 timeout=seconds,
             )
         except subprocess.TimeoutExpired as error:
-            said = error.stderr or b""  # bytes, also where text is asked for
+            said = error.stderr or b""  # bytes, even in text mode
             raise AssertionError(
                 f"{' '.join(arguments)}: has not ended within {seconds:.0f} s\n{said.decode(errors='replace')}"
             ) from None
-        return Done(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def ok(self, *arguments: str, **env: str) -> Done:
-        """Run what must succeed."""
+    def ok(self, *arguments: str, **env: str) -> CommandResult:
+        """Run a command that must succeed."""
         done = self.run(*arguments, **env)
         assert done.status == 0, f"{' '.join(arguments)}: exit {done.status}\n{done.stdout}\n{done.stderr}"
         return done
 
     def local_aws(self) -> local.LocalAws:
-        """The local AWS of this home, which is up."""
+        """The running local AWS of this home folder."""
         running = local.status(home=self.home / "local")
         assert running is not None
         return running
@@ -89,13 +89,13 @@ class CommandLine:
 
 
 @cache
-def warm() -> Warm:
-    """What the commands of this process are forked from."""
-    return Warm()
+def warm() -> CommandForker:
+    """The process that commands are forked from."""
+    return CommandForker()
 
 
-def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> Done:
-    """Run a command and interrupt it, as Ctrl-C does, when a line of its progress holds `at`."""
+def run_interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> CommandResult:
+    """Run a command, and interrupt it like Ctrl-C when a line of its progress contains `at`."""
     with subprocess.Popen(
         commands.argv(*arguments),
         env=commands.variables(**env),
@@ -111,4 +111,4 @@ def interrupted(commands: CommandLine, *arguments: str, at: str, **env: str) -> 
                 break
         running.send_signal(signal.SIGINT)
         stdout, stderr = running.communicate(timeout=min(120, seconds_left()))
-        return Done(running.returncode, stdout, "".join(seen) + stderr)
+        return CommandResult(running.returncode, stdout, "".join(seen) + stderr)

@@ -1,4 +1,4 @@
-"""A machine in bad condition, made for real: a full disk, a read-only one, no /proc, few descriptors, no further process."""
+"""Real machine faults: a full disk, a read-only disk, no /proc, few file descriptors, no further processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 _NOBODY = 54321
-"""A user that no other process belongs to: the processes of root are not counted."""
+"""A user without any other process. The limit does not apply to root's processes."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def make_read_only(disk: Path) -> None:
 
 
 def without_proc(argv: Sequence[str]) -> list[str]:
-    """Return the command in which /proc is an empty folder."""
+    """Return the command with an empty folder as /proc."""
     script = 'mount -t tmpfs none /proc && exec "$@"'
     begun = ["unshare", "--mount", "sh", "-c", script, "sh"]
     _require([*begun, "true"], "/proc cannot be hidden")
@@ -56,7 +56,7 @@ def with_descriptors(number: int, argv: Sequence[str]) -> list[str]:
 
 
 def with_processes(number: int, argv: Sequence[str]) -> list[str]:
-    """Return the command as another user, who may have so many processes and threads, and may still read what root may."""
+    """Return the command as another user with a limit of processes and threads, who may still read what root may."""
     able = "+dac_override,+fowner"
     user = [f"--reuid={_NOBODY}", "--clear-groups", f"--inh-caps={able}", f"--ambient-caps={able}"]
     begun = ["setpriv", *user, "prlimit", f"--nproc={number}"]

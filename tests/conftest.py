@@ -1,4 +1,4 @@
-"""What tests of every folder share: signals as they are in a terminal, and environments that are applied."""
+"""Shared by all tests: signals as in a terminal, time limits, and applied environments."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from tests.commands import CommandLine
 from tests.snapshots import Snapshots
 from tests.time_limits import TimeLimits
 
-# Short by default, and the same for everybody; by night HYPOTHESIS_PROFILE=nightly looks further.
+# Short and deterministic by default. HYPOTHESIS_PROFILE=nightly searches further.
 settings.register_profile("default", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Limit the time of tests; heed interrupts, and let children heed them; keep bytecode, and let children keep theirs."""
+    """Set time limits, restore SIGINT and SIGHUP, and keep bytecode, all for child processes too."""
     config.pluginmanager.register(TimeLimits())
-    # Where Python is to write none, each of hundreds of processes would compile the package, and pytest all tests, anew.
+    # Without bytecode, each of hundreds of processes would compile the package again, and pytest all tests.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    # A shell that runs the tests in its background has both ignored.
+    # A shell that runs the tests in the background ignores both signals.
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each processor: half of the time of most tests is waiting, for processes that start and for timers."""
+    """Two workers for each processor: most tests spend half of their time waiting for processes and timers."""
     return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for the night, also where slow tests are asked for, unless it is asked for itself."""
+    """Deselect nightly tests, even if slow tests are selected, unless the nightly ones are selected explicitly."""
     if "nightly" in config.option.markexpr:
         return
     nightly = [item for item in items if item.get_closest_marker("nightly")]
@@ -51,25 +51,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Do not look for cycles among the modules and the thousands of tests: they stay to the end."""
+    """Exclude modules and collected tests, which live to the end, from garbage collection."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(20_000, 20, 20)  # by default a fifth of the time goes by in looking for cycles
+        gc.set_threshold(20_000, 20, 20)  # with the default, a fifth of the time goes to garbage collection
         gc.enable()
 
 
 @pytest.fixture(scope="session")
 def snapshots() -> Snapshots:
-    """Where a local AWS with applied environments comes from in seconds."""
+    """Starts a local AWS with applied environments within seconds."""
     return Snapshots()
 
 
 @dataclass(frozen=True)
 class Applied:
-    """dev and prod, planned, gated and applied on one local AWS."""
+    """dev and prod, planned, judged by the gates and applied on one local AWS."""
 
     commands: CommandLine
 

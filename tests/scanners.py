@@ -1,7 +1,7 @@
-"""Scanners that are forked from a process that has Checkov: each as one from nothing, but for the seconds of its import.
+"""Forks scanners from a process that has already imported Checkov, to save the seconds of the import.
 
-What a scanner is given (`mclass_tf.gates.launch`), where it works and how it ends is the same, and Checkov is imported in the
-environment that every scanner has. tests/gates/test_scanner.py tries the one way to start a scanner that there is outside of tests.
+A forked scanner has the same inputs (`mclass_tf.gates.launch`), folder and end as a new one, and Checkov is imported with every
+scanner's environment variables. tests/gates/test_scanner.py tests the production way to start a scanner.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from pathlib import Path
 from typing import NoReturn
 
 from mclass_tf.gates import launch
-from mclass_tf.gates.launch import Child, Launch
+from mclass_tf.gates.launch import ScannerLaunch, ScannerProcess
 from mclass_tf.gates.scanner import Scanner
 
 _ROOT = Path(__file__).parent.parent
 _KEEP = _ROOT / ".mclass/tests/parser"
 _LONGEST = 1 << 20
-_AT_FIRST, _PYTHON = dict(os.environ), sys.executable
-"""Variables and Python as they are before any test changes them."""
+_INITIAL_ENV, _PYTHON = dict(os.environ), sys.executable
+"""Environment variables and Python settings before any test changes them."""
 
 
 @dataclass(frozen=True)
-class Forking:
-    """Starts scanners by the process at the other end of `control`."""
+class ForkingStarter:
+    """Starts scanners through the process at the other end of `control`."""
 
     control: socket.socket
 
-    def __call__(self, launch: Launch) -> Child:
+    def __call__(self, launch: ScannerLaunch) -> ScannerProcess:
         reading, writing = os.pipe()
         request = {"env": dict(launch.env), "folder": str(launch.folder)}
         descriptors = [launch.channel.fileno(), launch.output, writing]
         socket.send_fds(self.control, [json.dumps(request).encode()], descriptors)
         os.close(writing)
-        return _Forked(status=reading)
+        return _ForkedScanner(status=reading)
 
 
 @dataclass(frozen=True)
-class _Forked:
-    """A scanner that was forked; `status` tells its process id, and then how it has ended."""
+class _ForkedScanner:
+    """A forked scanner. `status` sends its process id, and then its exit status."""
 
     status: int
 
     def end(self, *, seconds: float) -> int:
         text = self._read_line()
         if not select.select([self.status], [], [], seconds)[0]:
-            with suppress(ProcessLookupError):  # it has ended since
+            with suppress(ProcessLookupError):  # it has ended already
                 os.kill(int(text), signal.SIGKILL)
         status = int(self._read_line())
         os.close(self.status)
@@ -75,8 +75,8 @@ class _Forked:
 
 
 @cache
-def forking() -> Forking:
-    """Return what starts the scanners of this process and of its commands; the process behind it ends with this one."""
+def forking() -> ForkingStarter:
+    """Return the starter of scanners for this process and its commands. The process behind it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folder = Path(tempfile.mkdtemp(prefix="mclass-tests-"))
     _KEEP.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def forking() -> Forking:
         process = subprocess.Popen(
             [_PYTHON, "-s", "-m", "tests.scanners", str(theirs.fileno())],
             cwd=_ROOT,
-            env=launch.environment(folder, _AT_FIRST),
+            env=launch.environment(folder, _INITIAL_ENV),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -96,7 +96,7 @@ def forking() -> Forking:
         process.wait()
 
     atexit.register(end)
-    return Forking(ours)
+    return ForkingStarter(ours)
 
 
 def scanner() -> Scanner:
@@ -105,7 +105,7 @@ def scanner() -> Scanner:
 
 
 def _serve(control: socket.socket) -> None:
-    """Fork a scanner for each request, until nobody can send one any more."""
+    """Fork a scanner for each request, until the control socket closes."""
     from mclass_tf.gates import serve  # noqa: PLC0415
 
     serve.import_checkov(str(_KEEP))
@@ -117,31 +117,31 @@ def _serve(control: socket.socket) -> None:
         if os.fork() == 0:
             control.close()
             if os.fork() != 0:
-                os._exit(0)  # so that nobody waits for the next one but init
-            _see_to(json.loads(message), *descriptors)
+                os._exit(0)  # orphans the next one, so that init reaps it
+            _supervise(json.loads(message), *descriptors)
         os.wait()
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _see_to(request: Mapping[str, Mapping[str, str]], channel: int, output: int, status: int) -> NoReturn:
-    """Have a scanner work in a process of its own, and tell how it ended."""
+def _supervise(request: Mapping[str, Mapping[str, str]], channel: int, output: int, status: int) -> NoReturn:
+    """Run a scanner in a child process, and report its exit status."""
     pid = os.fork()
     if pid == 0:
         os.close(status)
-        _become(request, channel, output)
+        _run_scanner(request, channel, output)
     os.close(channel)
     os.close(output)
     try:
         os.write(status, f"{pid}\n".encode())
         _, how = os.waitpid(pid, 0)
         os.write(status, f"{os.waitstatus_to_exitcode(how)}\n".encode())
-    except BrokenPipeError:  # nobody waits for it any more: it has seen the end of its channel, too
+    except BrokenPipeError:  # the client has gone; the scanner has seen its channel close, too
         pass
     os._exit(0)
 
 
-def _become(request: Mapping[str, Mapping[str, str]], channel: int, output: int) -> NoReturn:
+def _run_scanner(request: Mapping[str, Mapping[str, str]], channel: int, output: int) -> NoReturn:
     from mclass_tf.gates import serve  # noqa: PLC0415
 
     os.setsid()

@@ -1,11 +1,11 @@
-"""Snapshots of the local AWS from which tests start: made once, kept in .mclass/ between runs.
+"""Snapshots of the local AWS for tests: created once, cached in .mclass/ between runs.
 
-    applied     dev and prod, planned, gated and applied; no image yet
-    released    the same, and version 1.0.0 serves in dev; 2.0.0 is pushed
-    shifting    the same, and version 2.0.0 has taken its place, blue/green: the service is wired for traffic to be shifted
+- applied: dev and prod, planned, judged by the gates and applied; no image yet
+- released: the same, and version 1.0.0 serves in dev; 2.0.0 is pushed
+- shifting: the same, and version 2.0.0 has replaced it, blue/green: the service is wired for traffic shifts
 
-The key of what is kept covers all that determines it: the configuration, the environments, the package, the service and its
-image, the engine, and (by the lock file) the provider.
+The key of a snapshot covers all its inputs: the configuration, the environments, the package, the service and its image, the
+engine, and (by the lock file) the provider.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.commands import ROOT, CommandLine
 
 APPLIED, RELEASED, SHIFTING = "applied", "released", "shifting"
 SPEED = 10.0
-"""The clock's, where a test does not choose another."""
+"""The clock's speed, unless a test chooses another."""
 _KEPT = ROOT / ".mclass" / "tests"
 _FOLDERS = ("app", "environments", "mclass_tf", "modules", "policy", "terraform")
 _FILES = ("Dockerfile", "constraints.txt", "pyproject.toml", "tests/snapshots.py")
@@ -44,14 +44,14 @@ _SCANS = "scans"
 
 
 class Snapshots:
-    """Makes a snapshot when it is first asked for, in whichever worker that is, and starts local AWSs from it."""
+    """Creates each snapshot on first use, in whichever worker needs it, and starts local AWSs from it."""
 
     def __init__(self, kept: Path = _KEPT) -> None:
         self._kept = kept
         self._makers = {APPLIED: self._applied, RELEASED: self._released, SHIFTING: self._shifting}
 
     def versions(self) -> dict[str, str]:
-        """Return the digests of the versions of the service that are pushed, in the snapshots that have any."""
+        """Return the digests of the pushed versions of the service, in the snapshots with any."""
         found: dict[str, str] = json.loads(self._path(RELEASED).with_name(_VERSIONS).read_text())
         return found
 
@@ -59,7 +59,7 @@ class Snapshots:
     def started(
         self, name: str, *, home: Path, project: Path = ROOT, speed: float = SPEED
     ) -> Iterator[CommandLine]:
-        """Enter with a local AWS in `home` that has what the snapshot has; it is taken down in the end."""
+        """Start a local AWS in `home` from a snapshot; stop it at the end."""
         snapshot = self._path(name)
         local = home / "local"
         local.mkdir(mode=0o700, parents=True)
@@ -73,7 +73,7 @@ class Snapshots:
             commands.ok("local", "down")
 
     def _path(self, name: str) -> Path:
-        """Return the snapshot, made if need be; other workers that want it wait."""
+        """Return the snapshot's path, creating the snapshot if needed. Other workers wait for it."""
         path = self._kept / _key() / f"{name}.snapshot"
         path.parent.mkdir(parents=True, exist_ok=True)
         os.utime(path.parent)
@@ -97,7 +97,7 @@ class Snapshots:
             draft.rename(path)
 
     def _forget_old(self) -> None:
-        """Remove what no test has asked for in a day: another run may use what is younger."""
+        """Delete snapshots unused for a day. Another run may still use younger ones."""
         for folder in self._kept.iterdir():
             if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -130,7 +130,7 @@ class Snapshots:
 
 
 def copied_project(folder: Path, release: str = "") -> Path:
-    """Copy what a project is made of, for a test that changes it; `release` is added to dev's settings. Return the copy."""
+    """Copy a project for a test that changes it. `release` is added to dev's settings. Return the copy."""
     ignored = shutil.ignore_patterns(".terraform", "*.tfstate*")
     for name in ("terraform", "modules", "environments", "policy"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
@@ -140,7 +140,7 @@ def copied_project(folder: Path, release: str = "") -> Path:
 
 
 def build(commands: CommandLine, version: str, **variables: str) -> str:
-    """Build the service as `version`, with further environment variables, and push it to dev; return its digest."""
+    """Build the service as `version`, with extra environment variables, and push it to dev; return its digest."""
     built = image.build(
         image.Inputs(
             project=ROOT,

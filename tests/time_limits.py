@@ -1,12 +1,12 @@
-"""Each test has a time limit: one that hangs is named within five minutes.
+"""Each test has a time limit: a hanging test is named within five minutes.
 
-Three lines, each a little after the one before:
+There are three limits, each a little later than the one before:
 
-1. A command that a test runs has what is left of the test's time (`seconds_left`): its failure names the command.
-2. pytest-timeout raises in the test when its time is over (`timeout` in pyproject.toml, or the marker of that name). It counts
-   the set-up of fixtures and what they tidy up.
-3. What does not heed that, or hangs while it tidies up, ends with its worker: xdist names the test and ends the run. (It would
-   give the same test to the next worker, and so on: hence --max-worker-restart=0.)
+1. A command started by a test has the rest of the test's time (`seconds_left`), so its failure names the command.
+2. pytest-timeout raises in the test when its time is over (`timeout` in pyproject.toml, or the marker of that name). The time
+includes set-up and tear-down of fixtures.
+3. If the test ignores that, or its tear-down hangs, its worker exits: xdist names the test and ends the run. (It would give the
+same test to the next worker, and so on: hence --max-worker-restart=0.)
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 
 COMMAND_SECONDS = 230.0
-"""What a command may take that has time of its own."""
-_MARGIN = 10.0  # seconds that are left to a test when a command of its is given up
-_GRACE = 45.0  # seconds to tidy up after the limit, before the worker is ended
+"""Time limit of a command that does not count against a test."""
+_MARGIN = 10.0  # seconds left for the test after its command timed out
+_GRACE = 45.0  # seconds for tear-down after the limit, before the worker exits
 
 
 @dataclass
@@ -49,7 +49,7 @@ _watch = _Watch()
 
 
 def seconds_left() -> float:
-    """Return how long a command may take that is started now."""
+    """Return the time limit for a command started now."""
     if _watch.deadline is None:
         return COMMAND_SECONDS
     return max(_watch.deadline - _MARGIN - time.monotonic(), 1.0)
@@ -57,9 +57,9 @@ def seconds_left() -> float:
 
 @contextmanager
 def set_aside() -> Iterator[None]:
-    """Let the test's time stand still: for what is made once for many tests, by commands that have limits of their own."""
+    """Pause the test's time limit: for set-up shared by many tests, whose commands have limits of their own."""
     deadline, began = _watch.deadline, time.monotonic()
-    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)  # which is pytest-timeout's
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)  # pytest-timeout's timer
     _watch.stop()
     try:
         yield
@@ -70,7 +70,7 @@ def set_aside() -> Iterator[None]:
 
 
 class TimeLimits:
-    """A plugin of pytest: the third line, and what the first one goes by."""
+    """A pytest plugin that implements the third limit and provides the deadline of the first."""
 
     def __init__(self) -> None:
         _watch.errors = os.dup(2)  # before pytest captures it
@@ -89,7 +89,7 @@ class TimeLimits:
 
     @pytest.hookimpl(trylast=True)
     def pytest_exception_interact(self) -> None:
-        """Go on while a test that has failed tidies up: pytest has just called off every such watch."""
+        """Restart the watch while a failed test tears down: pytest has just cancelled all timers."""
         if _watch.deadline is not None:
             _watch.start(_watch.deadline)
 

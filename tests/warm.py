@@ -1,8 +1,9 @@
-"""Commands in processes of their own whose imports are paid for once: they are forked from a process that has them.
+"""Forks commands from a process that has already imported everything, to save the time of the imports.
 
-`python -m mclass_tf` takes half a second to import what it needs, and three more where it judges a plan, to have Checkov in a
-process beside it, which is most of what a test of a command costs. A forked one has its own environment, folder, streams and end;
-only its modules are not read again, and its scanner is forked as well (tests/scanners.py). `CommandLine.argv` and tests/unit/cli/test_cli.py run commands from nothing.
+`python -m mclass_tf` takes half a second for imports, and three more if it judges a plan and starts a Checkov process. That is
+most of the cost of a test of a command. A forked command has its own environment variables, folder, streams and exit. Only its
+modules are not loaded again, and its scanner is forked as well (tests/scanners.py). `CommandLine.argv` and
+tests/unit/cli/test_cli.py start commands without forking.
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Self
 
-from tests.scanners import Forking, forking
+from tests.scanners import ForkingStarter, forking
 
 _ROOT = Path(__file__).parent.parent
 _JUDGING = {"plan", "apply", "release", "rollback", "promote", "render", "destroy"}
-"""Commands that may judge a plan, which takes a scanner."""
-_OWN = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
-"""Variables that nothing reads while it is imported. (MOTO_ ones, which some tests set, are for the server alone.)"""
+"""Commands that may judge a plan and so need a scanner."""
+_IGNORED = {"MCLASS_TF_HOME", "PYTEST_CURRENT_TEST"}
+"""Variables that no import reads. (MOTO_ ones, which some tests set, are only for the server.)"""
 _LONGEST = 1 << 20
-_AT_FIRST, _PYTHON = dict(os.environ), sys.executable
-"""Variables and Python as they are before any test changes them."""
+_INITIAL_ENV, _PYTHON = dict(os.environ), sys.executable
+"""Environment variables and Python settings before any test changes them."""
 
 
-class Warm:
-    """The process that commands are forked from: it ends with this one."""
+class CommandForker:
+    """The process that commands are forked from. It ends with this one."""
 
     def __init__(self) -> None:
-        self._environment = _without_own(_AT_FIRST)
+        self._environment = _without_ignored(_INITIAL_ENV)
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
         self._process = subprocess.Popen(
             [_PYTHON, "-m", "tests.warm", str(theirs.fileno())],
             cwd=_ROOT,
-            env=_AT_FIRST,
+            env=_INITIAL_ENV,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -62,8 +63,8 @@ class Warm:
         self._process.wait()
 
     def differs(self, env: Mapping[str, str]) -> set[str]:
-        """Return the variables for which a command might import something else than the process has."""
-        ours, theirs = self._environment, _without_own(env)
+        """Return the variables that could make a command import something else than this process has."""
+        ours, theirs = self._environment, _without_ignored(env)
         names = {name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)}
         return {name for name in names if name in theirs or not name.startswith(("AWS_", "TF_VAR_"))}
 
@@ -72,7 +73,7 @@ class Warm:
     ) -> tuple[int, str, str]:
         """Run a command to its end; return exit status, standard output and standard error.
 
-        Raise subprocess.TimeoutExpired, with what it had said, where that is not within `seconds`: it is killed.
+        Raise subprocess.TimeoutExpired, with the output so far, if it takes longer than `seconds`; the command is killed.
         """
         request = {"arguments": list(arguments), "env": dict(env), "cwd": str(Path.cwd())}
         with _Pipe() as stdout, _Pipe() as stderr, _Pipe() as status:
@@ -85,7 +86,7 @@ class Warm:
                 pipe.close_writing()
             try:
                 is_over = _read(pipes, until=time.monotonic() + seconds)
-            except BaseException:  # an interrupt, which the command does not get
+            except BaseException:  # an interrupt, which does not reach the command
                 _kill(status.text)
                 raise
             if not is_over:
@@ -99,12 +100,14 @@ class Warm:
 
 def _kill(status: str) -> None:
     if status:
-        with suppress(ProcessLookupError):  # it has ended since
+        with suppress(ProcessLookupError):  # it has ended already
             os.kill(int(status.split(maxsplit=1)[0]), signal.SIGKILL)
 
 
-def _without_own(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name not in _OWN and not name.startswith("MOTO_")}
+def _without_ignored(env: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in env.items() if name not in _IGNORED and not name.startswith("MOTO_")
+    }
 
 
 class _Pipe:
@@ -131,7 +134,7 @@ class _Pipe:
 
 
 def _read(pipes: Sequence[_Pipe], *, until: float) -> bool:
-    """Read all of them to their ends; return False where that takes too long."""
+    """Read all pipes to their ends; return False on timeout."""
     with selectors.DefaultSelector() as selector:
         for pipe in pipes:
             selector.register(pipe.reading, selectors.EVENT_READ, pipe)
@@ -155,7 +158,7 @@ class _Request:
 
 
 def _serve(control: socket.socket) -> None:
-    """Fork a process for each request, until nobody can send one any more."""
+    """Fork a process for each request, until the control socket closes."""
     _import_commands()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, _LONGEST, 4)
@@ -165,33 +168,33 @@ def _serve(control: socket.socket) -> None:
         if os.fork() == 0:
             control.close()
             if os.fork() != 0:
-                os._exit(0)  # so that nobody waits for the next one but init
-            _see_to(request, *descriptors)
+                os._exit(0)  # orphans the next one, so that init reaps it
+            _supervise(request, *descriptors)
         else:
             os.wait()
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _see_to(request: _Request, stdout: int, stderr: int, status: int, *scanners: int) -> NoReturn:
-    """Have the command run in a process of its own, and tell how it ended."""
+def _supervise(request: _Request, stdout: int, stderr: int, status: int, *scanners: int) -> NoReturn:
+    """Run the command in a child process, and report its exit status."""
     pid = os.fork()
     if pid == 0:
         os.close(status)
-        _become(request, stdout, stderr, *scanners)
+        _run_command(request, stdout, stderr, *scanners)
     for descriptor in (stdout, stderr, *scanners):
         os.close(descriptor)
     try:
         os.write(status, f"{pid}\n".encode())
         _, how = os.waitpid(pid, 0)
         os.write(status, f"{os.waitstatus_to_exitcode(how)}\n".encode())
-    except BrokenPipeError:  # nobody waits for it any more
+    except BrokenPipeError:  # the client has gone
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     os._exit(0)
 
 
-def _become(request: _Request, stdout: int, stderr: int, *scanners: int) -> NoReturn:
+def _run_command(request: _Request, stdout: int, stderr: int, *scanners: int) -> NoReturn:
     from mclass_tf import __main__ as command  # noqa: PLC0415
 
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -228,7 +231,7 @@ def _fork_scanners(control: socket.socket) -> None:
 
     for gate in gates.GATES:
         if isinstance(gate, CheckovGate):
-            gate.scanner.start = Forking(control)
+            gate.scanner.start = ForkingStarter(control)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How tests wait for something that may never come."""
+"""Waits with a timeout."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _Result = TypeVar("_Result")
 
 
 async def within(awaitable: Awaitable[_Result], seconds: float) -> _Result:
-    """Return what comes of it; raise TimeoutError where that takes longer.
+    """Return the result of an awaitable; raise TimeoutError after `seconds`.
 
-    `asyncio.wait_for` does so too, and loses a cancellation in Python 3.11.
+    `asyncio.wait_for` does the same, but loses a cancellation in Python 3.11.
     """
     async with asyncio.timeout(seconds):
         return await awaitable

@@ -1,4 +1,4 @@
-"""The commands that answer a rollout that is under way: continue, abort."""
+"""The commands that answer a rollout under way: continue, abort."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from functools import partial
 
 from mclass_tf import flows
 from mclass_tf.cli.call import Call, open_environment
-from mclass_tf.cli.live import Live
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.live import RolloutDisplay
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.cli.release_commands import (
     ask_what_now,
-    live_view,
     not_rolled_out,
     report_above_progress,
     rolled_out,
+    rollout_display,
     served,
 )
 from mclass_tf.errors import RolloutError
@@ -21,9 +21,9 @@ from mclass_tf.flows import Continued, Released
 from mclass_tf.session import Session
 
 
-def continue_rollout(call: Call) -> Outcome:
+def continue_rollout(call: Call) -> CommandOutcome:
     session = open_environment(call, call.arguments.environment)
-    live = live_view()
+    live = rollout_display()
     try:
         done = flows.continue_rollout(
             report_above_progress(session, live),
@@ -36,10 +36,10 @@ def continue_rollout(call: Call) -> Outcome:
     return continued(done) if done.released is None else served(session, done.released)
 
 
-def continued(done: Continued) -> Outcome:
-    """Return the outcome of an answer to a rollout that another command watches."""
+def continued(done: Continued) -> CommandOutcome:
+    """Return the outcome of `continue` for a rollout that another command watches."""
     stage = done.stage.lower().replace("_", " ")
-    return Outcome(
+    return CommandOutcome(
         text=f"{done.environment} continues after {stage}; the command that started the release shows the rest",
         document={
             "environment": done.environment,
@@ -52,8 +52,8 @@ def continued(done: Continued) -> Outcome:
     )
 
 
-def abort(call: Call) -> Outcome:
-    def work(session: Session, live: Live) -> Released:
+def abort(call: Call) -> CommandOutcome:
+    def work(session: Session, live: RolloutDisplay) -> Released:
         return flows.abort(session, show=live.show, on_interrupt=partial(ask_what_now, live))
 
     return rolled_out(open_environment(call, call.arguments.environment), work)

@@ -1,6 +1,6 @@
-"""Every command of the command line. The parser and `--help` are made from this table.
+"""The table of all commands, from which the parser and `--help` are made.
 
-It imports nothing that a command needs: --help answers at once.
+It does not import what commands need, so that --help answers at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EXIT_CODES = """exit codes: 0 done, 1 a bug, 2 usage, 3 configuration, 4 Terrafo
 
 @dataclass(frozen=True, kw_only=True)
 class Argument:
-    """An option, whose name begins with `--`, or a positional argument. None leaves a setting to argparse."""
+    """An option (its name begins with `--`) or a positional argument. None keeps argparse's default."""
 
     name: str
     help: str
@@ -33,24 +33,20 @@ class Argument:
     is_flag: bool = False
     is_repeatable: bool = False
 
-    @property
-    def is_option(self) -> bool:
-        return self.name.startswith("--")
-
 
 @dataclass(frozen=True, kw_only=True)
 class OneOf:
-    """Options of which a command line may have one."""
+    """Mutually exclusive options."""
 
     options: tuple[Argument, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command; `run` is the function that carries it out, "module.function" of this package, or `commands` are its own.
+    """A command: either `run` is its function, as "module.function" of this package, or `commands` are its subcommands.
 
-    `words`: words of the command line that are read as others, since argparse would take them for options.
-    `passes_on`: what stands behind the first `--` is the command line of another program, in `argv`.
+    `words`: words of the command line to replace, since argparse would take them for options.
+    `passes_on`: the words after the first `--` are the command line of another program, in `argv`.
     """
 
     name: str
@@ -69,7 +65,7 @@ SHARED = (
     Argument(name="--json", is_flag=True, help="one JSON document on standard output"),
     Argument(name="--project", metavar="FOLDER", help="the project (default: the one around this folder)"),
 )
-"""The options of every command, which may also stand before it."""
+"""The options of every command, also accepted before it."""
 
 _ENVIRONMENT = Argument(name="environment", metavar="ENV", help="a folder of environments/")
 _ENVIRONMENTS = (

@@ -1,4 +1,4 @@
-"""The commands on environments: each runs a flow and returns its outcome."""
+"""The commands on environments. Each runs a flow and returns its outcome."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from typing import Any
 
 from mclass_tf import describe, flows, terminal, verify
 from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.errors import ApprovalRefusedError, GateRefusedError, UsageError, VerificationError
 from mclass_tf.gates import Verdict, sarif, table
 from mclass_tf.plan import Action
 from mclass_tf.session import Session
 
 
-def bootstrap(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def bootstrap(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         changed = flows.bootstrap(open_environment(call, name))
         lines = (f"{bucket}: {', '.join(what) or 'as it must be'}" for bucket, what in changed.items())
-        return Outcome(text="\n".join(lines), document={"environment": name, "buckets": changed})
+        return CommandOutcome(text="\n".join(lines), document={"environment": name, "buckets": changed})
 
     return each(call, one)
 
 
-def init(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def init(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         flows.init(open_environment(call, name))
-        return Outcome(text=f"{name} is initialised", document={"environment": name, "initialised": True})
+        return CommandOutcome(
+            text=f"{name} is initialised", document={"environment": name, "initialised": True}
+        )
 
     return each(call, one)
 
 
-def plan(call: Call) -> Outcome:
+def plan(call: Call) -> CommandOutcome:
     arguments = call.arguments
     if arguments.out is not None and arguments.all:
         raise UsageError("--out takes one plan; with --all there are several")
@@ -46,7 +48,7 @@ def plan(call: Call) -> Outcome:
     _writable(arguments.sarif)
     verdicts: dict[str, Sequence[Verdict]] = {}
 
-    def one(name: str) -> Outcome:
+    def one(name: str) -> CommandOutcome:
         session = open_environment(call, name)
         planned = flows.make_plan(session, image=arguments.image)
         verdicts[name] = planned.decision.verdicts
@@ -61,12 +63,12 @@ def plan(call: Call) -> Outcome:
 
 
 def _writable(file: Path | None) -> None:
-    """Refuse a file that could not be written before anything takes its time."""
+    """Raise UsageError for an unwritable file before any slow work."""
     if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
         raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
 
 
-def _planned(session: Session, planned: flows.Planned) -> Outcome:
+def _planned(session: Session, planned: flows.Planned) -> CommandOutcome:
     name = session.environment.name
     words = describe.describe(
         planned.plan, title=f"{name} on {session.cloud.label}", image=str(planned.image or "")
@@ -78,8 +80,8 @@ def _planned(session: Session, planned: flows.Planned) -> Outcome:
     except GateRefusedError as error:
         # The table above has the findings; the error only counts them.
         counted = GateRefusedError(str(error).partition("\n")[0], hint=error.hint)
-        return Outcome.failed(counted, use_local=session.cloud.is_local, document=document, text=text)
-    return Outcome(text=text, document=document)
+        return CommandOutcome.failed(counted, use_local=session.cloud.is_local, document=document, text=text)
+    return CommandOutcome(text=text, document=document)
 
 
 def plan_document(name: str, planned: flows.Planned) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _write_sarif(call: Call, verdicts: Mapping[str, Sequence[Verdict]], file: Pa
     file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def apply(call: Call) -> Outcome:
+def apply(call: Call) -> CommandOutcome:
     arguments = call.arguments
     if arguments.plan is not None and arguments.all:
         raise UsageError("--plan names one plan; with --all there are several")
@@ -127,11 +129,11 @@ def apply(call: Call) -> Outcome:
     made: set[str] = set()
     shown: dict[str, str] = {}
 
-    def prepare(name: str) -> Outcome:
+    def prepare(name: str) -> CommandOutcome:
         session = sessions[name] = open_environment(call, name)
         planned = None if arguments.plan is not None else _plan_to_apply(call, session)
         if planned is None:
-            return Outcome()
+            return CommandOutcome()
         outcome = _planned(session, planned)
         call.reporter.block(outcome.text)
         shown[name] = planned.saved.sha256
@@ -144,18 +146,18 @@ def apply(call: Call) -> Outcome:
         return prepared
     _ask(call, {name: sessions[name] for name in sorted(made)})
 
-    def one(name: str) -> Outcome:
-        flows.drop_left_pauses(sessions[name])
+    def one(name: str) -> CommandOutcome:
+        flows.drop_stale_pauses(sessions[name])
         applied = flows.apply(sessions[name], file=arguments.plan, shown=shown.get(name))
         text = f"{name} is applied" if applied.changed else f"{name}: no changes"
         document = {"environment": name, "changed": applied.changed, "outputs": applied.outputs}
-        return Outcome(text=text, document=document)
+        return CommandOutcome(text=text, document=document)
 
     return each(call, one)
 
 
 def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
-    """Make the plan that is to be applied, unless there is a saved one that is still of what the files say."""
+    """Make the plan to apply, unless a saved plan is still up to date."""
     old = flows.outdated(session)
     if old is None and flows.has_saved_plan(session):
         return None
@@ -163,7 +165,7 @@ def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
         if not call.arguments.yes:
             require_terminal("apply")
         return flows.make_plan(session)
-    # Nobody who has read the old plan has seen the new one: it is applied where somebody is asked, or has agreed beforehand.
+    # The user has only seen the old plan. Apply a new one only if they can be asked, or agreed beforehand.
     if not (call.arguments.yes or sys.stdin.isatty()):
         raise old
     session.report(f"{old.message}: planning anew")
@@ -171,32 +173,32 @@ def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
 
 
 def _ask(call: Call, made: Mapping[str, Session]) -> None:
-    """Ask before plans that were made just now are applied; raise ApprovalRefusedError at the first no."""
+    """Ask before new plans are applied; raise ApprovalRefusedError at the first no."""
     for name, session in made.items():
         if not confirm(call, f"Apply this in {name} on {session.cloud.label}?"):
-            # Were the plans kept, the next apply would take them without asking.
+            # The next apply would use saved plans without asking.
             for planned in made.values():
                 flows.discard_plan(planned)
             raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
 
 
-def output(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def output(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         state = flows.applied_state(open_environment(call, name))
         outputs = state.outputs
-        asked = call.arguments.name
-        if asked is not None:
-            if asked not in outputs:
+        requested = call.arguments.name
+        if requested is not None:
+            if requested not in outputs:
                 raise UsageError(
-                    f"{name} has no output {asked!r}", hint=f"outputs: {', '.join(sorted(outputs))}"
+                    f"{name} has no output {requested!r}", hint=f"outputs: {', '.join(sorted(outputs))}"
                 )
-            return Outcome(text=_plain(outputs[asked]), document={asked: outputs[asked]})
+            return CommandOutcome(text=_plain(outputs[requested]), document={requested: outputs[requested]})
         width = max(map(terminal.width, outputs))
         text = "\n".join(
             f"{terminal.padded(key, width)}  {'(sensitive)' if key in state.sensitive else terminal.inline(_plain(value))}"
             for key, value in sorted(outputs.items())
         )
-        return Outcome(text=text, document=outputs)
+        return CommandOutcome(text=text, document=outputs)
 
     return each(call, one)
 
@@ -205,30 +207,30 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def verify_environment(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def verify_environment(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         report = flows.verify_environment(open_environment(call, name))
         document = {"environment": name, **report.to_json()}
         text = verify.render(report)
         if report.ok:
-            return Outcome(text=text, document=document)
+            return CommandOutcome(text=text, document=document)
         total = report.passed + report.failed
         error = VerificationError(
             f"{report.failed} of {total} checks failed",
             hint="each failed check, above, shows what it expected and how to fix it",
         )
-        return Outcome.failed(error, use_local=call.arguments.local, document=document, text=text)
+        return CommandOutcome.failed(error, use_local=call.arguments.local, document=document, text=text)
 
     return each(call, one)
 
 
-def destroy(call: Call) -> Outcome:
+def destroy(call: Call) -> CommandOutcome:
     if call.arguments.all:
         raise UsageError("destroy takes one environment at a time")
     if not call.arguments.yes:
         require_terminal("destroy")
 
-    def one(name: str) -> Outcome:
+    def one(name: str) -> CommandOutcome:
         session = open_environment(call, name)
         title = f"{name} on {session.cloud.label}"
         done = flows.destroy(
@@ -237,21 +239,21 @@ def destroy(call: Call) -> Outcome:
             confirm=partial(confirm, call),
         )
         text = f"{name} is destroyed" if done.changed else f"{name}: there is nothing to destroy"
-        return Outcome(text=text, document={"environment": name, "destroyed": done.changed})
+        return CommandOutcome(text=text, document={"environment": name, "destroyed": done.changed})
 
     return each(call, one)
 
 
-def unlock(call: Call) -> Outcome:
+def unlock(call: Call) -> CommandOutcome:
     name, lock_id = call.arguments.environment, call.arguments.lock_id
     if not call.arguments.yes:
         require_terminal("unlock")
     if not confirm(
         call, f"Release lock {lock_id} of {name}? The command that holds it must no longer be running."
     ):
-        return Outcome(text="the lock stays", document={"unlocked": False})
+        return CommandOutcome(text="the lock stays", document={"unlocked": False})
     flows.unlock(open_environment(call, name), lock_id=lock_id)
-    return Outcome(text=f"{name} is unlocked", document={"environment": name, "unlocked": True})
+    return CommandOutcome(text=f"{name} is unlocked", document={"environment": name, "unlocked": True})
 
 
 def _width() -> int:

@@ -12,8 +12,8 @@ from typing import Any
 
 from mclass_tf import terminal
 from mclass_tf.cli.call import Call, confirm, open_environment, require_terminal
-from mclass_tf.cli.outcome import Outcome
-from mclass_tf.cli.release_commands import live_view, report_above_progress
+from mclass_tf.cli.outcome import CommandOutcome
+from mclass_tf.cli.release_commands import report_above_progress, rollout_display
 from mclass_tf.conformance import recording
 from mclass_tf.conformance.compare import Difference, compare
 from mclass_tf.conformance.recording import Recording
@@ -25,7 +25,7 @@ from mclass_tf.local.clock import FASTEST, SLOWEST
 _DRAFT = ".part"
 
 
-def conform(call: Call) -> Outcome:
+def conform(call: Call) -> CommandOutcome:
     """Record, or compare."""
     arguments = call.arguments
     if arguments.compare is not None:
@@ -37,7 +37,7 @@ def conform(call: Call) -> Outcome:
     return _recorded(call, arguments.out)
 
 
-def _recorded(call: Call, out: Path) -> Outcome:
+def _recorded(call: Call, out: Path) -> CommandOutcome:
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise UsageError(f"{out} cannot be written", hint="name a file in a folder that exists")
     if not SLOWEST <= call.arguments.speed <= FASTEST:
@@ -47,7 +47,7 @@ def _recorded(call: Call, out: Path) -> Outcome:
     session = open_environment(call, call.arguments.environment)
     if not (call.arguments.yes or session.cloud.is_local):
         require_terminal("conform")
-    live = live_view()
+    live = rollout_display()
     session = report_above_progress(session, live)
 
     def agrees(question: str) -> bool:
@@ -61,7 +61,7 @@ def _recorded(call: Call, out: Path) -> Outcome:
     )
     document = _document(made, out)
     text = "\n".join(_summary(made, out, is_local=session.cloud.is_local))
-    return Outcome(text=text, document=document)
+    return CommandOutcome(text=text, document=document)
 
 
 def announcement_of(session: Any) -> str:
@@ -102,7 +102,7 @@ def _document(made: Conformed, out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _compared(left: Path, right: Path) -> Outcome:
+def _compared(left: Path, right: Path) -> CommandOutcome:
     differences = compare(recording.read(left), recording.read(right))
     document = {
         "left": str(left),
@@ -110,12 +110,12 @@ def _compared(left: Path, right: Path) -> Outcome:
         "differences": [asdict(difference) for difference in differences],
     }
     if not differences:
-        return Outcome(text=f"{left} and {right} do not differ", document=document)
+        return CommandOutcome(text=f"{left} and {right} do not differ", document=document)
     error = VerificationError(
         f"{left} and {right} differ in {len(differences)} places",
         hint=Hint("docs/conformance.md says how to read each; ", ("conform", "--compare", str(left), str(right), "--json")),
     )  # fmt: skip
-    failed = Outcome.failed(error, use_local=False, text=_differences_text(differences))
+    failed = CommandOutcome.failed(error, use_local=False, text=_differences_text(differences))
     return replace(failed, document={**document, **failed.document})
 
 

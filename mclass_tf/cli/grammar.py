@@ -1,4 +1,4 @@
-"""The grammar of the command line, made from the table of commands. A command is imported when it runs."""
+"""Make the argument parser from the table of commands. A command is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mclass_tf.errors import UsageError
 
 if TYPE_CHECKING:
     from mclass_tf.cli.call import Call
-    from mclass_tf.cli.outcome import Outcome
+    from mclass_tf.cli.outcome import CommandOutcome
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would exit; commands made of it are parsers of this kind too.
+    """Raises UsageError instead of exiting. Parsers of subcommands have this class too.
 
     `words` and `passes_on` are those of Command.
     """
@@ -28,9 +28,9 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if not self.passes_on:
-            given = None if args is None else [self.words.get(word, word) for word in args]
-            return super().parse_known_args(given, namespace)
-        # argparse itself would take a second `--` out.
+            words = None if args is None else [self.words.get(word, word) for word in args]
+            return super().parse_known_args(words, namespace)
+        # argparse would remove a second `--`.
         own = list(args or ())
         at = own.index("--") if "--" in own else len(own)
         arguments, unknown = super().parse_known_args(own[:at], namespace)
@@ -47,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="mclass-tf",
-        allow_abbrev=False,  # half the name of an option may become another option's tomorrow
+        allow_abbrev=False,  # an abbreviation may become ambiguous in a later version
         description="Plan, gate, apply and verify a container service on Amazon ECS Fargate: on AWS, or on a local AWS.",
         epilog=EXIT_CODES,
         parents=[_shared(local=False, json=False, project=".")],
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _shared(**defaults: Any) -> _Parser:
-    """Return the options that stand before or after the command. Each use needs its own: parents share their defaults."""
+    """Return the options accepted before and after the command. Each use needs its own parser: parents share defaults."""
     shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     for argument in SHARED:
         _add_argument(shared, argument)
@@ -88,7 +88,7 @@ def _add_commands(parent: _Parser, commands: Sequence[Command], *, shared: _Pars
         if command.commands:
             _add_commands(sub, command.commands, shared=shared)
         else:
-            sub.set_defaults(run=_late(command.run), command=command.name)
+            sub.set_defaults(run=_lazy(command.run), command=command.name)
 
 
 def _add_one_of(target: argparse.ArgumentParser, item: OneOf) -> None:
@@ -110,16 +110,16 @@ def _add_argument(target: argparse._ActionsContainer, argument: Argument) -> Non
         "dest": argument.dest,
         **({"action": "append", "default": []} if argument.is_repeatable else {}),
     }
-    given = {name: value for name, value in settings.items() if value is not None}
-    target.add_argument(argument.name, help=argument.help, **given)
+    present = {name: value for name, value in settings.items() if value is not None}
+    target.add_argument(argument.name, help=argument.help, **present)
 
 
-def _late(name: str) -> Callable[[Call], Outcome]:
-    """Return the command `name`, "module.function" of this package, to be imported when it is called."""
+def _lazy(name: str) -> Callable[[Call], CommandOutcome]:
+    """Return a function that imports and calls the command `name`, "module.function" of this package."""
 
-    def run(call: Call) -> Outcome:
+    def run(call: Call) -> CommandOutcome:
         module, _, function = name.partition(".")
-        command: Callable[[Call], Outcome] = getattr(
+        command: Callable[[Call], CommandOutcome] = getattr(
             importlib.import_module(f"mclass_tf.cli.{module}"), function
         )
         return command(call)

@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 from mclass_tf import flows
 from mclass_tf.cli.call import Call, each, open_environment
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 
 
-def build(call: Call) -> Outcome:
+def build(call: Call) -> CommandOutcome:
     arguments = call.arguments
     request = flows.BuildRequest(
         tag=arguments.tag,
@@ -28,16 +28,16 @@ def build(call: Call) -> Outcome:
         "size": built.size,
         "layout": str(built.folder),
     }
-    return Outcome(text=built.digest, document=document)
+    return CommandOutcome(text=built.digest, document=document)
 
 
-def push(call: Call) -> Outcome:
+def push(call: Call) -> CommandOutcome:
     arguments = call.arguments
 
-    def one(name: str) -> Outcome:
+    def one(name: str) -> CommandOutcome:
         pushed = flows.push_image(open_environment(call, name), digest=arguments.image, tag=arguments.tag)
         if not pushed.changed:
             call.reporter.line(f"{pushed.tag} already names this image: nothing was sent")
-        return Outcome(text=pushed.digest, document={"environment": name, **asdict(pushed)})
+        return CommandOutcome(text=pushed.digest, document={"environment": name, **asdict(pushed)})
 
     return each(call, one)

@@ -11,14 +11,14 @@ from pathlib import Path
 from mclass_tf import cloud, environment, flows, load_balancer_endpoint, local
 from mclass_tf.cli import shell
 from mclass_tf.cli.call import Call, engine
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.errors import ConfigurationError, DamagedObjectError, EndpointError, Hint, MclassError
 from mclass_tf.local.registry import clients
 from mclass_tf.session import Session, open_session
 from mclass_tf.terraform import commands
 
 
-def up(call: Call) -> Outcome:
+def up(call: Call) -> CommandOutcome:
     arguments = call.arguments
     running = cloud.start_local(
         call.project.home,
@@ -27,46 +27,46 @@ def up(call: Call) -> Outcome:
         tasks=arguments.tasks,
         snapshot=arguments.snapshot,
     )
-    # A snapshot has what the environments took as given when it was saved.
+    # A snapshot contains the prerequisites of the environments.
     for name in () if arguments.snapshot else environment.names(call.project.folder):
         try:
             _open_local(call, name)
         except MclassError as error:
-            # The local AWS serves the others all the same; commands on this one will say the same again.
+            # The local AWS still serves the other environments. Commands on this one will report the error again.
             call.reporter.line(f"{name} is not ready: {error}")
     text = f"the local AWS is up at {running.url} (pid {running.pid})\n" + _HOW_TO_ENTER
-    return Outcome(text=text, document={"up": True, **running.document})
+    return CommandOutcome(text=text, document={"up": True, **running.document})
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_SHOWN = 80  # characters of what is not a digest
+_SHOWN = 80  # characters of an invalid digest
 _HOW_TO_ENTER = 'for any AWS client: eval "$(python -m mclass_tf local env ENV)"'
 
 
-def down(call: Call) -> Outcome:
+def down(call: Call) -> CommandOutcome:
     try:
         stopped = local.down(home=cloud.local_home(call.project.home))
     except local.LocalAwsError as error:
         raise ConfigurationError(error.message, hint=Hint(*error.hint)) from None
     text = "the local AWS was not up" if stopped is None else f"the local AWS (pid {stopped.pid}) is down"
-    return Outcome(text=text, document={"up": False, "stopped": stopped and stopped.document})
+    return CommandOutcome(text=text, document={"up": False, "stopped": stopped and stopped.document})
 
 
-def save(call: Call) -> Outcome:
+def save(call: Call) -> CommandOutcome:
     path: Path = call.arguments.file
     try:
         size = local.save(home=cloud.local_home(call.project.home), path=path.absolute())
     except local.LocalAwsError as error:
         raise ConfigurationError(error.message, hint=Hint(*error.hint)) from None
     text = f"saved to {path} ({size / 1e6:.1f} MB)\nstart from it: python -m mclass_tf local up --from {shlex.quote(str(path))}"
-    return Outcome(text=text, document={"file": str(path), "bytes": size})
+    return CommandOutcome(text=text, document={"file": str(path), "bytes": size})
 
 
-def status(call: Call) -> Outcome:
+def status(call: Call) -> CommandOutcome:
     home = cloud.local_home(call.project.home)
     running, log = local.status(home=home), str(home / "server.log")
     if running is None:
-        return Outcome(text="the local AWS is not up", document={"up": False})
+        return CommandOutcome(text="the local AWS is not up", document={"up": False})
     balancers, problems = _load_balancers(running), local.problems(running)
     lines = [
         f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})",
@@ -81,18 +81,18 @@ def status(call: Call) -> Outcome:
         "problems": problems,
         "load_balancers": [asdict(b) for b in balancers],
     }
-    return Outcome(text="\n".join(lines), document=document)
+    return CommandOutcome(text="\n".join(lines), document=document)
 
 
-def _load_balancers(running: local.LocalAws) -> tuple[load_balancer_endpoint.LoadBalancer, ...]:
+def _load_balancers(running: local.LocalAws) -> tuple[load_balancer_endpoint.LocalLoadBalancer, ...]:
     try:
         return load_balancer_endpoint.load_balancers(cloud.of_local(running))
     except EndpointError:
-        return ()  # it is up all the same; its log tells
+        return ()  # it is up nevertheless; see its log
 
 
 def _listener_line(
-    balancer: load_balancer_endpoint.LoadBalancer, listener: load_balancer_endpoint.Listener
+    balancer: load_balancer_endpoint.LocalLoadBalancer, listener: load_balancer_endpoint.LocalListener
 ) -> str:
     scheme = listener.protocol.lower()
     return (
@@ -100,14 +100,14 @@ def _listener_line(
     )
 
 
-# What an earlier `local env`, or settings meant for AWS, would leave in the shell beside ours.
+# Variables that an earlier `local env`, or settings for AWS, may have left in the shell.
 _UNSET = (
     *("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"),
     *("TF_CLI_ARGS", "TF_WORKSPACE", "TF_VAR_image_digest", "TF_REATTACH_PROVIDERS"),
 )
 
 
-def env(call: Call) -> Outcome:
+def env(call: Call) -> CommandOutcome:
     session = _open_local(call, call.arguments.environment)
     variables = {**_shell_variables(session), **_registry_variables(session)}
     stray = {key for key in os.environ if key.startswith(("TF_VAR_", "TF_CLI_ARGS"))}
@@ -116,16 +116,16 @@ def env(call: Call) -> Outcome:
         f"unset {' '.join(unset)}",
         *(f"export {k}={shell.quote(v)}" for k, v in sorted(variables.items())),
     ]
-    return Outcome(text="\n".join(lines), document=variables, is_exact=True)
+    return CommandOutcome(text="\n".join(lines), document=variables, is_exact=True)
 
 
 def _registry_variables(session: Session) -> dict[str, str]:
-    """Return what makes docker, podman, buildah and skopeo find the local AWS where they are told ECR's name."""
+    """Return the variables by which docker, podman, buildah and skopeo reach the local AWS under ECR's name."""
     folder = cloud.local_home(session.project.home) / "bin"
     clients.install(folder)
-    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place != str(folder)]
+    others = [other for other in os.environ.get("PATH", os.defpath).split(os.pathsep) if other != str(folder)]
     return {
-        "PATH": os.pathsep.join([str(folder), *places]),
+        "PATH": os.pathsep.join([str(folder), *others]),
         clients.ADDRESS_VARIABLE: (session.cloud.endpoint_url or "").partition("//")[2],
     }
 
@@ -135,13 +135,13 @@ def _open_local(call: Call, name: str) -> Session:
 
 
 def _image(session: Session) -> str | None:
-    """Return the digest of the image in force, and say why where the state names another, or none that a shell may get."""
+    """Return the digest of the image in force, None if there is none or it is unsafe; report why if it is not the state's."""
     try:
         chosen = flows.image_in_force(session, session.state())
-    except DamagedObjectError as error:  # what is printed is what it is mended with
+    except DamagedObjectError as error:  # the user needs the other variables to repair it
         session.report(f"{error.message}: no TF_VAR_image_digest is set; {error.hint}")
         return None
-    if chosen.digest and not _DIGEST.fullmatch(chosen.digest):  # the text is for a shell, and shown as it is
+    if chosen.digest and not _DIGEST.fullmatch(chosen.digest):  # a shell evaluates the text
         shown = repr(chosen.digest[:_SHOWN])
         session.report(f"the state names no digest, but {shown}: no TF_VAR_image_digest is set")
         return None
@@ -151,18 +151,14 @@ def _image(session: Session) -> str | None:
 
 
 def _shell_variables(session: Session) -> dict[str, str]:
-    """Return what makes plain `terraform init`, `plan`, `apply` in terraform/, and any AWS client, work as written."""
+    """Return the variables by which plain `terraform init`, `plan`, `apply` in terraform/ and any AWS client use the local AWS."""
     image = _image(session)
     child = session.terraform_variables({"image_digest": image} if image else {})
     ours = {
         key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")
     }
-    for key in (
-        "GOGC",
-        "TF_INPUT",
-        "TF_IN_AUTOMATION",
-    ):  # the person at the shell decides, and is there to be asked
-        ours.pop(key, None)
+    for key in ("GOGC", "TF_INPUT", "TF_IN_AUTOMATION"):
+        ours.pop(key, None)  # in an interactive shell, the user decides and can be asked
     backend = commands.relative(session.environment.backend.file, root=session.workspace.root)
     ours["TF_CLI_ARGS_init"] = f"-backend-config={shlex.quote(str(backend))}"
     for command in ("plan", "apply", "destroy", "refresh", "import", "console"):

@@ -1,4 +1,4 @@
-"""What a command came to, and how it is shown."""
+"""The outcome of a command, and how to show it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mclass_tf.system import machine
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a command came to: `text` for a person, `document` for a machine, `problem` for standard error.
+class CommandOutcome:
+    """The outcome of a command: `text` for people, `document` for --json, `problem` for standard error.
 
-    `is_exact` text is for a program, such as a shell that evaluates it: no character of it may change.
+    `is_exact` text is for a program, such as a shell, and is printed unchanged.
     """
 
     text: str = ""
@@ -30,8 +30,8 @@ class Outcome:
     @classmethod
     def failed(
         cls, error: MclassError, *, use_local: bool, document: Mapping[str, Any] | None = None, text: str = ""
-    ) -> Outcome:
-        """Return the outcome of a command that ended with `error`; `document` where it had something to say all the same."""
+    ) -> CommandOutcome:
+        """Return the outcome of a command that failed with `error`; a `document` replaces the description of the error."""
         hint = _spelled_out(error.hint, use_local=use_local)
         shown = {
             "type": type(error).__name__,
@@ -48,13 +48,13 @@ class Outcome:
 
 
 def _problem(message: str, hint: str) -> str:
-    """Return what went wrong and what to do next; the message, which may quote anybody, has no line like the last."""
+    """Return the message and the next step. The message is untrusted: none of its lines may look like the next step."""
     what = terminal.hanging(message)
     return f"{what}\n  next: {terminal.hanging(hint)}" if hint else what
 
 
 def unexpected(error: Exception) -> MclassError:
-    """Return the error to show for one that no command expected: what the machine or AWS refused, else a bug of ours."""
+    """Return the error to show for an unexpected exception: a shortage of the machine, a refusal by AWS, or a bug."""
     if os.environ.get("MCLASS_TF_DEBUG"):
         raise error
     bug = MclassError(f"{type(error).__name__}: {error}", hint="this is a bug; MCLASS_TF_DEBUG=1 shows where")
@@ -62,7 +62,7 @@ def unexpected(error: Exception) -> MclassError:
 
 
 def _spelled_out(hint: Hint, *, use_local: bool) -> Hint:
-    """Spell out the commands of a hint, so that they can be pasted, and act on the same cloud."""
+    """Spell out the commands of a hint, so that they can be pasted and act in the same cloud."""
 
     def command_line(words: tuple[str, ...]) -> tuple[str, ...]:
         option = ("--local",) if use_local and words[0] != "local" else ()
@@ -71,15 +71,15 @@ def _spelled_out(hint: Hint, *, use_local: bool) -> Hint:
     return Hint(*(piece if isinstance(piece, str) else command_line(piece) for piece in hint.pieces))
 
 
-def together(outcomes: Mapping[str, Outcome]) -> Outcome:
-    """Join the outcomes; the exit code is the highest."""
+def together(outcomes: Mapping[str, CommandOutcome]) -> CommandOutcome:
+    """Join the outcomes of several environments; the exit code is the highest."""
     failed = {name: outcome for name, outcome in outcomes.items() if outcome.exit_code}
     problems = (textwrap.indent(f"{name}: {outcome.problem}", "  ") for name, outcome in failed.items())
     document: dict[str, Any] = {"environments": {name: o.document for name, o in outcomes.items()}}
     flags = [o.document["has_changes"] for o in outcomes.values() if "has_changes" in o.document]
     if flags:
         document["has_changes"] = any(flags)
-    return Outcome(
+    return CommandOutcome(
         text="\n\n".join(o.text for o in outcomes.values() if o.text),
         document=document,
         problem="\n".join([f"{len(failed)} of {len(outcomes)} environments failed", *problems])
@@ -89,8 +89,8 @@ def together(outcomes: Mapping[str, Outcome]) -> Outcome:
     )
 
 
-def show_result(outcome: Outcome, *, as_json: bool) -> None:
-    """Print one JSON document, or the text, on standard output."""
+def show_result(outcome: CommandOutcome, *, as_json: bool) -> None:
+    """Print the JSON document or the text on standard output."""
     if as_json:
         print(terminal.json_text(outcome.document, encoding=sys.stdout.encoding))
     elif outcome.text:
@@ -98,7 +98,7 @@ def show_result(outcome: Outcome, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def show_problem(outcome: Outcome) -> None:
-    """Print what went wrong, if anything did, on standard error."""
+def show_problem(outcome: CommandOutcome) -> None:
+    """Print the problem, if any, on standard error."""
     if outcome.problem:
         print(terminal.safe(f"error: {outcome.problem}"), file=sys.stderr)

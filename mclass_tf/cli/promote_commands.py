@@ -1,4 +1,4 @@
-"""The commands on attempts beyond one release: promote, history."""
+"""The commands promote and history."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from mclass_tf import environment, flows, terminal
 from mclass_tf.cli.call import Call, confirm, each, engine, open_environment, require_terminal
-from mclass_tf.cli.live import Live
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.live import RolloutDisplay
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.cli.release_commands import ask_what_now, rolled_out, show_plan
 from mclass_tf.errors import PromotionRefusedError, RefusedError, UsageError
-from mclass_tf.flows import Difference, Past, Released, Shown
+from mclass_tf.flows import Difference, PastAttempt, PromotionDisplay, Released
 from mclass_tf.session import Session, evaluator, open_session
 
 _WIDEST = 40
 _SHORT = 19  # of a digest: sha256: and twelve digits
 
 
-def promote(call: Call) -> Outcome:
+def promote(call: Call) -> CommandOutcome:
     names = path(call.arguments.path)
     try:
         _require_answer(call, names[1])
@@ -31,12 +31,12 @@ def promote(call: Call) -> Outcome:
     source, session = (_open(call, name) for name in names)
     promoted: list[flows.Promoted] = []
 
-    def work(target: Session, live: Live) -> Released:
+    def work(target: Session, live: RolloutDisplay) -> Released:
         done = flows.promote(
             source,
             target,
             confirm=partial(confirm, call),
-            shown=Shown(
+            shown=PromotionDisplay(
                 rollout=live.show,
                 plan=partial(show_plan, call, session),
                 differences=partial(_show_differences, call, names),
@@ -58,7 +58,7 @@ def promote(call: Call) -> Outcome:
 
 
 def _require_answer(call: Call, name: str) -> None:
-    """Raise PromotionRefusedError for a --yes that the environment does not allow, UsageError where nobody can answer."""
+    """Raise PromotionRefusedError if the environment does not allow --yes, UsageError if nobody can answer."""
     loaded = environment.load(call.project.folder, name, evaluate=evaluator(engine, os.environ))
     if loaded.promotion.allow_yes:
         if not call.arguments.yes:
@@ -73,20 +73,19 @@ def _require_answer(call: Call, name: str) -> None:
     require_terminal("promote", hint=f"run it at a terminal: `allow_yes = false` in {settings}")
 
 
-def _refused(name: str, error: RefusedError, *, use_local: bool) -> Outcome:
-    """Return the outcome of a promotion that was refused."""
-    failed = Outcome.failed(error, use_local=use_local)
-    # The digest of a held lease is another's, and the other refusals know none.
+def _refused(name: str, error: RefusedError, *, use_local: bool) -> CommandOutcome:
+    failed = CommandOutcome.failed(error, use_local=use_local)
+    # A held lease has another attempt's digest, and the other refusals have none.
     digest = error.digest if isinstance(error, PromotionRefusedError) else ""
     refusal = {"environment": name, "digest": digest, "outcome": "refused", "cause": str(error)}
     return replace(failed, document={**refusal, **failed.document})
 
 
 def path(words: Sequence[str]) -> tuple[str, str]:
-    """Return where from and where to: written "dev prod", "dev→prod" or "dev->prod"."""
+    """Return source and target, written as "dev prod", "dev→prod" or "dev->prod"."""
     text = " ".join(words).strip()
     names = [name for name in re.split(r"\s*(?:→|->)\s*|\s+", text) if name]
-    # Of dev->prod the shell leaves "dev-", of dev -> prod it leaves "dev" and "-".
+    # Unquoted, the shell turns dev->prod into "dev-", and dev -> prod into "dev" and "-".
     if text.endswith("-") and len([name for name in names if name != "-"]) == 1:
         raise UsageError(
             f"{text!r} names one environment: the shell has taken the > and written a file",
@@ -117,7 +116,7 @@ def _show_differences(call: Call, names: tuple[str, str], differences: Sequence[
 
 
 def differences_text(names: tuple[str, str], differences: Sequence[Difference]) -> str:
-    """Return a table of what differs, a line for each value."""
+    """Return a table of the differences, a line for each value."""
     if not differences:
         return f"{names[0]} and {names[1]} are configured alike"
     rows = [
@@ -137,20 +136,20 @@ def _cut(text: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a line for each row, its cells below those of the row before."""
+    """Return a line for each row, with aligned columns."""
     widths = [max(map(terminal.width, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(terminal.padded, row, widths)).rstrip() for row in rows]
 
 
-def history(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def history(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         attempts = flows.history(open_environment(call, name), limit=call.arguments.limit)
-        return Outcome(text=history_text(name, attempts), document=history_document(name, attempts))
+        return CommandOutcome(text=history_text(name, attempts), document=history_document(name, attempts))
 
     return each(call, one)
 
 
-def history_document(environment: str, attempts: Sequence[Past]) -> dict[str, Any]:
+def history_document(environment: str, attempts: Sequence[PastAttempt]) -> dict[str, Any]:
     return {
         "environment": environment,
         "attempts": [
@@ -181,8 +180,8 @@ def history_document(environment: str, attempts: Sequence[Past]) -> dict[str, An
     }
 
 
-def history_text(environment: str, attempts: Sequence[Past]) -> str:
-    """Return a table of the attempts, the latest first, with what went wrong below each."""
+def history_text(environment: str, attempts: Sequence[PastAttempt]) -> str:
+    """Return a table of the attempts, latest first, each with its cause of failure below."""
     if not attempts:
         return f"nothing was released in {environment} yet"
     rows = [[terminal.inline(cell) for cell in _row(past)] for past in attempts]
@@ -195,7 +194,7 @@ def history_text(environment: str, attempts: Sequence[Past]) -> str:
     return "\n".join(map(terminal.inline, lines))
 
 
-def _row(past: Past) -> tuple[str, ...]:
+def _row(past: PastAttempt) -> tuple[str, ...]:
     source = f" from {past.promoted_from.environment}" if past.promoted_from else ""
     unverified = past.outcome in ("released", "unchanged", "rolled back") and not past.is_verified
     return (

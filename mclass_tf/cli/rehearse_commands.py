@@ -1,4 +1,4 @@
-"""The command that rehearses: a release under traffic, or a fault, and its report."""
+"""The command rehearse: a release under traffic, perhaps with a fault, and its report."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mclass_tf import environment
 from mclass_tf.cli.call import Call, engine
-from mclass_tf.cli.outcome import Outcome
-from mclass_tf.cli.release_commands import live_view, report_above_progress
+from mclass_tf.cli.outcome import CommandOutcome
+from mclass_tf.cli.release_commands import report_above_progress, rollout_display
 from mclass_tf.errors import MclassError, RolloutError, UsageError, VerificationError
 from mclass_tf.flows.rehearse.rehearse import rehearse
-from mclass_tf.flows.rehearse.request import Request
+from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.rehearsal import page, summary
 from mclass_tf.rehearsal.report import Report, document
 from mclass_tf.rehearsal.verdict import PASSED
@@ -21,9 +21,9 @@ from mclass_tf.session import Session, open_session
 _DEFAULT = "dev"
 
 
-def run(call: Call) -> Outcome:
+def run(call: Call) -> CommandOutcome:
     arguments = call.arguments
-    request = Request(
+    request = RehearsalRequest(
         rate=arguments.rate,
         seconds=arguments.seconds,
         requests=arguments.requests,
@@ -38,10 +38,10 @@ def run(call: Call) -> Outcome:
     request.scenario()
     name = _environment(call)
     file = _file(call, name=name, request=request)
-    # A rehearsal is on the local AWS, whether or not that was said.
+    # A rehearsal always runs on the local AWS, with or without --local.
     session = _open(call, name)
     source = None if request.source is None else _open(call, request.source)
-    live = live_view()
+    live = rollout_display()
     report = rehearse(report_above_progress(session, live), request, show=live.show, source=source)
     file.write_text(page.render(report), encoding="utf-8")
     return _outcome(report, file)
@@ -62,32 +62,32 @@ def _environment(call: Call) -> str:
     raise UsageError("name an environment", hint=f"environments: {', '.join(known) or 'none'}")
 
 
-def _file(call: Call, *, name: str, request: Request) -> Path:
-    """Return where the page goes; refuse a place that cannot be written before anything takes its time."""
-    asked: Path | None = call.arguments.report
+def _file(call: Call, *, name: str, request: RehearsalRequest) -> Path:
+    """Return the path of the report; raise UsageError for an unwritable one before any slow work."""
+    requested: Path | None = call.arguments.report
     scenario = request.fault or (f"without-{request.without}" if request.without else "")
     folder = call.project.home / "rehearsal"
-    if asked is None:
+    if requested is None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     origin = f"from-{request.source}" if request.source else ""
     parts = (name, origin, request.strategy, scenario, request.at)
-    file = asked or folder / f"{'-'.join(part for part in parts if part)}.html"
+    file = requested or folder / f"{'-'.join(part for part in parts if part)}.html"
     if file.is_dir() or not os.access(file.parent, os.W_OK):
         raise UsageError(f"{file} cannot be written", hint="name a file in a folder that exists")
     return file
 
 
-def _outcome(report: Report, file: Path) -> Outcome:
+def _outcome(report: Report, file: Path) -> CommandOutcome:
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     text = f"{summary.render(report, width=width)}\n\nreport: {file.absolute()}"
     content = {**document(report), "report": str(file.absolute())}
     if report.outcome == PASSED:
-        return Outcome(text=text, document=content)
-    return Outcome.failed(_error(report), use_local=True, document=content, text=text)
+        return CommandOutcome(text=text, document=content)
+    return CommandOutcome.failed(_error(report), use_local=True, document=content, text=text)
 
 
 def _error(report: Report) -> MclassError:
-    """Return the error of a rehearsal that did not pass: the release's own where that was to succeed, else the requests'."""
+    """Return the error of a rehearsal that did not pass: the release's if it should have succeeded, else the verdict's."""
     release = report.shown.rehearsal.release
     hint = "the report shows which, and which setting would have prevented it"
     if not report.scenario and release is not None and release.outcome == "failed":

@@ -1,4 +1,4 @@
-"""The commands on what runs: release, rollback, render, status."""
+"""The commands release, rollback, render and status."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 
 from mclass_tf import describe, flows, terminal
 from mclass_tf.cli.call import Call, confirm, each, open_environment, require_terminal
-from mclass_tf.cli.live import Live
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.live import RolloutDisplay
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.errors import Hint, RolloutError, VerificationError
 from mclass_tf.flows import Choice, Planned, Released
 from mclass_tf.gates import table
-from mclass_tf.ledger import Compared
+from mclass_tf.ledger import AnalysisResult
 from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 
 _SHORT = 19  # of a digest: sha256: and twelve digits
 
 
-def release(call: Call) -> Outcome:
+def release(call: Call) -> CommandOutcome:
     if not call.arguments.yes:
         require_terminal("release")
 
-    def work(session: Session, live: Live) -> Released:
+    def work(session: Session, live: RolloutDisplay) -> Released:
         resume = partial(flows.resume, source=partial(open_environment, call))
         begin = resume if call.arguments.resume else partial(flows.release, digest=call.arguments.image)
         return begin(
@@ -42,8 +42,8 @@ def release(call: Call) -> Outcome:
     return rolled_out(open_environment(call, call.arguments.environment), work)
 
 
-def rollback(call: Call) -> Outcome:
-    def work(session: Session, live: Live) -> Released:
+def rollback(call: Call) -> CommandOutcome:
+    def work(session: Session, live: RolloutDisplay) -> Released:
         return flows.rollback(
             session,
             to=call.arguments.to,
@@ -54,9 +54,9 @@ def rollback(call: Call) -> Outcome:
     return rolled_out(open_environment(call, call.arguments.environment), work)
 
 
-def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> Outcome:
-    """Return the outcome of what brings an image into service in `session`'s environment."""
-    live = live_view()
+def rolled_out(session: Session, work: Callable[[Session, RolloutDisplay], Released]) -> CommandOutcome:
+    """Do `work`, which releases an image in `session`'s environment; return its outcome."""
+    live = rollout_display()
     try:
         released = work(report_above_progress(session, live), live)
     except RolloutError as error:
@@ -64,46 +64,40 @@ def rolled_out(session: Session, work: Callable[[Session, Live], Released]) -> O
     return served(session, released)
 
 
-def live_view() -> Live:
-    """Return what shows a rollout on standard error."""
-    return Live(
+def rollout_display() -> RolloutDisplay:
+    return RolloutDisplay(
         sys.stderr,
         width=shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else None,
     )
 
 
-def report_above_progress(session: Session, live: Live) -> Session:
-    """Return the session as one whose news comes above the rollout that is shown."""
-    return replace(session, report=partial(_tell_above, live, session.report))
+def report_above_progress(session: Session, live: RolloutDisplay) -> Session:
+    """Return a session that reports above the displayed rollout."""
+    return replace(session, report=partial(live.above, report=session.report))
 
 
-def _tell_above(live: Live, tell: Callable[[str], None], text: str) -> None:
-    live.above(text, tell)
-
-
-def not_rolled_out(session: Session, error: RolloutError) -> Outcome:
-    """Return the outcome of a rollout that did not end well."""
-    failed = Outcome.failed(error, use_local=session.cloud.is_local)
+def not_rolled_out(session: Session, error: RolloutError) -> CommandOutcome:
+    failed = CommandOutcome.failed(error, use_local=session.cloud.is_local)
     return replace(failed, document={**rollout_document(session.environment.name, error), **failed.document})
 
 
-def served(session: Session, released: Released) -> Outcome:
-    """Return the outcome of what serves now."""
+def served(session: Session, released: Released) -> CommandOutcome:
+    """Return the outcome of a release that serves, verified or not."""
     document = rollout_document(released.environment, released)
     if released.verification.ok:
-        return Outcome(text=_summary(released), document=document)
+        return CommandOutcome(text=_summary(released), document=document)
     report = released.verification
     total = report.passed + report.failed
     unverified = VerificationError(
         f"{released.digest} serves in {released.environment}, but {report.failed} of {total} checks failed",
         hint=Hint(("verify", released.environment), " shows which; the release is not proven"),
     )
-    failed = Outcome.failed(unverified, use_local=session.cloud.is_local)
+    failed = CommandOutcome.failed(unverified, use_local=session.cloud.is_local)
     return replace(failed, document={**document, **failed.document}, text=_summary(released))
 
 
 def rollout_document(environment: str, attempt: Released | RolloutError) -> dict[str, Any]:
-    """Return an attempt as JSON tells it. One that failed has neither times nor a verification."""
+    """Return an attempt for --json. A failed one has neither times nor a verification."""
     times, verification, analysis = {}, {}, attempt.analysis
     if isinstance(attempt, Released):
         report = attempt.verification
@@ -120,7 +114,7 @@ def rollout_document(environment: str, attempt: Released | RolloutError) -> dict
         **times,
         "events": [{"at": event.at.isoformat(), "message": event.message} for event in attempt.events],
         **verification,
-        "analysis": asdict(analysis) if isinstance(analysis, Compared) else analysis,
+        "analysis": asdict(analysis) if isinstance(analysis, AnalysisResult) else analysis,
         "record": attempt.record,
     }
 
@@ -148,11 +142,11 @@ def show_plan(call: Call, session: Session, planned: Planned) -> None:
     call.reporter.block(f"{words}\n\n{verdicts}")
 
 
-def ask_what_now(live: Live) -> Choice:
-    """Ask what an interrupt means. Without a terminal, or at a second interrupt, the rollout is left to ECS."""
+def ask_what_now(live: RolloutDisplay) -> Choice:
+    """Ask how to handle an interrupt. Without a terminal, or at a second interrupt, detach."""
     live.keep()
     if not sys.stdin.isatty():
-        return Choice.LEAVE
+        return Choice.DETACH
     while True:
         question = "Keep going (k), or roll back (r)? Ctrl-C leaves it to ECS. "
         print(f"\n{question}", end="", file=sys.stderr, flush=True)
@@ -162,22 +156,22 @@ def ask_what_now(live: Live) -> Choice:
                 return Choice.KEEP
             case "r" | "roll back" | "rollback":
                 return Choice.ROLL_BACK
-        if not answer:  # the terminal has gone
-            return Choice.LEAVE
+        if not answer:  # the terminal is closed
+            return Choice.DETACH
 
 
-def render(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def render(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         document = flows.render(open_environment(call, name), digest=call.arguments.image)
-        return Outcome(text=terminal.json_text(document), document=document, is_exact=True)
+        return CommandOutcome(text=terminal.json_text(document), document=document, is_exact=True)
 
     return each(call, one)
 
 
-def status(call: Call) -> Outcome:
-    def one(name: str) -> Outcome:
+def status(call: Call) -> CommandOutcome:
+    def one(name: str) -> CommandOutcome:
         state = flows.status(open_environment(call, name))
-        return Outcome(text=status_text(state), document=status_document(state))
+        return CommandOutcome(text=status_text(state), document=status_document(state))
 
     return each(call, one)
 
@@ -200,7 +194,7 @@ def status_document(state: flows.ServiceStatus) -> dict[str, Any]:
     }
 
 
-def _attempt_document(unended: flows.Past) -> dict[str, Any]:
+def _attempt_document(unended: flows.PastAttempt) -> dict[str, Any]:
     return {
         "at": unended.at.isoformat(),
         "kind": unended.kind,
@@ -232,7 +226,7 @@ def _deployment_document(current: ServiceDeployment) -> dict[str, Any]:
 
 def status_text(state: flows.ServiceStatus) -> str:
     revision = state.task_definition_arn.rsplit("/", 1)[-1]
-    # While a rollout is under way the service names what it brings, which may have no production traffic yet.
+    # During a rollout, the service has the new task definition, which may not get production traffic yet.
     runs = "runs" if state.deployment is None else "will run"
     lines = [
         f"{state.environment} {runs} {state.digest or 'no image yet'} ({revision})",
@@ -252,7 +246,7 @@ def status_text(state: flows.ServiceStatus) -> str:
     return "\n".join(map(terminal.inline, lines))
 
 
-def _attempt_text(environment: str, unended: flows.Past) -> list[str]:
+def _attempt_text(environment: str, unended: flows.PastAttempt) -> list[str]:
     where = f" at {unended.step}" if unended.step else ""
     what = f"{unended.kind} of {unended.digest[:_SHORT]}" if unended.digest else unended.kind
     lines = [f"  attempt  {what} {unended.outcome}{where}, begun {unended.at:%H:%M:%S} UTC"]

@@ -1,4 +1,4 @@
-"""Words as a shell reads them."""
+"""Quote words for a shell."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import shlex
 
 
 def quote(word: str) -> str:
-    """Return the word so that a shell takes it as it is.
+    """Return the word quoted for a shell.
 
-    Bytes that are not UTF-8 stand there in ASCII, in a form that bash, zsh and ksh know: printed as text they would be lost.
+    A word that is not UTF-8 is escaped in ASCII, as bash, zsh and ksh read it: its bytes would be lost as text.
     """
     data = os.fsencode(word)
     try:

@@ -1,4 +1,4 @@
-"""What Python itself writes on standard error, tracebacks and what libraries log, shown without steering a terminal."""
+"""Make tracebacks and log messages of libraries on standard error safe for a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mclass_tf.terminal import safe
 
 
 def guard() -> None:
-    """Install this in the process."""
+    """Install the hooks in this process."""
     sys.excepthook = _show
     threading.excepthook = lambda failed: _show(failed.exc_type, failed.exc_value, failed.exc_traceback)
     if logging.lastResort is not None:

@@ -1,4 +1,4 @@
-"""The values of arguments: each function returns what a text means, or raises ArgumentTypeError."""
+"""Parse the values of arguments. Each function returns a value or raises ArgumentTypeError."""
 
 from __future__ import annotations
 

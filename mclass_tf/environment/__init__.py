@@ -1,4 +1,4 @@
-"""An environment: what `environments/<name>/` says about it, parsed once and checked at the edge."""
+"""An environment: the files of `environments/<name>/`, parsed and checked once."""
 
 from mclass_tf.environment.inputs import OWNED_BY_SETTINGS
 from mclass_tf.environment.loading import load, names

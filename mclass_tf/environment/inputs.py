@@ -1,4 +1,4 @@
-"""terraform.tfvars: what an environment gives to Terraform, against what the root declares."""
+"""Read terraform.tfvars, and check it against the variables that the root declares."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Final
 from mclass_tf.environment import values
 from mclass_tf.environment.model import SETTINGS, VARIABLES
 from mclass_tf.environment.patterns import BUCKET, BUCKET_RULE, CERTIFICATE
-from mclass_tf.environment.table import Table
+from mclass_tf.environment.table import SettingsTable
 from mclass_tf.environment.text import shown
 from mclass_tf.errors import ConfigurationError, EngineError
 from mclass_tf.hcl import module, types
 from mclass_tf.hcl.expression import Expression, from_value
 from mclass_tf.hcl.values import null_error, unknown_error
 
-# What the wrapper hands to Terraform itself; in terraform.tfvars they would have two owners.
+# Variables that this package passes to Terraform; in terraform.tfvars they would have two owners.
 OWNED_BY_SETTINGS: Final = ("account_id", "region", "image_digest")
 
-# The inputs of Terraform that are read here too, before Terraform can judge them.
+# Inputs that this package reads too, before Terraform validates them.
 _READ_HERE: Final = {
     "access_logs_bucket": (BUCKET, BUCKET_RULE),
     "certificate_arn": (
@@ -34,13 +34,13 @@ _READ_HERE: Final = {
 _LOADED: Final = re.compile(r"(terraform|.*\.auto)\.tfvars(\.json)?")
 
 
-def read(file: Path, *, root: Path, settings: Table, evaluate: values.Evaluate) -> values.Values:
+def read(file: Path, *, root: Path, settings: SettingsTable, evaluate: values.Evaluate) -> values.Values:
     """Return the inputs in `file` for the module in `root`; raise ConfigurationError with file, line and key.
 
-    Refused is what Terraform would drop with a warning or without a word: a variable that is not declared, an attribute that
-    a type has not, at any depth. So is a null in a list, map or set, which is passed on as an element without a value.
+    It rejects what Terraform would drop with a warning or silently: an undeclared variable, and an attribute that its type
+    lacks, at any depth. It also rejects a null in a list, map or set, which Terraform passes on as an element without a value.
     """
-    _refuse_other(root)
+    _reject_auto_loaded(root)
     inputs = values.read(file, evaluate)
     declared = module.read(root)
     _require_declared(inputs, declared)
@@ -48,11 +48,11 @@ def read(file: Path, *, root: Path, settings: Table, evaluate: values.Evaluate) 
     for name in inputs:
         if name in declared.variables:
             _require_types(inputs, declared.variables[name])
-    _texts(inputs)
+    _require_formats(inputs)
     return inputs
 
 
-def _refuse_other(root: Path) -> None:
+def _reject_auto_loaded(root: Path) -> None:
     strays = sorted(path for path in root.iterdir() if _LOADED.fullmatch(path.name)) if root.is_dir() else []
     for stray in strays:
         raise ConfigurationError(
@@ -63,21 +63,23 @@ def _refuse_other(root: Path) -> None:
 
 
 def _require_declared(inputs: values.Values, declared: module.Module) -> None:
-    """Refuse a variable that the root does not declare: Terraform only warns, and the value would be lost."""
+    """Reject a variable that the root does not declare: Terraform only warns, and drops the value."""
     if not declared.is_complete:
-        return  # there may be more than was understood: the plan tells what Terraform takes for undeclared
+        return  # there may be more declarations: `plan` reports what Terraform considers undeclared
     for name in inputs:
         if name in declared.variables or name in OWNED_BY_SETTINGS:
             continue
-        near = difflib.get_close_matches(name, declared.variables, n=1)
+        similar = difflib.get_close_matches(name, declared.variables, n=1)
         raise inputs.error(
             name,
             f"is no variable of {declared.folder.name}/",
-            f"did you mean {near[0]}?" if near else f"variables: {', '.join(sorted(declared.variables))}",
+            f"did you mean {similar[0]}?"
+            if similar
+            else f"variables: {', '.join(sorted(declared.variables))}",
         )
 
 
-def _require_one_owner(inputs: values.Values, settings: Table) -> None:
+def _require_one_owner(inputs: values.Values, settings: SettingsTable) -> None:
     for name in inputs:
         if name in settings.values or name in OWNED_BY_SETTINGS:
             raise inputs.error(
@@ -88,18 +90,18 @@ def _require_one_owner(inputs: values.Values, settings: Table) -> None:
 
 
 def _require_types(inputs: values.Values, variable: module.Variable) -> None:
-    """Refuse what of a value would be dropped, and the nulls that would be passed on."""
+    """Reject attributes that Terraform would drop, and nulls that it would pass on."""
     name = variable.name
-    given = inputs.attributes[name]
-    for error in _errors(inputs.file, given.value, variable):
+    attribute = inputs.attributes[name]
+    for error in _errors(inputs.file, attribute.value, variable):
         raise error
-    if types.is_decided(given.value, variable.type):
+    if types.is_decided(attribute.value, variable.type):
         return
     try:
         value = inputs[name]
     except EngineError:
-        return  # without Terraform nothing can be planned with it either
-    for error in _errors(inputs.file, from_value(value, line=given.line), variable):
+        return  # without Terraform, there is no plan either
+    for error in _errors(inputs.file, from_value(value, line=attribute.line), variable):
         raise error
 
 
@@ -110,8 +112,8 @@ def _errors(file: Path, value: Expression, variable: module.Variable) -> Iterato
         yield null_error(file, null)
 
 
-def _texts(inputs: values.Values) -> None:
-    """Refuse what is no text of its kind where this package must know the value."""
+def _require_formats(inputs: values.Values) -> None:
+    """Reject a value of the wrong format if this package reads it."""
     for name, (pattern, rule) in _READ_HERE.items():
         try:
             value = inputs.text(name)

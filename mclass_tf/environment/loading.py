@@ -1,4 +1,4 @@
-"""The environments of a project: which there are, and one of them read whole and checked at the edge."""
+"""List the environments of a project; load and check one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 from mclass_tf.environment import backend, inputs, settings, values
 from mclass_tf.environment.model import BACKEND, SETTINGS, VARIABLES, Environment
 from mclass_tf.environment.patterns import ACCOUNT, NAME, REGION, ROLE
-from mclass_tf.environment.table import Table
+from mclass_tf.environment.table import SettingsTable
 from mclass_tf.environment.text import shown
 from mclass_tf.errors import ConfigurationError, MclassError, UnknownEnvironmentError
 
 
 def names(project: Path) -> tuple[str, ...]:
-    """Return the names of the environments of the project at `project`, sorted."""
+    """Return the sorted names of the environments in the folder `project`."""
     folders = (path.parent.name for path in (project / "environments").glob(f"*/{SETTINGS}"))
     return tuple(sorted(folders))
 
 
 def load(project: Path, name: str, *, evaluate: values.Evaluate = values.without_terraform) -> Environment:
-    """Read and check the environment `name`; raise ConfigurationError with file, line and key where it is wrong.
+    """Read and check the environment `name`; raise ConfigurationError with file, line and key if it is wrong.
 
-    `evaluate` is asked for values that are no literals, and for files that the grammar does not know all of.
+    `evaluate` evaluates values that are not literals, and files that the grammar cannot parse completely.
     """
     known = names(project)
     directory = _directory(project, name, known)
-    table = Table.read(directory / SETTINGS)
+    table = SettingsTable.read(directory / SETTINGS)
     variables = inputs.read(
         directory / VARIABLES, root=project / "terraform", settings=table, evaluate=evaluate
     )
@@ -44,7 +44,7 @@ def load(project: Path, name: str, *, evaluate: values.Evaluate = values.without
         release=settings.release(table.table("release")),
         promotion=settings.promotion(table.table("promotion")),
     )
-    table.nothing_else()
+    table.reject_unknown_keys()
     _require_promotion_from_another(environment, table, known)
     _require_own_account(environment)
     _require_own_name(environment, variables)
@@ -67,7 +67,9 @@ def _directory(project: Path, name: str, known: Sequence[str]) -> Path:
     return directory
 
 
-def _require_promotion_from_another(environment: Environment, table: Table, known: Sequence[str]) -> None:
+def _require_promotion_from_another(
+    environment: Environment, table: SettingsTable, known: Sequence[str]
+) -> None:
     source = environment.promotes_from
     if source is not None and (source not in known or source == environment.name):
         others = ", ".join(name for name in known if name != environment.name) or "none"
@@ -99,13 +101,13 @@ def _require_own_name(environment: Environment, variables: values.Values) -> Non
 
 
 def _require_own_state(environment: Environment, *, others: Sequence[str], evaluate: values.Evaluate) -> None:
-    """Refuse a state that is another environment's too: each would destroy what the other made."""
+    """Reject a state that another environment uses too: each would destroy the other's resources."""
     own = environment.backend
     for other in others:
         try:
             theirs = backend.read(environment.directory.with_name(other) / BACKEND, evaluate)
         except MclassError:
-            continue  # it is told when that environment is opened
+            continue  # opening that environment reports it
         if (theirs.bucket, theirs.key) == (own.bucket, own.key):
             raise ConfigurationError(
                 f"the state s3://{own.bucket}/{own.key} is that of {other}",

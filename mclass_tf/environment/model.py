@@ -1,4 +1,4 @@
-"""An environment as values: what `environments/<name>/` says about it."""
+"""The dataclasses of an environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEVERITIES: Final = ("UNDEFINED", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRI
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """Where the state lives: the arguments of Terraform's S3 backend that this package needs."""
+    """The location of the state: the arguments of Terraform's S3 backend that this package needs."""
 
     file: Path
     bucket: str
@@ -33,11 +33,11 @@ class Backend:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseSettings:
-    """How releases are watched: `stall_after` seconds without progress are the end (None: by the service's own times).
+    """The settings of releases. A rollout fails after `stall_after` seconds without progress (None: derived from the service).
 
-    `version_path` is what the load balancer is asked for when ECS is done. `smoke` are the paths that the new version must
-    answer through the test listener before it gets traffic: None for the version path alone, empty for no test. `before`
-    are commands that must succeed in the new version before a rollout begins; `analysis` is how it is judged under traffic.
+    `version_path` is the path to request from the load balancer after the rollout. `smoke` are the paths of the smoke test over
+    the test listener: None for the version path alone, empty for no test. `before` are commands that must succeed in the new
+    version before the rollout. `analysis` are the limits of the analysis.
     """
 
     stall_after: float | None = None
@@ -45,15 +45,15 @@ class ReleaseSettings:
     strategy: Strategy = field(default_factory=Strategy)
     smoke: tuple[str, ...] | None = None
     before: tuple[str, ...] = ()
-    analysis: analysis.Limits = field(default_factory=analysis.Limits)
+    analysis: analysis.AnalysisLimits = field(default_factory=analysis.AnalysisLimits)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionSettings:
-    """What a promotion to the environment demands: so many minutes proven, and scan findings below a severity.
+    """The requirements of a promotion to the environment: a soak time, and no scan findings from a severity upwards.
 
-    `refuse_findings` is the least severity that is refused, "NONE" where no scan is asked for. Without `allow_yes` a person
-    at a terminal must answer.
+    `refuse_findings` is the lowest severity to refuse, "NONE" to skip the scan. Without `allow_yes`, a person at a terminal
+    must confirm.
     """
 
     soak_minutes: float = 0.0
@@ -63,7 +63,7 @@ class PromotionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One environment. `variables` are the literal values of terraform.tfvars, as HCL gives them."""
+    """One environment. `variables` are the values in terraform.tfvars, as JSON types."""
 
     name: str
     directory: Path

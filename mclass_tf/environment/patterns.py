@@ -1,4 +1,4 @@
-"""What names and ARNs look like, for more than one of the files of an environment."""
+"""Patterns of names and ARNs that several files of an environment share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What environment.toml says of releases and promotions."""
+"""Read the tables [release] and [promotion] of environment.toml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mclass_tf import analysis
 from mclass_tf import strategy as strategies
 from mclass_tf.environment.model import SEVERITIES, PromotionSettings, ReleaseSettings
 from mclass_tf.environment.patterns import ROLE
-from mclass_tf.environment.table import Table
+from mclass_tf.environment.table import SettingsTable
 from mclass_tf.environment.text import shown
 from mclass_tf.strategy import Hook, Strategy
 
@@ -25,25 +25,25 @@ _SEVERITIES = ", ".join(reversed(SEVERITIES[1:]))
 _SEVERITY = re.compile("|".join((*SEVERITIES[1:], "NONE")))
 
 
-def release(table: Table) -> ReleaseSettings:
-    """Return what `[release]` says."""
+def release(table: SettingsTable) -> ReleaseSettings:
+    """Return the settings of `[release]`."""
     default = ReleaseSettings()
     settings = ReleaseSettings(
         stall_after=table.number("stall_after", _STALL, "seconds without progress, from 30 to 86400"),
         version_path=table.optional("version_path", _PATH, 'a path of the service, such as "/version"')
         or default.version_path,
         strategy=_strategy(table),
-        smoke=table.texts("smoke", _PATH, 'paths of the service, such as ["/version"]'),
+        smoke=table.strings("smoke", _PATH, 'paths of the service, such as ["/version"]'),
         before=_commands(table),
         analysis=_analysis(table.table("analysis")),
     )
-    table.nothing_else()
+    table.reject_unknown_keys()
     return settings
 
 
-def _commands(table: Table) -> tuple[str, ...]:
+def _commands(table: SettingsTable) -> tuple[str, ...]:
     rule = 'commands, such as ["python -m app.migrate"]'
-    commands = table.texts("before", _COMMAND, rule) or ()
+    commands = table.strings("before", _COMMAND, rule) or ()
     for command in commands:
         try:
             program = shlex.split(command)[:1]
@@ -58,8 +58,7 @@ def _commands(table: Table) -> tuple[str, ...]:
     return commands
 
 
-def _strategy(table: Table) -> Strategy:
-    """Return the strategy, within ECS's limits; what another strategy has is refused."""
+def _strategy(table: SettingsTable) -> Strategy:
     usual = Strategy()
     minutes = "whole minutes, from 0 to 1440"
     name = table.optional("strategy", _STRATEGY, f"one of {', '.join(strategies.NAMES)}") or usual.name
@@ -86,7 +85,7 @@ def _strategy(table: Table) -> Strategy:
         step_bake_minutes=table.whole_number(
             "step_bake_minutes", strategies.MINUTES, minutes, usual.step_bake_minutes
         ),
-        alarms=table.texts("alarms", _ALARM, 'names of CloudWatch alarms: ["errors"]') or (),
+        alarms=table.strings("alarms", _ALARM, 'names of CloudWatch alarms: ["errors"]') or (),
         hooks=_hooks(table),
     )
     others = {key for keys in strategies.SETTINGS.values() for key in keys} - set(strategies.SETTINGS[name])
@@ -96,9 +95,9 @@ def _strategy(table: Table) -> Strategy:
     return strategy
 
 
-def _analysis(table: Table) -> analysis.Limits:
-    usual = analysis.Limits()
-    limits = analysis.Limits(
+def _analysis(table: SettingsTable) -> analysis.AnalysisLimits:
+    usual = analysis.AnalysisLimits()
+    limits = analysis.AnalysisLimits(
         is_on=table.flag("enabled", usual.is_on),
         max_error_percent=table.real(
             "max_error_percent",
@@ -119,11 +118,11 @@ def _analysis(table: Table) -> analysis.Limits:
             "min_requests", analysis.MIN_REQUESTS, "a number of requests from 1", usual.min_requests
         ),
     )
-    table.nothing_else()
+    table.reject_unknown_keys()
     return limits
 
 
-def _hooks(table: Table) -> tuple[Hook, ...]:
+def _hooks(table: SettingsTable) -> tuple[Hook, ...]:
     stages = f"stages of a deployment: {', '.join(strategies.STAGES)}"
     hooks = []
     for hook in table.tables("hooks"):
@@ -131,17 +130,17 @@ def _hooks(table: Table) -> tuple[Hook, ...]:
             Hook(
                 function_arn=hook.required("function_arn", _FUNCTION, "the ARN of a Lambda function"),
                 role_arn=hook.required("role_arn", ROLE, "the ARN of the role with which ECS invokes it"),
-                stages=hook.texts("stages", _STAGE, stages) or (),
+                stages=hook.strings("stages", _STAGE, stages) or (),
             )
         )
         if not hooks[-1].stages:
             raise hook.error("stages", "is missing or empty", stages)
-        hook.nothing_else()
+        hook.reject_unknown_keys()
     return tuple(hooks)
 
 
-def promotion(table: Table) -> PromotionSettings:
-    """Return what `[promotion]` says."""
+def promotion(table: SettingsTable) -> PromotionSettings:
+    """Return the settings of `[promotion]`."""
     default = PromotionSettings()
     settings = PromotionSettings(
         soak_minutes=table.number("soak_minutes", _SOAK, "minutes, from 0 to 43200") or default.soak_minutes,
@@ -151,5 +150,5 @@ def promotion(table: Table) -> PromotionSettings:
         or default.refuse_findings,
         allow_yes=table.flag("allow_yes", default.allow_yes),
     )
-    table.nothing_else()
+    table.reject_unknown_keys()
     return settings

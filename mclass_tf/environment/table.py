@@ -1,4 +1,4 @@
-"""A table of environment.toml while it is being read: each value checked, and what nobody asked for refused."""
+"""Read a table of environment.toml: check each value, and reject unknown keys."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mclass_tf.errors import ConfigurationError
 from mclass_tf.lines import line_of, parse_toml
 
 
-class Table:
-    """environment.toml while it is being read: remembers which keys were asked for."""
+class SettingsTable:
+    """A table of environment.toml. It remembers which keys were read, to reject the others."""
 
     def __init__(self, file: Path, values: Mapping[str, Any]) -> None:
         self.file = file
@@ -21,7 +21,7 @@ class Table:
         self._asked: set[str] = set()
 
     @classmethod
-    def read(cls, file: Path) -> Table:
+    def read(cls, file: Path) -> SettingsTable:
         return cls(file, parse_toml(read_text(file), file=file))
 
     def required(self, key: str, pattern: re.Pattern[str], rule: str) -> str:
@@ -46,9 +46,9 @@ class Table:
         value = self.values.get(key)
         if value is None:
             return None
-        # In Python true is a number.
+        # In Python, bool is a subclass of int.
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # Not by a division: 0.3 / 0.1 is no 3 to a computer.
+        # Division would be inexact: 0.3 / 0.1 is not 3 in floating point.
         if (
             not is_number
             or not bounds[0] <= value <= bounds[1]
@@ -72,7 +72,7 @@ class Table:
         value = self.number(key, bounds, rule, decimals=0)
         return default if value is None else int(value)
 
-    def texts(self, key: str, pattern: re.Pattern[str], rule: str) -> tuple[str, ...] | None:
+    def strings(self, key: str, pattern: re.Pattern[str], rule: str) -> tuple[str, ...] | None:
         self._asked.add(key)
         value = self.values.get(key)
         if value is None:
@@ -82,23 +82,23 @@ class Table:
             raise self.error(key, f"is {shown(value)}", f"{key} is a list of {rule}")
         return tuple(value)
 
-    def table(self, key: str) -> Table:
-        """Return what stands below `[key]`; nothing where there is no such table."""
+    def table(self, key: str) -> SettingsTable:
+        """Return the table `[key]`, an empty one if it is missing."""
         self._asked.add(key)
         value = self.values.get(key, {})
         if not isinstance(value, dict):
             raise self.error(key, f"is {shown(value)}", f"{key} is a table: [{key}]")
-        return Table(self.file, value)
+        return SettingsTable(self.file, value)
 
-    def tables(self, key: str) -> tuple[Table, ...]:
-        """Return what stands below each `[[key]]`."""
+    def tables(self, key: str) -> tuple[SettingsTable, ...]:
+        """Return the tables `[[key]]`."""
         self._asked.add(key)
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
             raise self.error(key, f"is {shown(value)}", f"{key} is a list of tables: [[{key}]]")
-        return tuple(Table(self.file, each) for each in value)
+        return tuple(SettingsTable(self.file, each) for each in value)
 
-    def nothing_else(self) -> None:
+    def reject_unknown_keys(self) -> None:
         for key in self.values:
             if key not in self._asked:
                 raise self.error(key, "is not a setting", f"settings: {', '.join(sorted(self._asked))}")

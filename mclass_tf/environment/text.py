@@ -1,4 +1,4 @@
-"""The files of an environment as they are on disk, and why they cannot be read."""
+"""Read the files of an environment; quote values in messages."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def read_text(file: Path) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message quotes it: one that is long is cut."""
+    """Return a value as a message quotes it, cut if it is long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # Python writes out no number of more than 4,300 digits
+    except (ValueError, RecursionError):  # Python refuses to print numbers of more than 4,300 digits
         return "a value too long to show"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,4 +1,4 @@
-"""A file of values in HCL: literals are read here, and whatever else Terraform accepts is asked of Terraform itself."""
+"""Read a file of values in HCL: literals here, everything else by Terraform."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _FORM: Final = "every value is `name = value`; `terraform fmt` shows where it is
 
 
 class Evaluate(Protocol):
-    """Ask Terraform what a file of values says.
+    """Let Terraform evaluate a file of values.
 
-    Return the values of those `names` that `file` sets. Raise ConfigurationError with file and line where Terraform does not
-    accept the file, EngineError where there is no Terraform.
+    Return the values of those `names` that `file` sets. Raise ConfigurationError with file and line if Terraform rejects the
+    file, EngineError if there is no Terraform.
     """
 
     def __call__(self, file: Path, names: Iterable[str], /) -> Mapping[str, Any]: ...
 
 
 def without_terraform(_file: Path, _names: Iterable[str], /) -> Mapping[str, Any]:
-    """Evaluate nothing, for those who ask for nothing that would have to be."""
+    """Raise EngineError: for callers that only need literals."""
     raise EngineError("it is not asked here", hint="name a command that starts Terraform")
 
 
 @dataclass(frozen=True, eq=False)
 class Values(Mapping[str, Any]):
-    """What a file of values sets, by name, as JSON has it. A computed value is asked of Terraform when it is asked for."""
+    """The values that a file sets, by name, as JSON types. Terraform evaluates computed ones on first access."""
 
     file: Path
     attributes: Mapping[str, Attribute]
@@ -67,7 +67,7 @@ class Values(Mapping[str, Any]):
         return self.attributes[name].line if name in self.attributes else None
 
     def text(self, name: str) -> str | None:
-        """Return a value where Terraform takes it for a text, None where it is null or not set; raise ValueError otherwise."""
+        """Return a value as Terraform converts it to a string, None if null or unset; raise ValueError if it cannot."""
         value = self.get(name)
         if value is None or isinstance(value, str):
             return value
@@ -89,7 +89,7 @@ class Values(Mapping[str, Any]):
 
 
 def read(file: Path, evaluate: Evaluate) -> Values:
-    """Return what `file` sets; raise ConfigurationError with its line where it is no file of values."""
+    """Return the values that `file` sets; raise ConfigurationError with the line if it is not a file of values."""
     data = read_bytes(file)
     document = parse(data)
     if document.error_line is not None:
@@ -113,7 +113,7 @@ def read(file: Path, evaluate: Evaluate) -> Values:
 
 
 def _evaluated(file: Path, data: bytes, document: Document, evaluate: Evaluate) -> Values:
-    """Return the values of a file that the grammar does not know all of: Terraform may know it, or say what is wrong."""
+    """Return the values of a file that the grammar cannot parse completely: Terraform may accept it, or say what is wrong."""
     text = data.decode("utf-8-sig", "replace")
     lines = {match[1]: text.count("\n", 0, match.start()) + 1 for match in reversed([*_NAME.finditer(text)])}
     lines |= {each.name: each.line or 1 for each in document.body.attributes}

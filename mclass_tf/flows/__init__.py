@@ -1,6 +1,6 @@
-"""The verbs: each a short list of steps that hands the next one a frozen value."""
+"""The commands: each a short list of steps that pass frozen values on."""
 
-from mclass_tf.flows.answer import Continued, abort, continue_rollout, drop_left_pauses
+from mclass_tf.flows.answer import Continued, abort, continue_rollout, drop_stale_pauses
 from mclass_tf.flows.deployer.deploy import OnInterrupt, Show
 from mclass_tf.flows.deployer.messages import paused
 from mclass_tf.flows.differences import Difference
@@ -22,12 +22,12 @@ from mclass_tf.flows.environments import (
     unlock,
     verify_environment,
 )
-from mclass_tf.flows.history import UNDER_WAY, Past, history
+from mclass_tf.flows.history import UNDER_WAY, PastAttempt, history
 from mclass_tf.flows.image_in_force import ImageInForce, image_in_force
 from mclass_tf.flows.images import BuildRequest, build_image, push_image
 from mclass_tf.flows.inspect import ServiceStatus, render, status
-from mclass_tf.flows.one_off.run import Ran, run_command
-from mclass_tf.flows.promote import Promoted, Shown, promote
+from mclass_tf.flows.one_off.run import RunResult, run_command
+from mclass_tf.flows.promote import Promoted, PromotionDisplay, promote
 from mclass_tf.flows.release import Released, detach_on_interrupt, release
 from mclass_tf.flows.resume import resume
 from mclass_tf.flows.rollback import rollback
@@ -43,14 +43,14 @@ __all__ = [
     "Difference",
     "ImageInForce",
     "OnInterrupt",
-    "Past",
+    "PastAttempt",
     "Planned",
     "Promoted",
-    "Ran",
+    "PromotionDisplay",
     "Released",
+    "RunResult",
     "ServiceStatus",
     "Show",
-    "Shown",
     "abort",
     "applied_state",
     "apply",
@@ -60,7 +60,7 @@ __all__ = [
     "destroy",
     "detach_on_interrupt",
     "discard_plan",
-    "drop_left_pauses",
+    "drop_stale_pauses",
     "export_plan",
     "fetcher",
     "has_saved_plan",

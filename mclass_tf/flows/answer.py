@@ -1,6 +1,6 @@
-"""The verbs that answer a rollout which is under way: let it go on where it waits, or take it back.
+"""`continue` and `abort`: answer a rollout that is under way.
 
-Neither needs the lease: who releases holds it, and sees what was answered.
+Neither needs the lease: the releasing command holds it, and sees the answer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from mclass_tf.errors import (
     NothingToAnswerError,
     VerificationError,
 )
-from mclass_tf.flows.attempt import attempts_on, begun, ledger_of, recorded, revision_of
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import attempts_on, ledger_of, new_record, recorded, revision_of
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.smoke import smoke_test
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import Released, detach_on_interrupt, finish, result
@@ -29,7 +29,7 @@ from mclass_tf.strategy import SMOKE_STAGE
 
 @dataclass(frozen=True, kw_only=True)
 class Continued:
-    """What was told to go on, from which stage. `released` None: who has started it still watches it."""
+    """The rollout that was continued, and from which stage. `released` is None if its own command still watches it."""
 
     environment: str
     digest: str
@@ -47,15 +47,14 @@ def continue_rollout(
     on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Continued:
-    """Tell the rollout that waits to go on.
+    """Continue the paused rollout.
 
-    Where its command has gone, take its place, and return when the new version serves. After the shift of test traffic the
-    new version is asked first, as the release does it, unless `skips_smoke`. Raises NothingToAnswerError (exit 3) where
-    nothing waits, VerificationError (7) where the new version does not answer as it must, which leaves it waiting, and,
-    in the place of a release, RolloutError and its kin (6).
+    If its command no longer runs, adopt the rollout and return when the new version serves. After the shift of test traffic,
+    run the smoke test first unless `skips_smoke`. Raises NothingToAnswerError (exit 3) if nothing is paused, VerificationError
+    (7) if the smoke test fails, which leaves the rollout paused, and RolloutError or a subclass (6) of an adopted rollout.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     waiting = _waiting(deployer)
     task_definition = deployer.task_definition_of(waiting)
     digest = deployer.image_of(task_definition).rpartition("@")[2]
@@ -84,39 +83,38 @@ def abort(
     on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Released:
-    """Have ECS take back the rollout that is under way, and return when what ran before serves again.
+    """Have ECS roll back the rollout under way, and return when the old version serves again.
 
-    Raises NothingToAnswerError (exit 3) where none is, RolloutError and its kin (6) where it could not be taken back.
+    Raises NothingToAnswerError (exit 3) if none is under way, RolloutError or a subclass (6) if it was not rolled back.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     current = deployer.ongoing()
     if current is None:
         raise _nothing_under_way(deployer)
     session.aws.warm()
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     return roll_back_deployment(deployer, current, watching, command="abort")
 
 
-def drop_left_pauses(session: Session) -> None:
-    """Take out the pauses that a command left which has gone: what an apply starts would wait, and nobody watches it.
+def drop_stale_pauses(session: Session) -> None:
+    """Remove the pauses that a dead command left: a deployment that an apply starts would wait at them, unwatched.
 
-    A rollout that is under way keeps its own.
+    A rollout under way keeps its pauses.
     """
     try:
         deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
         if deployer.ongoing() is None:
             deployer.pauses.drop()
     except (ConfigurationError, VerificationError):
-        return  # there is no service yet, or it is none of ours
+        return  # there is no service yet, or it is not ours
     except Exception as error:
-        # An apply may be what mends it: a service that is gone, a role that may not look.
+        # The apply may fix the cause: a missing service, or a role without the permission.
         if not error_code(error):
             raise
         session.report(f"pauses that a release may have left could not be looked for: {error_message(error)}")
 
 
 def _waiting(deployer: Deployer) -> ServiceDeployment:
-    """Return the rollout that waits for an answer."""
     name, current = deployer.session.environment.name, deployer.ongoing()
     if current is None:
         raise _nothing_under_way(deployer)
@@ -143,7 +141,7 @@ def _nothing_under_way(deployer: Deployer) -> NothingToAnswerError:
         f"no rollout is under way in {name}; nothing was changed",
         hint=Hint(
             ("history", name),
-            " tells what the last one came to; ",
+            " shows how the last one ended; ",
             ("rollback", name),
             " goes back to the release before",
         ),
@@ -151,31 +149,30 @@ def _nothing_under_way(deployer: Deployer) -> NothingToAnswerError:
 
 
 def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -> None:
-    """Raise VerificationError where what waits to get traffic does not answer on the test listener as it must.
+    """Raise VerificationError if the smoke test of a rollout paused for it fails.
 
-    Whether who releases has asked already is not to be seen from here; to ask once more harms nobody.
+    The releasing command may have run the test already. That is not visible here, and a second run is harmless.
     """
     if waiting.stage != SMOKE_STAGE or not deployer.pauses.is_tested:
         return
     session = deployer.session
     session.report("asking the new version on the test listener")
-    asked = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
-    problem = next((each.problem for each in asked if each.problem), "")
+    results = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
+    problem = next((each.problem for each in results if each.problem), "")
     if problem:
         name = session.environment.name
         raise VerificationError(
-            f"the smoke test failed: {problem}; the rollout in {name} was not told to go on",
+            f"the smoke test failed: {problem}; the rollout in {name} was not continued",
             hint=Hint(
                 ("abort", name),
                 " takes it back; ",
                 ("continue", name, "--skip-smoke"),
-                " goes on all the same",
+                " continues it all the same",
             ),
         )
 
 
 def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:
-    """Answer every hook that waits."""
     for hook in waiting.pauses:
         try:
             deployer.patience(lambda: deployer.ecs.answer_pause(waiting.arn, hook.id, goes_on=True))  # noqa: B023  # called at once
@@ -192,16 +189,16 @@ def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:
 def _take_over(
     deployer: Deployer,
     waiting: ServiceDeployment,
-    watching: Watching,
+    watching: WatchOptions,
     *,
     digest: str,
     task_definition: str,
 ) -> Released:
-    """Answer, and do what the command would have done that has gone: watch, prove, record."""
+    """Answer the pause, then watch, prove and record the rollout in place of its dead command."""
     session = deployer.session
     session.aws.warm()
     last = next(iter(attempts_on(session, waiting.arn)), None)
-    first_record = begun(
+    first_record = new_record(
         session,
         command="continue",
         digest=digest,
@@ -213,6 +210,6 @@ def _take_over(
         started = deployer.adopt(waiting.arn, task_definition_arn=task_definition)
         _answer(deployer, waiting)
         session.report("its command has gone: watching the rollout in its place")
-        back_to = 0 if deployer.replaces_only_placeholder(waiting) else None
-        report = finish(deployer, started, watching, attempt, back_to=back_to)
+        reset_to = 0 if deployer.replaces_only_placeholder(waiting) else None
+        report = finish(deployer, started, watching, attempt, reset_to=reset_to)
     return result(session, attempt, report)

@@ -1,4 +1,4 @@
-"""An attempt to change what the service runs, written into the ledger before it begins and when it is over."""
+"""An attempt to change what the service runs, recorded in the ledger when it begins and when it ends."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from mclass_tf.errors import (
     RolloutError,
     ServiceEvent,
 )
-from mclass_tf.lease import Held, Holder, Lease
+from mclass_tf.lease import HeldLease, Holder, Lease
 from mclass_tf.ledger import (
     APPLYING,
     BEFORE,
     CUT_OFF,
     REFUSED,
     ROLLING_OUT,
-    Begun,
-    Compared,
-    Ended,
+    AnalysisResult,
+    AttemptEnd,
+    AttemptStart,
     Event,
     GateVerdict,
     Ledger,
-    OneOff,
+    OneOffResult,
     Origin,
     Record,
-    Smoke,
+    SmokeResult,
     Stage,
     Step,
     Traffic,
@@ -48,8 +48,8 @@ from mclass_tf.service import ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.system import process
 
-_LOOKED_BACK = 10  # attempts; a rollout that is under way is among the last
-_WRITTEN_WITHIN = 10.0  # seconds in which the last steps are written before the end is
+_LOOKED_BACK = 10  # attempts; the one of a rollout under way is among the latest
+_WRITTEN_WITHIN = 10.0  # seconds to wait for the last steps before the outcome is written
 
 
 def _unwritten(_: Step) -> None:
@@ -58,7 +58,7 @@ def _unwritten(_: Step) -> None:
 
 @dataclass(kw_only=True)
 class Attempt:
-    """What becomes known of an attempt on its way; `record` is where the ledger has it."""
+    """What is known about an attempt so far. `record` is its URL in the ledger."""
 
     record: str
     digest: str
@@ -70,28 +70,28 @@ class Attempt:
     cause: str = ""
     events: tuple[ServiceEvent, ...] = ()
     is_verified: bool = False
-    smoke: tuple[Smoke, ...] = ()
-    before: tuple[OneOff, ...] = ()
+    smoke: tuple[SmokeResult, ...] = ()
+    before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
     traffic: Traffic | None = None
     steps: tuple[Step, ...] = ()
     write: Callable[[Step], None] = _unwritten
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     def reach(self, what: str, **details: Any) -> None:
-        """Note that it comes to a step, which the ledger is told at once; `details` are of JSON's types."""
+        """Record in the ledger that the attempt reached a step. `details` must be JSON types."""
         step = Step(what=what, at=_text(self.now()), details=details)
         self.steps = (*self.steps, step)
         self.write(step)
 
-    def note_before(self, ran: OneOff) -> None:
-        """Note a command that has run in the new version before the rollout."""
+    def note_before(self, ran: OneOffResult) -> None:
+        """Record a command that ran in the new version before the rollout."""
         self.before = (*self.before, ran)
         self.reach(BEFORE, **asdict(ran))
 
     def note_stage(self, deployment: ServiceDeployment) -> None:
-        """Note the stage that the rollout is at, where it is another one than before."""
+        """Record the stage of the rollout if it changed."""
         name = deployment.stage or deployment.status
         last = self.stages[-1] if self.stages else None
         if last is None or (last.name, last.production) != (name, deployment.production):
@@ -100,7 +100,7 @@ class Attempt:
             self.reach(name, production=deployment.production)
 
     def failed(self, error: BaseException) -> None:
-        """Note how it ended, and tell the error what it was about."""
+        """Set the outcome and cause from the error, and add the attempt's details to the error."""
         if isinstance(error, RolloutError):
             self.outcome, self.cause = error.outcome, error.cause
             error.digest, error.events = self.digest, self.events
@@ -111,7 +111,7 @@ class Attempt:
         elif isinstance(error, (KeyboardInterrupt, InterruptedByUserError)):
             self.outcome, self.cause = "interrupted", str(error) or "interrupted"
         else:
-            # Where the lease was lost, somebody else was at work: whoever goes on with this one looks first.
+            # A lost lease means that somebody else was at work: count the attempt as one that changed something.
             has_changed = any(step.what == APPLYING for step in self.steps) or isinstance(
                 error, LeaseLostError
             )
@@ -134,13 +134,13 @@ def lease_of(session: Session) -> Lease:
     return Lease(session.aws, session.environment.backend, environment=session.environment.name)
 
 
-def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[Held]:
-    """Keep others off the environment's service meanwhile; raise LeaseHeldError where somebody is at work there."""
+def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[HeldLease]:
+    """Hold the lease of the environment; raise LeaseHeldError if another command holds it."""
     who = session.aws.sts.get_caller_identity()["Arn"]
     return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))
 
 
-def begun(
+def new_record(
     session: Session,
     *,
     command: str,
@@ -150,9 +150,9 @@ def begun(
     strategy: str = "ROLLING",
     resumes: str = "",
     pause_at: tuple[str, ...] = (),
-) -> Begun:
-    """Return what is known before anything is changed; `revision` "": as images and ledger here know it."""
-    return Begun(
+) -> AttemptStart:
+    """Return the first record of an attempt. If `revision` is "", look it up in the local images and the ledger."""
+    return AttemptStart(
         command=command,
         environment=session.environment.name,
         who=session.aws.sts.get_caller_identity()["Arn"],
@@ -169,7 +169,7 @@ def begun(
 
 
 def plan_details(*, sha256: str, serial: int, verdicts: Sequence[gates.Verdict]) -> dict[str, Any]:
-    """Return the details of the step PLANNED."""
+    """Return the details of the step `PLANNED`."""
     judged = (
         GateVerdict(gate=each.gate, passed=each.passed, checked=each.checked, waived=len(each.waived))
         for each in verdicts
@@ -178,11 +178,11 @@ def plan_details(*, sha256: str, serial: int, verdicts: Sequence[gates.Verdict])
 
 
 class Writer:
-    """Writes steps in the order in which they come, beside what goes on: a slow S3 holds nothing up, a failing one stops nothing."""
+    """Writes steps in order on a background thread. A slow or failing S3 neither delays nor stops the release."""
 
-    def __init__(self, write: Callable[[int, Step], None], *, tell: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[int, Step], None], *, report: Callable[[str], None]) -> None:
         self._write = write
-        self._tell = tell
+        self._report = report
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
@@ -191,33 +191,31 @@ class Writer:
         self._steps.put(step)
 
     def close(self) -> None:
-        """Wait until all is written, for a while."""
+        """Wait up to `_WRITTEN_WITHIN` seconds until all steps are written."""
         self._steps.put(None)
         self._thread.join(_WRITTEN_WITHIN)
 
     def _run(self) -> None:
-        number, is_told = 1, False
+        number, is_reported = 1, False
         while (step := self._steps.get()) is not None:
             try:
                 self._write(number, step)
-            except Exception as error:  # noqa: BLE001  (what is released matters more than what is noted of it)
-                if not is_told:
-                    is_told = True
-                    self._tell(
-                        f"the ledger does not take what is done meanwhile; the release goes on: {error}"
-                    )
+            except Exception as error:  # noqa: BLE001  (a step that is not recorded must not stop a release)
+                if not is_reported:
+                    is_reported = True
+                    self._report(f"the ledger cannot be written meanwhile; the release goes on: {error}")
             else:
                 number += 1
 
 
 @contextmanager
-def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
-    """Record the attempt that is made inside: also how it failed, and never in the place of why."""
+def recorded(session: Session, begun: AttemptStart) -> Iterator[Attempt]:
+    """Record the attempt made in this context, including its failure. A failing ledger never hides the original error."""
     ledger = ledger_of(session)
     name = ledger.begin(begun)
     if begun.resumes:
         _settle(session, begun, by=ledger.url(name))
-    writer = Writer(partial(ledger.step, name), tell=session.report)
+    writer = Writer(partial(ledger.step, name), report=session.report)
     attempt = Attempt(
         record=ledger.url(name),
         digest=begun.digest,
@@ -238,8 +236,8 @@ def recorded(session: Session, begun: Begun) -> Iterator[Attempt]:
     ledger.end(name, _ended(session, attempt))
 
 
-def _settle(session: Session, successor: Begun, *, by: str) -> None:
-    """Give an attempt that was cut off its end, once another one goes on with it."""
+def _settle(session: Session, successor: AttemptStart, *, by: str) -> None:
+    """Record the outcome of a cut-off attempt once another attempt resumes it."""
     ledger = ledger_of(session)
     record = ledger.read(successor.resumes)
     if record.ended is not None:
@@ -247,7 +245,7 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
     rolling_out = record.last(ROLLING_OUT)
     details = rolling_out.details if rolling_out else {}
     at = dt.datetime.fromisoformat(successor.at)
-    end = Ended(
+    end = AttemptEnd(
         at=_text(session.aws.now()),
         outcome=CUT_OFF,
         cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
@@ -262,20 +260,20 @@ def _settle(session: Session, successor: Begun, *, by: str) -> None:
 
 
 def attempts_on(session: Session, service_deployment_arn: str) -> Iterator[Record]:
-    """Yield the attempts that have started or adopted a service deployment, the latest first."""
+    """Yield the attempts that started or adopted a service deployment, latest first."""
     records = ledger_of(session).latest_first(most=_LOOKED_BACK)
     return (record for record in records if record.service_deployment_arn == service_deployment_arn)
 
 
-def pauses_asked_for(session: Session, service_deployment_arn: str) -> set[str]:
-    """Return the stages at which those who have started or adopted a service deployment asked it to wait for them."""
+def requested_pauses(session: Session, service_deployment_arn: str) -> set[str]:
+    """Return the stages at which the attempts on a service deployment asked it to pause."""
     return {
         stage for record in attempts_on(session, service_deployment_arn) for stage in record.begun.pause_at
     }
 
 
 def revision_of(session: Session, digest: str) -> str:
-    """Return the source revision of an image: from the images that were built here, else from the ledger; "" where unknown."""
+    """Return the git revision of an image, from the images built here or else from the ledger; "" if unknown."""
     if not digest:
         return ""
     with suppress(NoImageError, CorruptedImageError):
@@ -284,8 +282,8 @@ def revision_of(session: Session, digest: str) -> str:
     return next((record.begun.revision for record in records if record.begun.revision), "")
 
 
-def _ended(session: Session, attempt: Attempt) -> Ended:
-    return Ended(
+def _ended(session: Session, attempt: Attempt) -> AttemptEnd:
+    return AttemptEnd(
         at=_text(attempt.now()),
         outcome=attempt.outcome,
         cause=attempt.cause,

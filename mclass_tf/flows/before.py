@@ -1,4 +1,4 @@
-"""The commands that a release runs in the new version before its rollout: a migration, most of all."""
+"""The commands that a release runs in the new version before its rollout, such as a migration."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mclass_tf.errors import BeforeFailedError, InterruptedByUserError, MclassEr
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off.definition import family
-from mclass_tf.flows.one_off.follow import Finished, Follower
+from mclass_tf.flows.one_off.follow import FinishedTask, Follower
 from mclass_tf.flows.one_off.run import OneOffCommand, deregister, run_in
-from mclass_tf.ledger import OneOff
+from mclass_tf.ledger import OneOffResult
 from mclass_tf.system.process import deferred_interrupts
 
 STARTED_BY = "mclass-tf/before"
 _SUCCEEDED = 0
 
 
-def remaining_commands(commands: Sequence[str], done: Sequence[OneOff]) -> tuple[str, ...]:
-    """Return which of a release's commands are still to run, of what its record says has run; each succeeds once only."""
+def remaining_commands(commands: Sequence[str], done: Sequence[OneOffResult]) -> tuple[str, ...]:
+    """Return the commands that `done` does not record as succeeded. Each must succeed once only, in order."""
     succeeded = [each.command for each in done if each.exit_code == _SUCCEEDED]
     number = 0
     while number < min(len(commands), len(succeeded)) and commands[number] == succeeded[number]:
@@ -27,10 +27,10 @@ def remaining_commands(commands: Sequence[str], done: Sequence[OneOff]) -> tuple
     return tuple(commands[number:])
 
 
-def run_before(deployer: Deployer, attempt: Attempt) -> None:
-    """Run the environment's commands, one after the other, in the task definition that the attempt brings into service.
+def run_before_commands(deployer: Deployer, attempt: Attempt) -> None:
+    """Run the environment's commands in order, in the task definition of the attempt.
 
-    What `attempt.before` says has run is not run again. Raises BeforeFailedError (exit 6) at the first that fails.
+    Skip those that succeeded according to `attempt.before`. Raises BeforeFailedError (exit 6) at the first failure.
     """
     commands = remaining_commands(deployer.session.environment.release.before, attempt.before)
     if commands:
@@ -40,7 +40,7 @@ def run_before(deployer: Deployer, attempt: Attempt) -> None:
 
 
 def _wait_for_others(deployer: Deployer) -> None:
-    """Let a command end that an attempt which was cut off has left running: two migrations at once do harm."""
+    """Wait for the command of a cut-off attempt that still runs: two migrations at once do harm."""
     for task in deployer.patience(
         lambda: deployer.ecs.tasks_of_family(family(deployer.outputs.task_definition_family))
     ):
@@ -67,13 +67,15 @@ def _run(deployer: Deployer, attempt: Attempt, command: str) -> None:
             show=lambda line: session.report(f"  {line}"),
         )
     except MclassError:
-        attempt.note_before(OneOff(command=command, task_arn="", exit_code=None))
+        attempt.note_before(OneOffResult(command=command, task_arn="", exit_code=None))
         raise
-    attempt.note_before(OneOff(command=command, task_arn=finished.task_arn, exit_code=finished.exit_code))
+    attempt.note_before(
+        OneOffResult(command=command, task_arn=finished.task_arn, exit_code=finished.exit_code)
+    )
     _require_success(deployer, command, finished)
 
 
-def _require_success(deployer: Deployer, command: str, finished: Finished) -> None:
+def _require_success(deployer: Deployer, command: str, finished: FinishedTask) -> None:
     error = finished.error
     if error is not None and not isinstance(error, RolloutError):
         raise error  # an interrupt

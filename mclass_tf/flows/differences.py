@@ -1,4 +1,4 @@
-"""What differs between two environments: in what they are configured with, and in what was applied."""
+"""The differences between two environments, in their inputs and their applied outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from mclass_tf.environment import Environment
 from mclass_tf.hcl import module
 
-# The outputs that say how an environment is; the others name its own resources, and always differ.
+# Outputs that describe properties of an environment. The others name its resources, and always differ.
 _COMPARED = (
     "account_id",
     "autoscaling",
@@ -33,7 +33,7 @@ _HIDDEN = "(sensitive)"
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One value that differs, `source` in the one and `target` in the other; "-" where it is not set."""
+    """One value that differs, `source` in one environment and `target` in the other; "-" if not set."""
 
     what: str
     name: str
@@ -42,17 +42,17 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
-    """One environment: its terraform.tfvars, and its outputs."""
+class EnvironmentSide:
+    """One environment: its inputs (terraform.tfvars) and its outputs."""
 
     environment: Environment
     outputs: Mapping[str, Any]
 
 
-def differences(source: Side, target: Side, *, root: Path) -> tuple[Difference, ...]:
-    """Return what differs, inputs before outputs; an output that repeats a difference of the inputs is left out.
+def differences(source: EnvironmentSide, target: EnvironmentSide, *, root: Path) -> tuple[Difference, ...]:
+    """Return the differences, inputs before outputs; an output that repeats a difference of the inputs is left out.
 
-    That inputs differ which the configuration in `root` declares as sensitive is told, and not how.
+    The values of inputs that the configuration in `root` declares as sensitive are hidden.
     """
     ours, theirs = source.environment.variables, target.environment.variables
     declared = module.read(root).variables.items()

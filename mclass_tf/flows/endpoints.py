@@ -1,4 +1,4 @@
-"""Where a URL of an environment's load balancer is, and which certificate must be shown there."""
+"""The network endpoint of a load balancer's URL, and the certificate that it must present."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mclass_tf.trust import trust_in
 
 
 def locate(session: Session, url: str, *, certificate_arn: str | None) -> Endpoint:
-    """Return the endpoint of a URL; where it is of TLS, the certificate that was applied must be shown there.
+    """Return the endpoint of a URL. An https endpoint must present the applied certificate.
 
-    Raises EndpointError where nothing is there, or nothing tells what must be shown.
+    Raises EndpointError if there is no endpoint, or no certificate was applied for https.
     """
     endpoint = resolve(session.cloud, url)
     if endpoint.scheme != "https":

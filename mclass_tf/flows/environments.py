@@ -1,4 +1,4 @@
-"""The verbs on an environment: made, planned, applied, verified, destroyed."""
+"""The commands on an environment: bootstrap, init, plan, apply, verify, destroy, unlock."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from mclass_tf.workspace import approval_of
 from mclass_tf.workspace import discard as _discard
 
 Confirm = Callable[[str], bool]
-"""Asks the user a question that yes or no answers."""
+"""Asks the user a yes-or-no question."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -50,7 +50,7 @@ _T = TypeVar("_T")
 def _with_locked_workspace(
     step: Callable[Concatenate[Session, _P], _T],
 ) -> Callable[Concatenate[Session, _P], _T]:
-    """Let `step` have the environment's working folders for itself."""
+    """Run `step` with the lock on the environment's working folders."""
 
     @functools.wraps(step)
     def held(session: Session, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -62,20 +62,20 @@ def _with_locked_workspace(
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A plan that was made, saved and judged; `decision.approved` is None where a gate said no.
+    """A saved and judged plan; `decision.approved` is None if a gate refused it.
 
-    `image` is what it starts, None where it starts none, or where the user has named one.
+    `image` is the image in force that the plan starts; None if it starts none, or the user named the image.
     """
 
     plan: Plan
     saved: SavedPlan
-    decision: gates.Decision
+    decision: gates.GateDecision
     image: ImageInForce | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """What is in force now, secrets left out; `changed` tells whether anything had to be done."""
+    """The outputs in force, without secrets. `changed` is False if there was nothing to apply."""
 
     environment: str
     changed: bool
@@ -83,25 +83,25 @@ class Applied:
 
 
 def bootstrap(session: Session) -> Mapping[str, tuple[str, ...]]:
-    """Make what must exist before Terraform can run; return, by bucket, what was made or changed."""
+    """Create what Terraform needs to run; return the changes by bucket."""
     return ensure_prerequisites(session)
 
 
 @_with_locked_workspace
 def init(session: Session) -> None:
-    """Initialise Terraform for the environment, whether or not it seems necessary."""
+    """Initialise Terraform for the environment, even if that seems unnecessary."""
     session.state()
     session.initialise(always=True)
 
 
 @_with_locked_workspace
 def make_plan(session: Session, *, image: str | None = None) -> Planned:
-    """Plan, save, judge. `image` is the digest to release; without one the digest in force stays."""
-    return plan_within(session, image=image)
+    """Plan, save and judge. `image` is the digest to release; without it, the image in force stays."""
+    return plan_locked(session, image=image)
 
 
-def look_ahead(session: Session) -> None:
-    """Begin in the background what a plan needs and what takes time: to find Terraform. What fails there, fails again later."""
+def find_terraform_in_background(session: Session) -> None:
+    """Start to find Terraform in the background, which takes time. An error is ignored here, and recurs in the plan."""
 
     def find() -> None:
         with suppress(Exception):
@@ -110,30 +110,30 @@ def look_ahead(session: Session) -> None:
     threading.Thread(target=find, name="engine", daemon=True).start()
 
 
-def plan_within(session: Session, *, image: str | None) -> Planned:
-    """Do what `make_plan` does, for a caller who holds the working folders."""
-    session.engine()  # before the gates begin what takes seconds: where there is none, that is told at once
-    gates.prepare(session.environment, session.project.folder, keep=session.project.home / "scans")
+def plan_locked(session: Session, *, image: str | None) -> Planned:
+    """Do what `make_plan` does. The caller holds the lock on the working folders."""
+    session.engine()  # before the slow start of the gates, so that a missing Terraform is reported at once
+    gates.prepare(session.environment, session.project.folder, cache=session.project.home / "scans")
     file = session.workspace.plan_file
     _discard(file)
     session.restore_state()
     state = session.state()
     try:
         _initialise(session)
-        # As they were before: what changes while Terraform reads them makes the plan an old one.
+        # Digests from before the plan: a file that changes while Terraform reads it makes the plan outdated.
         files = _inputs(session)
-        made, chosen = _plan_image(session, file, image, state)
-        saved = _saved(session, file, made, files=files, image=image, chosen=chosen)
+        plan, chosen = _plan_image(session, file, image, state)
+        saved = _saved(session, file, plan, files=files, image=image, chosen=chosen)
         session.report("judging the plan")
-        subject = gates.Subject(plan=made, environment=session.environment, project=session.project.folder)
+        subject = gates.Subject(plan=plan, environment=session.environment, project=session.project.folder)
         decision = gates.evaluate(saved, subject)
         if decision.approved is not None:
             gates.write_approval(approval_of(file), decision.approved)
     finally:
         if not approval_of(file).is_file():
-            # It can never be applied, and a plan holds secrets.
+            # Without an approval it can never be applied, and a plan contains secrets.
             _discard(file)
-    return Planned(plan=made, saved=saved, decision=decision, image=chosen)
+    return Planned(plan=plan, saved=saved, decision=decision, image=chosen)
 
 
 def export_plan(planned: Planned, destination: Path) -> None:
@@ -144,32 +144,31 @@ def export_plan(planned: Planned, destination: Path) -> None:
         (approval_of(planned.saved.path), approval_of(destination)),
     ):
         copy.touch(mode=0o600)
-        copy.chmod(0o600)  # it may have been there before
+        copy.chmod(0o600)  # it may have existed already
         shutil.copyfile(source, copy)
 
 
 @_with_locked_workspace
 def apply(session: Session, *, file: Path | None = None, shown: str | None = None) -> Applied:
-    """Apply the saved plan, and no other than the one that the gates approved, while the state is still its own.
+    """Apply the saved plan if the gates approved exactly this one, and the state has not changed since.
 
-    `shown` is the SHA-256 of the plan that was shown, and of no other the answer was given: what another command has saved
-    meanwhile is not applied.
+    `shown` is the SHA-256 of the plan that the user saw and confirmed: a plan that another command saved since is refused.
     """
     if file is None:
         return _apply_approved(session, session.workspace.plan_file, shown=shown)
     try:
-        return _apply_approved(session, _taken_in(session, file))
+        return _apply_approved(session, _import_plan(session, file))
     finally:
-        _discard(session.workspace.given_plan)
+        _discard(session.workspace.imported_plan)
 
 
-def apply_within(session: Session) -> Applied:
-    """Apply the environment's own saved plan, for a caller who holds the working folders."""
+def apply_locked(session: Session) -> Applied:
+    """Apply the environment's own saved plan. The caller holds the lock on the working folders."""
     return _apply_approved(session, session.workspace.plan_file)
 
 
 def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -> Applied:
-    approved = _approved(session, path)
+    approved = _read_approved(session, path)
     name = session.environment.name
     if shown is not None and approved.saved.sha256 != shown:
         raise PlanRefusedError(
@@ -183,21 +182,21 @@ def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -
             ),
         )
     session.restore_state()
-    _current(session, approved.saved)
+    _require_current_state(session, approved.saved)
     return _apply(session, approved.saved)
 
 
-def _approved(session: Session, path: Path) -> gates.ApprovedPlan:
+def _read_approved(session: Session, path: Path) -> gates.ApprovedPlan:
     if not path.is_file():
         raise _no_plan(session, path)
     approved = gates.read_approval(
         approval_of(path),
         saved_path=path,
         environment=session.environment.name,
-        target=_place(session),
+        target=_plan_target(session),
         project=session.project.folder,
     )
-    session.initialise()  # it tells Terraform, and `_inputs`, where the modules are
+    session.initialise()  # Terraform and `_inputs` then find the modules
     changes = inputs.changes(approved.saved.inputs, _inputs(session))
     if changes:
         others = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
@@ -219,9 +218,9 @@ def _inputs(session: Session) -> dict[str, str]:
     )
 
 
-def _taken_in(session: Session, file: Path) -> Path:
-    """Copy a plan and its approval from elsewhere, so that nobody can change between the check and the apply what is applied."""
-    own = session.workspace.given_plan
+def _import_plan(session: Session, file: Path) -> Path:
+    """Copy a plan and its approval from elsewhere, so that nobody can change them between check and apply."""
+    own = session.workspace.imported_plan
     _discard(own)
     for source, copy in ((file, own), (approval_of(file), approval_of(own))):
         if source.is_file():
@@ -239,12 +238,12 @@ def _no_plan(session: Session, path: Path) -> PlanRefusedError:
 
 @_with_locked_workspace
 def discard_plan(session: Session) -> None:
-    """Forget the saved plan: the next apply makes one anew, and asks."""
-    discard_plan_within(session)
+    """Delete the saved plan: the next apply plans again, and asks."""
+    discard_plan_locked(session)
 
 
-def discard_plan_within(session: Session) -> None:
-    """Do what `discard_plan` does, for a caller who holds the working folders."""
+def discard_plan_locked(session: Session) -> None:
+    """Do what `discard_plan` does. The caller holds the lock on the working folders."""
     _discard(session.workspace.plan_file)
 
 
@@ -254,9 +253,9 @@ def has_saved_plan(session: Session) -> bool:
 
 @_with_locked_workspace
 def outdated(session: Session) -> PlanOutdatedError | None:
-    """Return why the saved plan is an old one, which `apply` would refuse; None where it is not, or is refused for another reason."""
+    """Return the error with which `apply` would refuse an outdated saved plan; None if it is not outdated."""
     try:
-        _approved(session, session.workspace.plan_file)
+        _read_approved(session, session.workspace.plan_file)
     except PlanOutdatedError as error:
         return error
     except PlanRefusedError:
@@ -265,7 +264,7 @@ def outdated(session: Session) -> PlanOutdatedError | None:
 
 
 def applied_state(session: Session) -> State:
-    """Return the state with the applied outputs; raise NothingAppliedError where there are none."""
+    """Return the state with the applied outputs; raise NothingAppliedError if there are none."""
     state = session.state()
     if not state.outputs:
         name = session.environment.name
@@ -282,8 +281,8 @@ def verify_environment(session: Session) -> verify.VerifyReport:
     return verify.run(applied_state(session).outputs, session.aws, fetch=fetcher(session))
 
 
-def fetcher(session: Session) -> verify.Fetch:
-    """Return what gets a URL of the environment's load balancer, wherever that really is."""
+def fetcher(session: Session) -> verify.FetchStatus:
+    """Return a function that requests a URL of the environment's load balancer at its actual address."""
     return partial(_fetch, session)
 
 
@@ -298,7 +297,7 @@ def _fetch(session: Session, url: str, *, seconds: float) -> int:
 def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm) -> Applied:
     """Destroy everything in the state, after showing it and asking.
 
-    Refused at once where the load balancer is protected: Terraform would find that out when the service is gone.
+    Refused at once if the load balancer is protected: Terraform would only fail after the service was destroyed.
     """
     file = session.workspace.plan_file
     _discard(file)
@@ -313,19 +312,19 @@ def destroy(session: Session, *, show: Callable[[Plan], None], confirm: Confirm)
     in_force = applied.get("image_digest")
     try:
         _initialise(session)
-        made = _terraform_plan(session, file, image=in_force, destroy=True)
-        if not made.has_changes:
+        plan = _terraform_plan(session, file, image=in_force, destroy=True)
+        if not plan.has_changes:
             return Applied(environment=session.environment.name, changed=False, outputs={})
-        show(made)
-        _ask(session, confirm, f"Destroy {len(made.resources)} resources")
-        return _apply(session, _saved(session, file, made, files={}))
+        show(plan)
+        _ask(session, confirm, f"Destroy {len(plan.resources)} resources")
+        return _apply(session, _saved(session, file, plan, files={}))
     finally:
         _discard(file)
 
 
 @_with_locked_workspace
 def unlock(session: Session, *, lock_id: str) -> None:
-    """Release a lock that a dead process left on the state; refuse any other than `lock_id`."""
+    """Release the lock that a dead process left on the state; raise UsageError if its id is not `lock_id`."""
     name = session.environment.name
     held = session.lock()
     if held is None:
@@ -352,21 +351,21 @@ def _initialise(session: Session) -> None:
 def _plan_image(
     session: Session, file: Path, image: str | None, state: State
 ) -> tuple[Plan, ImageInForce | None]:
-    """Plan with the image that is named, else with the one in force; return that too where the plan starts it."""
+    """Plan with `image`, or else with the image in force; return that, too, if the plan starts it."""
     if image is not None:
         return _terraform_plan(session, file, image=image), None
-    # Any plan makes a service anew that is gone, and Terraform waits two minutes for it each time.
+    # Any plan recreates a missing service, and Terraform waits two minutes each time: plan only once.
     if is_service_gone(session, state):
         chosen = image_in_force(session, state)
         return _terraform_plan(session, file, image=chosen.digest), chosen
-    made = _terraform_plan(session, file, image=state.outputs.get("image_digest"))
-    if not starts_an_image(made):
-        return made, None
+    plan = _terraform_plan(session, file, image=state.outputs.get("image_digest"))
+    if not starts_an_image(plan):
+        return plan, None
     chosen = image_in_force(session, state)
     if chosen.differs:
         session.report(f"planning again, for the image in force: {chosen}")
-        made = _terraform_plan(session, file, image=chosen.digest)
-    return made, chosen
+        plan = _terraform_plan(session, file, image=chosen.digest)
+    return plan, chosen
 
 
 def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy: bool = False) -> Plan:
@@ -380,8 +379,8 @@ def _terraform_plan(session: Session, file: Path, *, image: str | None, destroy:
         return Plan.parse(terraform.show(plan_file=file))
 
 
-def _place(session: Session) -> str:
-    """Return what a plan is bound to: a saved plan carries its own backend, and would be applied to that state."""
+def _plan_target(session: Session) -> str:
+    """Return the cloud and state to which a plan is bound: a saved plan contains its backend, and is applied to that state."""
     backend = session.environment.backend
     return f"{session.cloud.identity}, state s3://{backend.bucket}/{backend.key}"
 
@@ -389,7 +388,7 @@ def _place(session: Session) -> str:
 def _saved(
     session: Session,
     file: Path,
-    made: Plan,
+    plan: Plan,
     *,
     files: Mapping[str, str],
     image: str | None = None,
@@ -399,11 +398,11 @@ def _saved(
     return SavedPlan(
         path=file,
         environment=session.environment.name,
-        target=_place(session),
+        target=_plan_target(session),
         sha256=digest(file),
         lineage=lineage,
         serial=serial,
-        has_changes=made.has_changes,
+        has_changes=plan.has_changes,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         inputs=files,
         requested_image=image,
@@ -411,10 +410,10 @@ def _saved(
     )
 
 
-def _current(session: Session, saved: SavedPlan) -> None:
-    """Refuse a plan whose state has moved on. Terraform checks again, under its lock."""
+def _require_current_state(session: Session, saved: SavedPlan) -> None:
+    """Raise PlanRefusedError if the state has changed since the plan. Terraform checks again, under its lock."""
     now = session.state()
-    # Before the first apply there is no state, and each plan invents a lineage.
+    # Before the first apply there is no state, and each plan has a new lineage.
     if now.serial != saved.serial or (now.lineage and now.lineage != saved.lineage):
         raise PlanRefusedError(
             f"the plan of {saved.environment} is stale: made from state {saved.serial}, the state is now {now.serial}",
@@ -425,7 +424,7 @@ def _current(session: Session, saved: SavedPlan) -> None:
 
 
 def _require_in_force(session: Session, saved: SavedPlan, state: State) -> None:
-    """Refuse a plan that starts an image which is in force no more: a rollback changes the ledger, not the state."""
+    """Raise PlanOutdatedError if the plan's image is no longer in force: a rollback changes the ledger, not the state."""
     chosen = image_in_force(session, state)
     if chosen.digest != saved.image_in_force:
         raise PlanOutdatedError(
@@ -446,11 +445,11 @@ def _apply(session: Session, saved: SavedPlan) -> Applied:
     try:
         outputs = session.terraform().apply(plan_file=saved.path)
     except StateLockedError:
-        raise  # nothing was done, so the plan may still be applied
+        raise  # nothing was applied, so the plan stays valid
     except MclassError as error:
         _discard(saved.path)
         raise _with_rescued_state(session, saved, error) from None
-    # The state has moved on: this plan can never be applied again.
+    # The state has changed: this plan can never be applied again.
     _discard(saved.path)
     return Applied(environment=saved.environment, changed=True, outputs=outputs or session.state().shown)
 

@@ -1,4 +1,4 @@
-"""The verb that tells what was tried in an environment, and what came of it."""
+"""`history`: lists the attempts in an environment and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.ledger import CUT_OFF, Compared, OneOff, Origin, Record, Traffic, Unreadable
+from mclass_tf.ledger import CUT_OFF, AnalysisResult, OneOffResult, Origin, Record, Traffic, UnreadableRecord
 from mclass_tf.session import Session
 
 UNDER_WAY, UNREADABLE = "under way", "unreadable"
-UNENDED = (UNDER_WAY, CUT_OFF)
+UNFINISHED = (UNDER_WAY, CUT_OFF)
 _KINDS = {"promote": "promotion"}
-_LOOKED_BACK = 10  # attempts, for one that can be read
+_LOOKED_BACK = 10  # attempts, to find a readable one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Past:
-    """One attempt. `seconds` None where it did not come to its end; `outcome` is then "under way" or "cut off", `step` where.
-    Of one that is "unreadable" nothing is known but when S3 got it and, as `cause`, which object is damaged and how.
+class PastAttempt:
+    """One attempt. `seconds` is None if it has no end; then `outcome` is "under way" or "cut off", and `step` the last step.
 
-    `resumes` is the record of the attempt that it went on with, `analysis` how the versions compared under traffic, `traffic` what came meanwhile,
-    `before` the commands that ran before the rollout.
+    An "unreadable" attempt has only the time at which S3 stored it and, as `cause`, which object is damaged and how.
+
+    `resumes` is the record of the attempt that this one resumed, `analysis` the comparison of the versions under traffic,
+    `traffic` the requests meanwhile, `before` the commands that ran before the rollout.
     """
 
     at: dt.datetime
@@ -40,13 +41,13 @@ class Past:
     record: str
     step: str = ""
     resumes: str = ""
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
     traffic: Traffic | None = None
-    before: tuple[OneOff, ...] = ()
+    before: tuple[OneOffResult, ...] = ()
 
 
-def history(session: Session, *, limit: int) -> tuple[Past, ...]:
-    """Return the attempts on an environment, the latest first, at most `limit`; among them those that cannot be read."""
+def history(session: Session, *, limit: int) -> tuple[PastAttempt, ...]:
+    """Return at most `limit` attempts, latest first, including unreadable ones."""
     ledger = ledger_of(session)
     records = tuple(ledger.all_latest_first(most=limit))
     return summarise(
@@ -54,26 +55,26 @@ def history(session: Session, *, limit: int) -> tuple[Past, ...]:
     )
 
 
-def unended(session: Session) -> Past | None:
-    """Return the last attempt that can be read where it has no end: it is under way, or was cut off."""
+def unfinished_attempt(session: Session) -> PastAttempt | None:
+    """Return the last readable attempt if it has no end: it is under way, or was cut off."""
     ledger = ledger_of(session)
     records = tuple(islice(ledger.latest_first(most=_LOOKED_BACK), 1))
     if not records:
         return None
     (last,) = summarise(records, urls=[ledger.url(records[0].name)], is_held=_is_held(session, records))
-    return last if last.seconds is None and last.outcome in UNENDED else None
+    return last if last.seconds is None and last.outcome in UNFINISHED else None
 
 
-def _is_held(session: Session, records: Sequence[Record | Unreadable]) -> bool:
-    """Tell whether somebody is at work there; not asked where the last attempt has ended."""
+def _is_held(session: Session, records: Sequence[Record | UnreadableRecord]) -> bool:
+    """Return whether a command holds the lease. Skip the request if the last attempt has ended."""
     may_be = bool(records) and isinstance(records[0], Record) and records[0].ended is None
     return may_be and lease_of(session).holder() is not None
 
 
 def summarise(
-    records: Sequence[Record | Unreadable], *, urls: Sequence[str], is_held: bool
-) -> tuple[Past, ...]:
-    """Return what records say; of those without an end the latest is under way while somebody holds the lease."""
+    records: Sequence[Record | UnreadableRecord], *, urls: Sequence[str], is_held: bool
+) -> tuple[PastAttempt, ...]:
+    """Return the attempts of records. The latest is under way if it has no end and the lease is held; others are cut off."""
     return tuple(
         _past(record, url=url, unended=UNDER_WAY if number == 0 and is_held else CUT_OFF)
         if isinstance(record, Record)
@@ -82,8 +83,8 @@ def summarise(
     )
 
 
-def _unreadable(record: Unreadable, *, url: str) -> Past:
-    return Past(
+def _unreadable(record: UnreadableRecord, *, url: str) -> PastAttempt:
+    return PastAttempt(
         at=record.at,
         kind="attempt",
         digest="",
@@ -99,11 +100,11 @@ def _unreadable(record: Unreadable, *, url: str) -> Past:
     )
 
 
-def _past(record: Record, *, url: str, unended: str) -> Past:
+def _past(record: Record, *, url: str, unended: str) -> PastAttempt:
     begun, ended = record.begun, record.ended
     at = dt.datetime.fromisoformat(begun.at)
     outcome = ended.outcome if ended else unended
-    return Past(
+    return PastAttempt(
         at=at,
         kind=_KINDS.get(begun.command, begun.command),
         digest=begun.digest,
@@ -118,7 +119,7 @@ def _past(record: Record, *, url: str, unended: str) -> Past:
         task_definition_arn=ended.task_definition_arn if ended else "",
         promoted_from=begun.promoted_from,
         record=url,
-        step=record.at_step if outcome in UNENDED else "",
+        step=record.at_step if outcome in UNFINISHED else "",
         resumes=begun.resumes,
         analysis=ended.analysis if ended else None,
         traffic=ended.traffic if ended else None,

@@ -1,7 +1,7 @@
-"""The image that an environment runs where something starts it anew: the one that was proven last, not the one applied last.
+"""The image in force, which a new task definition or service must run: the one proven last, not the one applied last.
 
-After a rollback, or a release that failed, the state still names the image that was taken back, and so does every task
-definition and service that Terraform makes of it. The ledger knows better.
+After a rollback or a failed release, the state still names the withdrawn image, and so does each task definition and service
+that Terraform creates from it. The ledger names the right one.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mclass_tf.terraform_state import State
 
 _LOOKED_BACK = 200  # attempts; many of them may have been refused
 _FORWARD = ("release", "promote", "continue")
-# Of attempts whose image serves, also where the environment's verification failed.
+# Outcomes after which the image serves, even if the verification failed.
 _SERVES = ("released", "unchanged")
-# What Terraform makes with the image in it, and what starts it.
+# The resources that contain the image, or start it.
 _STARTING = ("aws_ecs_task_definition", "aws_ecs_service")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInForce:
-    """`digest` None: none, and the service is made with 0 tasks. `applied` is what the state names, `reason` why it is that one."""
+    """`digest` None: there is none; the service gets 0 tasks. `applied` is the digest in the state, `reason` explains the choice."""
 
     digest: str | None
     applied: str | None
@@ -44,7 +44,7 @@ class ImageInForce:
 
 
 def image_in_force(session: Session, state: State) -> ImageInForce:
-    """Return which image is to run in an environment, as far as its ledger is looked back through."""
+    """Return the image in force, according to the latest `_LOOKED_BACK` attempts."""
     applied = state.outputs.get("image_digest")
     if not isinstance(applied, str):
         return ImageInForce(digest=None, applied=None, reason="no image was applied yet")
@@ -59,7 +59,7 @@ def image_in_force(session: Session, state: State) -> ImageInForce:
 
 
 def _as_needed(records: Iterable[Record], applied: str) -> list[Record]:
-    """Return all that are asked about; no more than the latest ones where the last that was proven is of what was applied."""
+    """Return all records; only those up to the last proven one if that is of the applied image."""
     read: list[Record] = []
     remaining = iter(records)
     for record in remaining:
@@ -78,10 +78,10 @@ def decide(
     is_pushed: Callable[[str], bool],
     serving: Callable[[], str],
 ) -> ImageInForce:
-    """Return the image in force, of `records` with the latest first; `serving` returns the digest that the service runs, "" for none.
+    """Return the image in force from `records`, latest first. `serving` returns the digest that the service runs, "" for none.
 
-    It is what was proven last, if the repository still has it. What the state names is kept where that is the one, where
-    nothing was proven and nothing says that it failed, and where somebody has released it by other means: then it serves.
+    It is the image proven last that the repository still contains. The image of the state stays if it is that one, if none
+    was proven and it has not failed, or if somebody released it by other means, so that it serves.
     """
     stack = proven_releases(records[::-1])
     if stack and stack[-1].begun.digest == applied:
@@ -104,7 +104,7 @@ def decide(
 
 
 def is_service_gone(session: Session, state: State) -> bool:
-    """Tell whether somebody has deleted the service that was applied; what cannot be asked is not known to be gone."""
+    """Return whether somebody deleted the applied service; False if ECS cannot be asked."""
     try:
         _ecs(session, state).service()
     except ServiceGoneError:
@@ -118,7 +118,7 @@ def is_service_gone(session: Session, state: State) -> bool:
 
 
 def starts_an_image(plan: Plan) -> bool:
-    """Tell whether a plan makes a task definition or a service: whatever is in the state's image would run."""
+    """Return whether a plan creates or replaces a task definition or service, which then runs the planned image."""
     return any(
         change.type in _STARTING and change.action in (Action.CREATE, Action.REPLACE)
         for change in plan.resources
@@ -130,14 +130,14 @@ def _unchanged(applied: str, reason: str) -> ImageInForce:
 
 
 def _has_applied(record: Record) -> bool:
-    """Tell whether an attempt has put its image into the state. Of old records the steps are not known."""
+    """Return whether an attempt put its image into the state. Old records have no steps."""
     if record.begun.command not in _FORWARD or record.is_harmless:
         return False
     return not record.steps or record.begun.command == "continue" or record.last(APPLYING) is not None
 
 
 def _end_of(record: Record) -> str:
-    """Return what became of what an attempt has applied, which is not in force."""
+    """Return why the image that an attempt applied is not in force."""
     command, ended = record.begun.command, record.ended
     if ended is None:
         return f"whose {command} has not ended"
@@ -150,7 +150,7 @@ def _end_of(record: Record) -> str:
 
 
 def _serving_digest(session: Session, state: State) -> str:
-    """Return the digest of the image that the service runs, "" where there is no service."""
+    """Return the digest of the image that the service runs, "" without a service."""
     try:
         ecs = _ecs(session, state)
         containers = ecs.task_definition(ecs.service().task_definition_arn)["containerDefinitions"]
@@ -161,7 +161,7 @@ def _serving_digest(session: Session, state: State) -> str:
 
 
 def _ecs(session: Session, state: State) -> Ecs:
-    """Return the service that was applied; raise KeyError where the outputs name none."""
+    """Return the applied service; raise KeyError if the outputs name none."""
     return Ecs(
         session.aws, cluster=str(state.outputs["cluster_name"]), name=str(state.outputs["service_name"])
     )

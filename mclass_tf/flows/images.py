@@ -1,4 +1,4 @@
-"""The verbs on the image: build it, push it."""
+"""`build` and `push`: the commands on images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mclass_tf.system import process
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """How an image is to be built; `builder` None: with the first one that works.
+    """How to build an image. `builder` None: with the first builder that works.
 
-    `variables` go into the image's environment, over what is there; the built-in builder alone takes them.
+    `variables` are set in the image's environment variables, and override them; only the built-in builder supports them.
     """
 
     tag: str | None
@@ -30,7 +30,7 @@ class BuildRequest:
 def build_image(
     project: Project, *, request: BuildRequest, report: Report, env: Mapping[str, str]
 ) -> image.Image:
-    """Build the image of the service from the work tree and keep it on this machine. Its tag is the git revision."""
+    """Build the service's image from the work tree and store it on this machine. Its default tag is the git revision."""
     try:
         revision = image.read_revision(project.folder, env=env, run=process.run)
     except RevisionError:
@@ -58,8 +58,8 @@ def build_image(
     )
 
 
-def push_image(session: Session, *, digest: str | None = None, tag: str | None = None) -> image.Pushed:
-    """Push an image that was built here, by default the last one, to the environment's repository."""
+def push_image(session: Session, *, digest: str | None = None, tag: str | None = None) -> image.PushResult:
+    """Push an image built here, by default the latest, to the environment's repository."""
     images = image.Images(session.project.home / "images")
     built = images.latest() if digest is None else images.read(digest)
     if built.is_builtin and not session.cloud.is_local:

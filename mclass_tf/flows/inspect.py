@@ -1,4 +1,4 @@
-"""The verbs that only look: what is applied as ECS takes it, what runs."""
+"""`render` and `status`: the read-only commands on the task definition and the service."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mclass_tf import load_balancer_endpoint, rollout, verify
 from mclass_tf.errors import EndpointError
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
-from mclass_tf.flows.history import Past, unended
+from mclass_tf.flows.history import PastAttempt, unfinished_attempt
 from mclass_tf.flows.image_in_force import image_in_force
-from mclass_tf.rollout import Tasks
+from mclass_tf.rollout import DeploymentTasks
 from mclass_tf.service import ServiceDeployment, registrable
 from mclass_tf.session import Session
 from mclass_tf.terraform_state import State
@@ -20,11 +20,10 @@ from mclass_tf.terraform_state import State
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """What runs. `digest` is the image's of the task definition in force, "" before there is one.
+    """What runs. `digest` is the image digest of the service's task definition, "" before the first release.
 
-    `targets` counts the load balancer's targets by state; `address` is where the URL really is, on the local AWS.
-    `deployment` is the service deployment that is under way, `attempt` the last release, promotion or rollback where it has
-    no end.
+    `targets` counts the load balancer's targets by state. `address` is the actual address of the URL on the local AWS.
+    `deployment` is the service deployment under way, `attempt` the last attempt if it has no end.
     """
 
     environment: str
@@ -33,18 +32,18 @@ class ServiceStatus:
     desired: int
     running: int
     pending: int
-    deployments: tuple[Tasks, ...]
+    deployments: tuple[DeploymentTasks, ...]
     targets: Mapping[str, int]
     url: str
     address: str
     deployment: ServiceDeployment | None
-    attempt: Past | None
+    attempt: PastAttempt | None
 
 
 def render(session: Session, *, digest: str | None = None) -> dict[str, Any]:
-    """Return the applied task definition as `aws ecs register-task-definition --cli-input-json` takes it.
+    """Return the applied task definition in the format of `aws ecs register-task-definition --cli-input-json`.
 
-    `digest` replaces that of the service's image; without it an image that was taken back is replaced by the one in force.
+    `digest` replaces the digest of the service's image. Without it, the image in force replaces a withdrawn image.
     """
     state = applied_state(session)
     deployer = Deployer.of(session, verify.Outputs.parse(state.outputs))
@@ -59,7 +58,7 @@ def render(session: Session, *, digest: str | None = None) -> dict[str, Any]:
 
 
 def _replacement(session: Session, state: State) -> str | None:
-    """Return the digest of the image in force where the state names another, None where it names that one."""
+    """Return the digest of the image in force, None if the state names it already."""
     chosen = image_in_force(session, state)
     if not chosen.differs:
         return None
@@ -92,12 +91,12 @@ def status(session: Session) -> ServiceStatus:
         url=outputs.url,
         address=_address(session, outputs.url),
         deployment=current and deployer.describe_service_deployment(current),
-        attempt=unended(session),
+        attempt=unfinished_attempt(session),
     )
 
 
 def _address(session: Session, url: str) -> str:
-    """Return where the URL is on this machine; "" on AWS, where it is what it says."""
+    """Return the address of the URL on this machine; "" on AWS, where the URL itself works."""
     if not session.cloud.is_local:
         return ""
     try:

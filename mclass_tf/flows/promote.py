@@ -1,4 +1,4 @@
-"""The verb that takes what one environment has proven to the next: by digest, with nothing built anew."""
+"""`promote`: releases an image that another environment has proven, by digest, without a new build."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from mclass_tf import image, verify
 from mclass_tf.errors import Hint, InterruptedByUserError, PromotionRefusedError
-from mclass_tf.flows.attempt import begun, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
-from mclass_tf.flows.differences import Difference, Side, differences
-from mclass_tf.flows.environments import Confirm, Planned, applied_state, look_ahead
+from mclass_tf.flows.attempt import new_record, recorded
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.differences import Difference, EnvironmentSide, differences
+from mclass_tf.flows.environments import Confirm, Planned, applied_state, find_terraform_in_background
 from mclass_tf.flows.proof import ProvenImage, require_proven_image, serving_digest
 from mclass_tf.flows.release import (
     UNCHANGED,
@@ -38,8 +38,8 @@ def _ignore_differences(_: Sequence[Difference]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """What is shown on the way: how the environments differ, the plan, and every change of the rollout."""
+class PromotionDisplay:
+    """Callbacks that show the differences of the environments, the plan, and each change of the rollout."""
 
     rollout: Show
     plan: Callable[[Planned], None] = ignore_plan
@@ -48,7 +48,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Promoted:
-    """What a promotion came to: the release, where it came from, and how many bytes of blobs were sent for it."""
+    """The result of a promotion: the release, its origin, and the bytes of blobs sent."""
 
     released: Released
     origin: Origin | None
@@ -60,20 +60,20 @@ def promote(
     session: Session,
     *,
     confirm: Confirm,
-    shown: Shown,
+    shown: PromotionDisplay,
     on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
     pause_at: tuple[str, ...] = (),
     before_update: BeforeUpdate = dict,
 ) -> Promoted:
-    """Bring what serves in `source`'s environment into service in `session`'s, and return when it serves.
+    """Release the image that serves in `source`'s environment in `session`'s, and return when it serves.
 
-    Raises PromotionRefusedError (exit 5) where it is not proven or may not go there, LeaseHeldError (5) where somebody is
-    at work there, NoImageError (3) where the image is gone, and what `release` raises. Whatever fails, what served before
-    goes on serving.
+    Raises PromotionRefusedError (exit 5) if it is not proven or must not be promoted there, LeaseHeldError (5) if another
+    command is at work there, NoImageError (3) if the image is gone, and what `release` raises. After any failure the old
+    version still serves.
     """
     require_path(source, session)
-    look_ahead(session)
+    find_terraform_in_background(session)
     states = applied_state(source), applied_state(session)
     origin = Deployer.of(source, verify.Outputs.parse(states[0].outputs))
     outputs = verify.Outputs.parse(states[1].outputs)
@@ -81,7 +81,7 @@ def promote(
     source.aws.warm()
     session.aws.warm()
     digest = serving_digest(origin)
-    watching = Watching(
+    watching = WatchOptions(
         show=shown.rollout, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at
     )
     with deployer.holding_lease(command="promote", digest=digest) as deployer:
@@ -105,21 +105,21 @@ def promote(
 
 
 def require_path(source: Session, session: Session) -> None:
-    """Refuse a promotion from any environment but the one that the other takes its releases from."""
-    name, goal = source.environment.name, session.environment.name
+    """Raise PromotionRefusedError unless the environment's `promotes_from` names the source."""
+    origin, name = source.environment.name, session.environment.name
     allowed = session.environment.promotes_from
-    if allowed == name:
+    if allowed == origin:
         return
     takes = f"takes its releases from {allowed}" if allowed else "takes releases from no environment"
-    usual = Hint("promote from there: ", ("promote", allowed, goal), "; ") if allowed else ""
+    usual = Hint("promote from there: ", ("promote", allowed, name), "; ") if allowed else ""
     raise PromotionRefusedError(
-        f"{goal} {takes}, not from {name}; nothing was changed",
-        hint=Hint(usual, f'promotes_from = "{name}" in environments/{goal}/environment.toml lets it'),
+        f"{name} {takes}, not from {origin}; nothing was changed",
+        hint=Hint(usual, f'promotes_from = "{origin}" in environments/{name}/environment.toml lets it'),
     )
 
 
 def _serving_task_definition(deployer: Deployer, digest: str) -> str:
-    """Return the task definition in which the image serves there already; "" where it does not, or not for sure."""
+    """Return the task definition in which the image already serves; "" if it does not, or a deployment is under way."""
     arn = deployer.service().task_definition_arn
     if deployer.image_of(arn).rpartition("@")[2] != digest or deployer.ongoing() is not None:
         return ""
@@ -127,9 +127,8 @@ def _serving_task_definition(deployer: Deployer, digest: str) -> str:
 
 
 def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> Promoted:
-    """Prove once more what serves already."""
     session = deployer.session
-    with recorded(session, begun(session, command="promote", digest=digest)) as attempt:
+    with recorded(session, new_record(session, command="promote", digest=digest)) as attempt:
         attempt.task_definition_arn = task_definition_arn
         attempt.outcome = UNCHANGED
         require_not_worse(deployer, task_definition_arn)
@@ -140,26 +139,26 @@ def _unchanged(deployer: Deployer, digest: str, *, task_definition_arn: str) -> 
 @contextmanager
 def _copying(
     origin: Deployer, deployer: Deployer, source_image: ProvenImage
-) -> Iterator[Future[image.Copied]]:
-    """Copy the image in the background; what fails inside ends it before its next blob."""
+) -> Iterator[Future[image.CopyResult]]:
+    """Copy the image in the background. An error in this context stops the copy before its next blob."""
     session = deployer.session
     session.report(
         f"copying {source_image.digest} from {source_image.origin.environment} to {session.environment.name}"
     )
     over = threading.Event()
 
-    def go_on() -> None:
+    def before_blob() -> None:
         if over.is_set():
             raise InterruptedByUserError("the image was not copied", hint="promote again")
 
-    def copy() -> image.Copied:
+    def copy() -> image.CopyResult:
         return image.copy(
             _registry(origin),
             _registry(deployer),
             digest=source_image.digest,
             tags=source_image.tags,
             folder=session.project.home,
-            go_on=go_on,
+            before_blob=before_blob,
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="copy") as pool:
@@ -170,7 +169,6 @@ def _copying(
 
 
 def _registry(deployer: Deployer) -> image.Registry:
-    """Return the environment's repository, logged in to in its own account."""
     session = deployer.session
     return image.Registry(
         image.log_in(session.aws),
@@ -180,9 +178,9 @@ def _registry(deployer: Deployer) -> image.Registry:
     )
 
 
-def _side(deployer: Deployer, state: State) -> Side:
-    """Return what an environment is; its image is the one that serves, whatever was applied since."""
+def _side(deployer: Deployer, state: State) -> EnvironmentSide:
+    """Return the inputs and outputs of an environment. Its image is the one that serves, not the one applied last."""
     serves = deployer.image_of(deployer.service().task_definition_arn).rpartition("@")[2]
     image = {} if serves == verify.PLACEHOLDER else {"image_digest": serves}
     outputs = {name: value for name, value in state.shown.items() if name != "image_digest"}
-    return Side(environment=deployer.session.environment, outputs={**outputs, **image})
+    return EnvironmentSide(environment=deployer.session.environment, outputs={**outputs, **image})

@@ -1,4 +1,4 @@
-"""What an environment serves, and whether it was proven there long and well enough to go elsewhere."""
+"""The image that an environment serves, and whether it is proven well enough for a promotion."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mclass_tf.service import ROLLING_BACK
 from mclass_tf.session import Session
 
 _LOOKED_BACK = 200  # attempts
-# The environment serves what the attempt was to bring.
+# Outcomes after which the attempt's image serves.
 _GOOD = ("released", "unchanged")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenImage:
-    """An image that serves in an environment, and was proven there by `origin`'s record."""
+    """An image that serves in an environment and was proven there by `origin`'s record."""
 
     digest: str
     revision: str
@@ -33,7 +33,7 @@ class ProvenImage:
 
 
 def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> ProvenImage:
-    """Return what is known of the image that serves; raise PromotionRefusedError where that is not enough to promote it."""
+    """Return the proof of the serving image; raise PromotionRefusedError if it is not sufficient for a promotion."""
     session = deployer.session
     name, ledger = session.environment.name, ledger_of(session)
     records = ledger.latest_first(most=_LOOKED_BACK)
@@ -58,7 +58,7 @@ def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, dig
 
 
 def require_not_withdrawn(source: Session, *, digest: str) -> None:
-    """Raise PromotionRefusedError where a promotion from `source` was cut off, and the image was taken back there since."""
+    """Raise PromotionRefusedError if the image of a cut-off promotion was since taken back in `source`."""
     name = source.environment.name
     looked_at = list(ledger_of(source).latest_first(most=_LOOKED_BACK))
     if not any(record.begun.digest == digest for record in proven_releases(looked_at[::-1])):
@@ -70,7 +70,7 @@ def require_not_withdrawn(source: Session, *, digest: str) -> None:
 
 
 def serving_digest(deployer: Deployer) -> str:
-    """Return the digest that all running tasks are of; raise PromotionRefusedError where there is none such."""
+    """Return the digest that all running tasks share; raise PromotionRefusedError if there is no such digest."""
     name = deployer.session.environment.name
     holder = lease_of(deployer.session).holder()
     if holder is not None:
@@ -99,7 +99,7 @@ def serving_digest(deployer: Deployer) -> str:
 
 def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str) -> None:
     try:
-        rollout.require_alone(
+        rollout.require_sole_revision(
             deployer.ecs,
             task_definition_arn=task_definition_arn,
             container=deployer.outputs.container_name,
@@ -110,7 +110,7 @@ def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str
         name = deployer.session.environment.name
         raise PromotionRefusedError(
             f"{name} does not serve {digest} with all its tasks: {error.cause}",
-            hint=Hint(("status", name), " shows what runs; release there again once it is mended"),
+            hint=Hint(("status", name), " shows what runs; release there again once it is fixed"),
             digest=digest,
         ) from None
 
@@ -118,11 +118,11 @@ def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str
 def require_proven(
     records: Iterable[Record], *, digest: str, environment: str, settings: PromotionSettings, now: dt.datetime
 ) -> Record:
-    """Return the record that proves `digest`, of `records` with the latest first; raise PromotionRefusedError.
+    """Return the record that proves `digest`, from `records`, latest first; raise PromotionRefusedError without a proof.
 
-    Attempts that have changed nothing do not count. The last attempt that ended must be of this digest, have brought it into
-    service, and have been verified: after one that failed or was rolled back nobody knows what is meant to be promoted.
-    Proven once more, it was proven since the first time without another attempt between them.
+    Attempts that changed nothing do not count. The last ended attempt must have brought this digest into service and have been
+    verified: after a failure or rollback, the intended image is unclear. The soak time of a digest that was proven repeatedly,
+    without another attempt in between, counts from the first proof.
     """
     known = list(records)
     newest = next((record for record in known if not record.is_harmless), None)
@@ -155,7 +155,7 @@ def require_proven(
 
 
 def _since(ended: list[Record], digest: str) -> dt.datetime:
-    """Return since when it was proven without a break."""
+    """Return the time since which `digest` has been proven without interruption."""
     since = ""
     for record in ended:
         if record.begun.digest != digest or record.ended is None or record.ended.outcome not in _GOOD:
@@ -185,7 +185,7 @@ def _refused(message: str, hint: str, digest: str) -> PromotionRefusedError:
 
 
 def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
-    """Return the image's tags; raise NoImageError where it was deleted while it serves."""
+    """Return the image's tags; raise NoImageError if it was deleted from the repository."""
     name, outputs = deployer.session.environment.name, deployer.outputs
     try:
         answer = deployer.session.aws.ecr.describe_images(
@@ -201,5 +201,5 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
             ),
         ) from None
     tags = answer["imageDetails"][0].get("imageTags") or ()
-    # What has no tag expires soon.
+    # The lifecycle policy soon deletes untagged images.
     return tuple(sorted(tags)) or (f"promoted-{digest.removeprefix('sha256:')[:12]}",)

@@ -1,4 +1,4 @@
-"""The verb that brings an image to the users: plan, gates, apply, roll out, watch, verify, record."""
+"""`release`: plan, judge, apply, roll out, watch, verify and record."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mclass_tf.errors import (
     ServesWorseError,
     ServiceEvent,
 )
-from mclass_tf.flows.attempt import Attempt, begun, ledger_of, plan_details, recorded
-from mclass_tf.flows.before import run_before
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, plan_details, recorded
+from mclass_tf.flows.before import run_before_commands
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.messages import serves_worse
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.deployer.wiring import require_pauses, require_wiring, wiring_settings
@@ -28,12 +28,21 @@ from mclass_tf.flows.environments import (
     Confirm,
     Planned,
     applied_state,
-    apply_within,
-    discard_plan_within,
-    plan_within,
+    apply_locked,
+    discard_plan_locked,
+    plan_locked,
 )
-from mclass_tf.ledger import APPLYING, LOOKED_BACK, PLANNED, PLANNING, Begun, Compared, OneOff, Origin
-from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Started
+from mclass_tf.ledger import (
+    APPLYING,
+    LOOKED_BACK,
+    PLANNED,
+    PLANNING,
+    AnalysisResult,
+    AttemptStart,
+    OneOffResult,
+    Origin,
+)
+from mclass_tf.rollout import BeforeUpdate, Choice, RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -43,12 +52,10 @@ RELEASED, UNCHANGED = "released", "unchanged"
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """What a release or a rollback came to. `outcome` is "released", "unchanged" or "rolled back".
+    """The result of a release or rollback. `outcome` is "released", "unchanged" or "rolled back".
 
-    `analysis` is how the versions compared under traffic, None where they were not compared.
-
-    It serves; whether the environment is as its outputs say is in `verification`. `record` is where the ledger has it
-    (s3://…).
+    The new version serves. `verification` reports whether the environment matches its outputs. `record` is the URL of the
+    ledger's record (s3://…). `analysis` compares the versions under traffic, None if they were not compared.
     """
 
     environment: str
@@ -62,15 +69,15 @@ class Released:
     verification: verify.VerifyReport
     record: str
     cause: str = ""
-    analysis: Compared | None = None
+    analysis: AnalysisResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseRequest:
-    """What is to serve, by which command; `revision` "" where it is not known yet, `promoted_from` a promotion's.
+    """The image to release and the command that asked for it. `revision` is "" if unknown.
 
-    `resumes` is the record of the attempt that was cut off, where this one goes on with it, and `ran` the commands before
-    the rollout that have run in it.
+    `promoted_from` is the origin of a promotion. `resumes` is the record of the cut-off attempt that this one resumes, and
+    `ran` the commands before the rollout that already ran in it.
     """
 
     digest: str
@@ -78,12 +85,12 @@ class ReleaseRequest:
     revision: str = ""
     promoted_from: Origin | None = None
     resumes: str = ""
-    ran: tuple[OneOff, ...] = ()
+    ran: tuple[OneOffResult, ...] = ()
 
 
 def detach_on_interrupt() -> Choice:
     """Leave an interrupted rollout to ECS."""
-    return Choice.LEAVE
+    return Choice.DETACH
 
 
 def ignore_plan(_: Planned) -> None:
@@ -102,18 +109,19 @@ def release(
     pause_at: tuple[str, ...] = (),
     before_update: BeforeUpdate = dict,
 ) -> Released:
-    """Release an image, by default the one that was built last, and return when it serves.
+    """Release an image, by default the latest one built, and return when it serves.
 
-    At the stages of `pause_at` the rollout waits for its user; UsageError (exit 2) where it could not. `stall_after` is how
-    many seconds nothing may move; None takes the environment's. `before_update` is called just before UpdateService. Raises
-    RolloutError and its kin (exit 6), NoImageError (3) where the repository does not have the image, LeaseHeldError (5) where
-    somebody is at work there, DeploymentInProgressError (5) where somebody else's deployment is not over.
+    The rollout pauses at the stages of `pause_at`. `stall_after` is the number of seconds without progress that counts as a
+    stall; None uses the environment's setting. `before_update` is called just before UpdateService. Raises UsageError (exit 2)
+    if the rollout cannot pause at a stage, NoImageError (3) if the repository lacks the image, LeaseHeldError (5) if another
+    command is at work in the environment, DeploymentInProgressError (5) if somebody else's deployment is under way, and
+    RolloutError or a subclass (6).
     """
     request = ReleaseRequest(digest=digest or image.Images(session.project.home / "images").latest().digest)
     outputs = verify.Outputs.parse(applied_state(session).outputs)
     deployer = Deployer.of(session, outputs, before_update=before_update)
     require_pushed(session, outputs, request.digest)
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after, pause_at=pause_at)
     with deployer.holding_lease(command=request.command, digest=request.digest) as deployer:
         require_free(deployer, request.digest)
         return plan_apply_and_roll_out(deployer, request, watching, confirm=confirm, show_plan=show_plan)
@@ -122,15 +130,15 @@ def release(
 def plan_apply_and_roll_out(
     deployer: Deployer,
     request: ReleaseRequest,
-    watching: Watching,
+    watching: WatchOptions,
     *,
     confirm: Confirm,
     show_plan: Callable[[Planned], None],
     arrive: Callable[[], object] = lambda: None,
 ) -> Released:
-    """Plan, gate, apply and roll out an image that the repository has, for a caller who holds the lease of a service that is free.
+    """Plan, judge, apply and roll out an image. The caller holds the lease, and the service is free.
 
-    Where the image is still on its way, `arrive` returns when it is there, or raises; nothing was changed then.
+    `arrive` blocks until the image is in the repository. If it raises, nothing was changed.
     """
     session, outputs = deployer.session, deployer.outputs
     before = deployer.service()
@@ -150,9 +158,9 @@ def plan_apply_and_roll_out(
             deployer.require_lease()  # a question may have been open for a night
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
-                deployer.pauses.drop()  # of a release that died: the apply may start a deployment
-            apply_within(session)
-            held.close()  # from here on it is ECS that works
+                deployer.pauses.drop()  # left by a release that died; the apply may start a deployment
+            apply_locked(session)
+            held.close()  # from here on, only ECS is used
             report = _roll_out(deployer, attempt, watching, before=before)
     return result(session, attempt, report)
 
@@ -160,9 +168,8 @@ def plan_apply_and_roll_out(
 def _plan(
     session: Session, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
 ) -> Planned:
-    """Return the plan, which the gates have approved, of an image that is there."""
     attempt.reach(PLANNING)
-    planned = plan_within(session, image=request.digest)
+    planned = plan_locked(session, image=request.digest)
     saved, decision = planned.saved, planned.decision
     details = plan_details(sha256=saved.sha256, serial=saved.serial, verdicts=decision.verdicts)
     attempt.reach(PLANNED, **details)
@@ -170,16 +177,16 @@ def _plan(
     try:
         arrive()
     except BaseException:
-        discard_plan_within(session)  # it would run what is not there
+        discard_plan_locked(session)  # it would run a missing image
         raise
     return planned
 
 
 def _first_record(
     session: Session, request: ReleaseRequest, before: Service, pause_at: tuple[str, ...]
-) -> Begun:
+) -> AttemptStart:
     strategy = session.environment.release.strategy if before.desired else Strategy()
-    return begun(
+    return new_record(
         session,
         command=request.command,
         digest=request.digest,
@@ -192,30 +199,29 @@ def _first_record(
 
 
 def _roll_out(
-    planner: Deployer, attempt: Attempt, watching: Watching, *, before: Service
+    planner: Deployer, attempt: Attempt, watching: WatchOptions, *, before: Service
 ) -> verify.VerifyReport:
-    """Bring what was applied into service, if it is not there."""
     deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
     arn = attempt.task_definition_arn = deployer.outputs.task_definition_arn
     service, current = deployer.service(), deployer.ongoing()
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, arn):
         if not is_adopted(deployer, current, before=before):
-            run_before(deployer, attempt)
+            run_before_commands(deployer, attempt)
             service, current = deployer.service(), deployer.ongoing()
         if _is_to_be_wired(deployer, service, current):
             deployer.wire(service, watching, attempt)
             service, current = deployer.service(), None
-        ours, back_to = start_or_adopt(
+        ours, reset_to = start_or_adopt(
             deployer, current, service=service, before=before, pause_at=watching.pause_at
         )
-        return finish(deployer, ours, watching, attempt, back_to=back_to)
+        return finish(deployer, ours, watching, attempt, reset_to=reset_to)
     require_not_worse(deployer, arn)
     return _prove(deployer, attempt)
 
 
 def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
-    """Raise ServesWorseError where what serves did worse than what was before it: to ask again does not make it better."""
+    """Raise ServesWorseError if the analysis of this task definition failed and it serves all the same."""
     records = ledger_of(deployer.session).latest_first(most=LOOKED_BACK)
     ends = (record.ended for record in records if record.ended is not None)
     last = next((end for end in ends if end.task_definition_arn == task_definition_arn), None)
@@ -224,27 +230,32 @@ def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
 
 
 def finish(
-    deployer: Deployer, ours: Started, watching: Watching, attempt: Attempt, *, back_to: int | None
+    deployer: Deployer,
+    ours: StartedRollout,
+    watching: WatchOptions,
+    attempt: Attempt,
+    *,
+    reset_to: int | None,
 ) -> verify.VerifyReport:
-    """Follow a rollout to its end, and prove what serves; raise RolloutError where it did not succeed."""
-    end = deployer.follow(ours, watching, attempt, back_to=back_to)
-    if end.outcome is Outcome.SUCCEEDED:
+    """Follow a rollout to its end and prove the new version; raise RolloutError if the rollout did not succeed."""
+    end = deployer.follow(ours, watching, attempt, reset_to=reset_to)
+    if end.outcome is RolloutOutcome.SUCCEEDED:
         end = _still_in_force(deployer, end, ours)
     deployer.require_success(
-        end, watching, task_definition_arn=ours.task_definition_arn, back_to=back_to, attempt=attempt
+        end, watching, task_definition_arn=ours.task_definition_arn, reset_to=reset_to, attempt=attempt
     )
     attempt.outcome = RELEASED
     return _prove(deployer, attempt)
 
 
-def _still_in_force(deployer: Deployer, end: End, ours: Started) -> End:
-    """Return the end, another one where somebody has deployed something else since: a rollout may have been over for long."""
+def _still_in_force(deployer: Deployer, end: RolloutEnd, ours: StartedRollout) -> RolloutEnd:
+    """Return the end, as superseded if another deployment followed: an adopted rollout may have ended long ago."""
     primary = end.last.service.primary
     if primary is None or primary.task_definition_arn == ours.task_definition_arn:
         return end
     listed = deployer.patience(deployer.ecs.service_deployments)
     later = next((each for each in listed if each.created_at > end.last.deployment.created_at), None)
-    return replace(end, outcome=Outcome.SUPERSEDED, by=later)
+    return replace(end, outcome=RolloutOutcome.SUPERSEDED, by=later)
 
 
 def _prove(deployer: Deployer, attempt: Attempt) -> verify.VerifyReport:
@@ -259,8 +270,8 @@ def start_or_adopt(
     service: Service,
     before: Service,
     pause_at: tuple[str, ...] = (),
-) -> tuple[Started, int | None]:
-    """Start the rollout, or adopt the one that is under way; return the count to go back to should it fail, if any."""
+) -> tuple[StartedRollout, int | None]:
+    """Start or adopt the rollout. Return it with the desired count to restore if it fails, None for no change."""
     arn = deployer.outputs.task_definition_arn
     if current is not None and is_adopted(deployer, current, before=before):
         started = deployer.adopt(current.arn, task_definition_arn=arn)
@@ -268,18 +279,18 @@ def start_or_adopt(
     is_first = service.desired == 0
     desired = deployer.outputs.desired_count if is_first else None
     settings = _settings(deployer, service, is_first=is_first, pause_at=pause_at)
-    order = Order(task_definition_arn=arn, desired=desired, settings=settings)
+    order = ServiceUpdate(task_definition_arn=arn, desired=desired, settings=settings)
     return deployer.start(order), 0 if is_first else None
 
 
 def is_adopted(deployer: Deployer, current: ServiceDeployment | None, *, before: Service) -> bool:
-    """Tell whether the deployment that is under way brings in what was applied; raise DeploymentInProgressError where it is not ours."""
+    """Return whether the deployment under way brings what was applied; raise DeploymentInProgressError if it is not ours."""
     if current is None:
         return False
     revision = deployer.task_definition_of(current)
     if revision == deployer.outputs.task_definition_arn and current.status not in ROLLING_BACK:
         return True
-    # What the service ran before, deployed anew, is the apply's own doing: it changed the service in place.
+    # An apply that changes the service in place makes ECS redeploy the old task definition.
     if revision != before.task_definition_arn:
         raise _not_free(deployer, current, revision)
     return False
@@ -288,7 +299,7 @@ def is_adopted(deployer: Deployer, current: ServiceDeployment | None, *, before:
 def _settings(
     deployer: Deployer, service: Service, *, is_first: bool, pause_at: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return what the strategy asks for. The first release is a rolling one: there is no traffic to shift yet."""
+    """Return the strategy's settings. The first release is rolling, as there is no traffic to shift yet."""
     strategy = deployer.session.environment.release.strategy
     if is_first and strategy.shifts:
         deployer.session.report(f"the first release is rolling; the next ones are {strategy.name}")
@@ -302,7 +313,7 @@ def _is_to_be_wired(deployer: Deployer, service: Service, current: ServiceDeploy
 
 
 def runs(service: Service, task_definition_arn: str) -> bool:
-    """Tell whether the service has come to run that task definition, and runs any tasks at all."""
+    """Return whether the service runs at least one task, and its rollout of that task definition is complete."""
     primary = service.primary
     return (
         primary is not None
@@ -313,7 +324,7 @@ def runs(service: Service, task_definition_arn: str) -> bool:
 
 
 def require_free(deployer: Deployer, digest: str) -> None:
-    """Refuse to interfere with somebody else's deployment; one of the same image is adopted."""
+    """Raise DeploymentInProgressError if a deployment is under way that a release of `digest` could not adopt."""
     current = deployer.ongoing()
     if current is None:
         return
@@ -337,12 +348,12 @@ def _ask(session: Session, confirm: Confirm, request: ReleaseRequest) -> None:
     name, digest, origin = session.environment.name, request.digest, request.promoted_from
     what = f"Release {digest} in" if origin is None else f"Promote {digest} from {origin.environment} to"
     if not confirm(f"{what} {name} on {session.cloud.label}?"):
-        discard_plan_within(session)
+        discard_plan_locked(session)
         raise ApprovalRefusedError(f"{name} was left as it is", hint="nothing was changed")
 
 
 def require_pushed(session: Session, outputs: verify.Outputs, digest: str) -> None:
-    """Raise NoImageError where the environment's repository does not have the image."""
+    """Raise NoImageError if the environment's repository does not contain the image."""
     name = session.environment.name
     try:
         session.aws.ecr.describe_images(

@@ -1,4 +1,4 @@
-"""The verb that goes on with an attempt whose command was cut off, from wherever AWS is by now."""
+"""`release --resume`: resumes a cut-off attempt from the state that AWS is in now."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mclass_tf.errors import (
     SupersededError,
     UsageError,
 )
-from mclass_tf.flows.attempt import Attempt, begun, ledger_of, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, recorded
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.wiring import require_pauses
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
 from mclass_tf.flows.promote import require_path
@@ -33,12 +33,12 @@ from mclass_tf.flows.release import (
     result,
 )
 from mclass_tf.flows.rollback import resume_rollback
-from mclass_tf.ledger import APPLYING, CUT_OFF, LOOKED_BACK, ROLLING_OUT, Begun, OneOff, Record
+from mclass_tf.ledger import APPLYING, CUT_OFF, LOOKED_BACK, ROLLING_OUT, AttemptStart, OneOffResult, Record
 from mclass_tf.service import ROLLING_BACK, ServiceDeployment
 from mclass_tf.session import Session
 
 _FORWARD = ("release", "promote", "continue")
-# Ends of a command after which ECS may still be at work, or something is left to do.
+# Outcomes after which ECS may still be at work, or work is left to do.
 _OPEN = (CUT_OFF, "failed", "interrupted", "stalled")
 
 
@@ -53,23 +53,23 @@ def resume(
     show_plan: Callable[[Planned], None] = ignore_plan,
     pause_at: tuple[str, ...] = (),
 ) -> Released:
-    """Go on with the last attempt, which was cut off, left to ECS or failed on its way, and return when its image serves.
+    """Resume the last attempt, which was cut off, detached from or failed midway, and return when its image serves.
 
-    What is there decides, not what the attempt had noted: where its deployment is known to ECS that is followed to its end,
-    or told how it has ended; where there is none, the release is made from its plan on, with the same image. A promotion's
-    must still be wanted where it came from: `source` opens that environment. Raises PromotionRefusedError (exit 5) where it
-    is not, UsageError (2) where a rollout under way does not wait at a stage of `pause_at`, ReleaseMissingError (3) where no
-    attempt was cut off, LeaseHeldError (5) where its command still runs, RolloutError and its kin (6) where ECS has taken it
-    back or somebody has deployed something else, and what `release` raises.
+    The state of AWS decides, not the record. If ECS knows the attempt's deployment, it is followed to its end, or its end is
+    reported. Otherwise the release starts again from its plan, with the same image. The image of a promotion must not have
+    been taken back in its source environment, which `source` opens. Raises PromotionRefusedError (exit 5) if it was,
+    UsageError (2) if a rollout under way does not wait at a stage of `pause_at`, ReleaseMissingError (3) if no attempt was cut
+    off, LeaseHeldError (5) if its command still runs, RolloutError or a subclass (6) if ECS rolled it back or somebody
+    deployed something else, and what `release` raises.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
     with deployer.holding_lease(command="release --resume", digest="") as deployer:
         name = session.environment.name
-        record = cut_off(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
+        record = resumable_attempt(ledger_of(session).latest_first(most=LOOKED_BACK), environment=name)
         watching = replace(watching, pause_at=tuple({*pause_at, *record.begun.pause_at}))
-        session.report(f"going on with {_summary(record)}")
+        session.report(f"resuming {_summary(record)}")
         if record.begun.command not in _FORWARD:
             if pause_at:
                 raise UsageError(
@@ -98,10 +98,10 @@ def resume(
         )
 
 
-def cut_off(records: Iterable[Record], *, environment: str) -> Record:
-    """Return the attempt to go on with, of `records` with the latest first; raise ReleaseMissingError where there is none.
+def resumable_attempt(records: Iterable[Record], *, environment: str) -> Record:
+    """Return the attempt to resume from `records`, latest first; raise ReleaseMissingError if there is none.
 
-    Attempts that ended before they changed anything do not count: where one of them was to go on with another, that is open still.
+    Attempts that ended before they changed anything do not count: if one of them was to resume another, that is still open.
     """
     last = next((record for record in records if not record.is_harmless), None)
     if last is None or (last.ended is not None and last.ended.outcome not in _OPEN):
@@ -125,10 +125,10 @@ def _summary(record: Record) -> str:
 
 
 def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | None:
-    """Return the service deployment of an attempt, whatever came of it; None where it has started none.
+    """Return the service deployment of an attempt, even if it has ended; None if the attempt started none.
 
-    An attempt may have died after ECS was told and before that was noted: then it is the one since it began that brings
-    what was applied.
+    An attempt may have died between UpdateService and its record. Then it is the deployment, created since the attempt began,
+    that brings what was applied.
     """
     outputs = deployer.outputs
     if outputs.image_digest != record.begun.digest:
@@ -148,23 +148,24 @@ def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | No
     )
 
 
-def _adopt(deployer: Deployer, record: Record, current: ServiceDeployment, watching: Watching) -> Released:
-    """Follow what the attempt has started to its end, which may be long ago."""
+def _adopt(
+    deployer: Deployer, record: Record, current: ServiceDeployment, watching: WatchOptions
+) -> Released:
     session, arn = deployer.session, deployer.outputs.task_definition_arn
     with recorded(session, _resumed(session, record)) as attempt:
         for ran in _completed_commands(record):
             attempt.note_before(ran)
-        back_to = 0 if deployer.replaces_only_placeholder(current) else None
+        reset_to = 0 if deployer.replaces_only_placeholder(current) else None
         ours = deployer.adopt(current.arn, task_definition_arn=arn)
-        report = finish(deployer, ours, watching, attempt, back_to=back_to)
+        report = finish(deployer, ours, watching, attempt, reset_to=reset_to)
     return result(session, attempt, report)
 
 
-def intruder(record: Record, *, runs: str, applied: str) -> str:
-    """Return the FAMILY:REVISION that somebody else has deployed since an attempt began, "" where nobody has.
+def foreign_revision(record: Record, *, runs: str, applied: str) -> str:
+    """Return the FAMILY:REVISION that somebody else deployed since the attempt began, "" for none.
 
-    `runs` is the task definition of the service, `applied` the one of the outputs. Where the attempt had changed nothing
-    yet, nobody was in its way.
+    `runs` is the task definition of the service, `applied` that of the outputs. An attempt that changed nothing yet has no
+    conflict.
     """
     applying = record.last(APPLYING)
     if applying is None or runs in (applying.details.get("serving"), applied):
@@ -173,10 +174,10 @@ def intruder(record: Record, *, runs: str, applied: str) -> str:
 
 
 def _require_untouched(deployer: Deployer, record: Record) -> None:
-    """Raise SupersededError where the service runs neither what it ran before the attempt nor what that was to bring."""
+    """Raise SupersededError if the service runs neither the old nor the new version of the attempt."""
     session, name = deployer.session, deployer.session.environment.name
     runs = deployer.service().task_definition_arn
-    revision = intruder(record, runs=runs, applied=deployer.outputs.task_definition_arn)
+    revision = foreign_revision(record, runs=runs, applied=deployer.outputs.task_definition_arn)
     if not revision:
         return
     with recorded(session, _resumed(session, record)):
@@ -192,8 +193,8 @@ def _require_untouched(deployer: Deployer, record: Record) -> None:
         )
 
 
-def _await_redeployment(deployer: Deployer, record: Record, watching: Watching) -> None:
-    """Let a deployment end of what ran before: the apply has started one where it changed the service, or the wiring has."""
+def _await_redeployment(deployer: Deployer, record: Record, watching: WatchOptions) -> None:
+    """Wait for a deployment of the old version, which the attempt's apply or wiring may have started."""
     applying, current = record.last(APPLYING), deployer.ongoing()
     if applying is None or current is None:
         return
@@ -203,12 +204,12 @@ def _await_redeployment(deployer: Deployer, record: Record, watching: Watching) 
     deployer.session.report("waiting for the deployment of what runs to end, which the attempt has started")
     aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=deployer.session.aws.now())
     started = deployer.adopt(current.arn, task_definition_arn=serving)
-    end = deployer.follow(started, watching, aside, back_to=None, is_compared=False)
-    deployer.require_success(end, watching, task_definition_arn=serving, back_to=None)
+    end = deployer.follow(started, watching, aside, reset_to=None, is_compared=False)
+    deployer.require_success(end, watching, task_definition_arn=serving, reset_to=None)
 
 
 def _require_image(deployer: Deployer, record: Record) -> None:
-    """Raise NoImageError where the image is not in the repository: deleted since, or not copied yet."""
+    """Raise NoImageError if the image is not in the repository: deleted since, or not copied yet."""
     begun, name = record.begun, deployer.session.environment.name
     try:
         require_pushed(deployer.session, deployer.outputs, begun.digest)
@@ -225,9 +226,9 @@ def _require_image(deployer: Deployer, record: Record) -> None:
         ) from None
 
 
-def _resumed(session: Session, record: Record) -> Begun:
-    """Return the beginning of an attempt that goes on with another one without a plan of its own."""
-    return begun(
+def _resumed(session: Session, record: Record) -> AttemptStart:
+    """Return the first record of an attempt that resumes another without a new plan."""
+    return new_record(
         session,
         command=record.begun.command,
         digest=record.begun.digest,
@@ -249,6 +250,5 @@ def _request(session: Session, record: Record) -> ReleaseRequest:
     )
 
 
-def _completed_commands(record: Record) -> tuple[OneOff, ...]:
-    """Return the commands before the rollout that need not run again."""
+def _completed_commands(record: Record) -> tuple[OneOffResult, ...]:
     return tuple(ran for ran in record.ran if ran.exit_code == 0)

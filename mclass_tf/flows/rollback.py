@@ -1,4 +1,4 @@
-"""The verb that goes back: to the previous proven release, or to the one that is named. It needs no Terraform."""
+"""`rollback`: returns to the previous proven release, or to a named one. It needs no Terraform."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import DeploymentInProgressError, Hint, NoImageError, ReleaseMissingError, RolloutError
-from mclass_tf.flows.attempt import Attempt, attempts_on, begun, lease_of, ledger_of, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, Watching
+from mclass_tf.flows.attempt import Attempt, attempts_on, lease_of, ledger_of, new_record, recorded
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
-from mclass_tf.rollout import End, Order, Outcome, Started
+from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 
 ROLLED_BACK = "rolled back"
-# An answer to a pause that came too late, or after somebody else's.
+# ECS's errors for an answer to a pause that came too late, or after somebody else's.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
 TAKES_NO_ANSWER = (
     "ClientException",
@@ -31,8 +31,8 @@ TAKES_NO_ANSWER = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What is to run again."""
+class EarlierVersion:
+    """The earlier version that a rollback returns to."""
 
     task_definition_arn: str
     digest: str
@@ -46,32 +46,31 @@ def rollback(
     on_interrupt: OnInterrupt = detach_on_interrupt,
     stall_after: float | None = None,
 ) -> Released:
-    """Go back, and return when what ran before serves again.
+    """Roll back, and return when the earlier version serves again.
 
-    `to` is a digest, or a task definition (FAMILY:REVISION or ARN). Without it: a deployment that is under way is taken
-    back by ECS; else the service returns to the release that was proven before the one in force. Raises
-    DeploymentInProgressError (5) where a rollback is under way already, ReleaseMissingError (3) where there is nothing to go
-    back to, RolloutError and its kin (6).
+    `to` is a digest or a task definition (FAMILY:REVISION or ARN). Without it, ECS rolls back a deployment that is under way;
+    otherwise the service returns to the release proven before the one in force. Raises DeploymentInProgressError (5) if a
+    rollback is under way already, ReleaseMissingError (3) if there is nothing to return to, RolloutError or a subclass (6).
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
-    watching = Watching(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
+    watching = WatchOptions(show=show, on_interrupt=on_interrupt, stall_after=stall_after)
     session.aws.warm()
     current = deployer.ongoing()
     if current is not None and to is None:
         _require_forward(deployer, current)
         return roll_back_deployment(deployer, current, watching)
-    # What is under way is taken back whoever holds the lease; to go elsewhere is for one at a time.
+    # Undoing a deployment under way needs no lease; returning to another version does.
     with deployer.holding_lease(command="rollback", digest=to or "") as deployer:
         service = deployer.service()
-        goal = _named(deployer, to) if to is not None else _previous(deployer, service)
-        return _return_to(deployer, goal, watching, service=service)
+        earlier = _named(deployer, to) if to is not None else _previous(deployer, service)
+        return _return_to(deployer, earlier, watching, service=service)
 
 
 def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
-    """Refuse to take a rollback back: a second one, meant as the first, would bring in again what was withdrawn."""
+    """Refuse to undo a rollback: a repeated `rollback` would bring the withdrawn version back."""
     session, name = deployer.session, deployer.session.environment.name
     if current.status in ROLLING_BACK:
-        return  # ECS's own, which is followed to its end
+        return  # ECS's own rollback, which is followed to its end
     holder = lease_of(session).holder()
     started_by = [record.begun.command for record in attempts_on(session, current.arn)][-1:]
     is_back = "rollback" in (*started_by, holder.command if holder else "")
@@ -84,7 +83,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
             ("status", name),
             "; ",
             ("release", name, "--resume"),
-            " goes on with one that was cut off, ",
+            " resumes one that was cut off, ",
             ("abort", name),
             " takes it back, ",
             ("rollback", name, "--to", "TASK_DEFINITION"),
@@ -94,7 +93,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
 
 
 def _is_cut_off_rollback(deployer: Deployer, current: ServiceDeployment) -> bool:
-    """Tell whether the last attempt is a rollback that died after ECS was told of this deployment, and before that was noted."""
+    """Return whether the last attempt is a rollback that died between starting this deployment and recording it."""
     last = next(ledger_of(deployer.session).latest_first(most=LOOKED_BACK), None)
     if last is None or last.is_over or last.begun.command != "rollback":
         return False
@@ -102,8 +101,8 @@ def _is_cut_off_rollback(deployer: Deployer, current: ServiceDeployment) -> bool
     return brings == last.begun.digest and current.created_at >= dt.datetime.fromisoformat(last.begun.at)
 
 
-def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> Released:
-    """Go on with a rollback that was cut off, from where the service is by now, for a caller who holds the lease."""
+def resume_rollback(deployer: Deployer, record: Record, watching: WatchOptions) -> Released:
+    """Resume a cut-off rollback from the present state of the service. The caller holds the lease."""
     url, digest = ledger_of(deployer.session).url(record.name), record.begun.digest
     current, service = deployer.ongoing(), deployer.service()
     brings = "" if current is None else _digest(deployer, deployer.task_definition_of(current))
@@ -115,45 +114,45 @@ def resume_rollback(deployer: Deployer, record: Record, watching: Watching) -> R
             hint=Hint(("status", deployer.session.environment.name), " shows what runs"),
         )
     runs_it = _digest(deployer, service.task_definition_arn) == digest
-    goal = (
-        Goal(task_definition_arn=service.task_definition_arn, digest=digest)
+    earlier = (
+        EarlierVersion(task_definition_arn=service.task_definition_arn, digest=digest)
         if runs_it
         else _named(deployer, digest)
     )
-    return _return_to(deployer, goal, watching, service=service, resumes=url)
+    return _return_to(deployer, earlier, watching, service=service, resumes=url)
 
 
 def roll_back_deployment(
     deployer: Deployer,
     current: ServiceDeployment,
-    watching: Watching,
+    watching: WatchOptions,
     *,
     command: str = "rollback",
     resumes: str = "",
 ) -> Released:
-    """Let ECS undo the deployment that is under way; return when what ran before serves again."""
+    """Have ECS undo the deployment under way; return when the old version serves again."""
     session = deployer.session
     undone = deployer.task_definition_of(current)
     from_nothing = deployer.replaces_only_placeholder(current)
     sources = deployer.sources_of(current)
     digest = "" if from_nothing else _digest(deployer, sources[0])
-    with recorded(session, begun(session, command=command, digest=digest, resumes=resumes)) as attempt:
+    with recorded(session, new_record(session, command=command, digest=digest, resumes=resumes)) as attempt:
         started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
             request_rollback(deployer, current)
-        back_to = 0 if from_nothing else None
-        end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
+        reset_to = 0 if from_nothing else None
+        end = deployer.follow(started, watching, attempt, reset_to=reset_to, is_compared=False)
         attempt.task_definition_arn = end.last.service.task_definition_arn
-        if end.outcome is not Outcome.ROLLED_BACK:
+        if end.outcome is not RolloutOutcome.ROLLED_BACK:
             _raise_not_rolled_back(deployer, end, watching, undone)
         report = _prove(deployer, attempt, is_empty=from_nothing)
     return result(session, attempt, report)
 
 
 def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
-    """Tell ECS to undo the deployment; one that has just ended cannot be undone, and its end tells so.
+    """Ask ECS to undo the deployment. One that has just ended cannot be undone; its end shows that.
 
-    One that waits is answered: so ECS tells later that somebody wanted it back.
+    A pause is answered with a rollback, so that ECS records that a user asked for it.
     """
     for hook in deployer.describe_service_deployment(current).pauses:
         try:
@@ -170,40 +169,44 @@ def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
             raise
 
 
-def _raise_not_rolled_back(deployer: Deployer, end: End, watching: Watching, undone: str) -> None:
-    """Raise what tells why a deployment was not taken back."""
-    if end.outcome is Outcome.SUCCEEDED:
+def _raise_not_rolled_back(deployer: Deployer, end: RolloutEnd, watching: WatchOptions, undone: str) -> None:
+    if end.outcome is RolloutOutcome.SUCCEEDED:
         name = deployer.session.environment.name
         raise RolloutError(
             f"the deployment in {name} was over before ECS could take it back: {undone.rsplit('/', 1)[-1]} runs",
             hint=Hint(("rollback", name), " once more returns to the release before it"),
             cause="the deployment was over already",
         )
-    deployer.require_success(end, watching, task_definition_arn=undone, back_to=None)
+    deployer.require_success(end, watching, task_definition_arn=undone, reset_to=None)
 
 
 def _return_to(
-    deployer: Deployer, goal: Goal, watching: Watching, *, service: Service, resumes: str = ""
+    deployer: Deployer,
+    earlier: EarlierVersion,
+    watching: WatchOptions,
+    *,
+    service: Service,
+    resumes: str = "",
 ) -> Released:
-    """Point the service at what it is to run again; where ECS is at that already, follow it."""
+    """Return the service to the earlier version; adopt a deployment that does so already."""
     session = deployer.session
-    _require_usable(deployer, goal)
+    _require_usable(deployer, earlier)
     strategy = rollback_strategy(session, service)
-    first_record = begun(
-        session, command="rollback", digest=goal.digest, strategy=strategy.ecs_name, resumes=resumes
+    first_record = new_record(
+        session, command="rollback", digest=earlier.digest, strategy=strategy.ecs_name, resumes=resumes
     )
     with recorded(session, first_record) as attempt:
-        attempt.task_definition_arn = goal.task_definition_arn
+        attempt.task_definition_arn = earlier.task_definition_arn
         current = deployer.ongoing()
-        if runs(service, goal.task_definition_arn) and current is None:
+        if runs(service, earlier.task_definition_arn) and current is None:
             attempt.outcome = ROLLED_BACK if resumes else UNCHANGED
-            report = deployer.prove(attempt, digest=goal.digest)
+            report = deployer.prove(attempt, digest=earlier.digest)
         else:
-            back_to = None if service.desired else 0
-            started = _start_or_adopt(deployer, goal, current, service=service, strategy=strategy)
-            end = deployer.follow(started, watching, attempt, back_to=back_to, is_compared=False)
+            reset_to = None if service.desired else 0
+            started = _start_or_adopt(deployer, earlier, current, service=service, strategy=strategy)
+            end = deployer.follow(started, watching, attempt, reset_to=reset_to, is_compared=False)
             deployer.require_success(
-                end, watching, task_definition_arn=goal.task_definition_arn, back_to=back_to
+                end, watching, task_definition_arn=earlier.task_definition_arn, reset_to=reset_to
             )
             report = _prove(deployer, attempt, is_empty=False)
     return result(session, attempt, report)
@@ -211,14 +214,13 @@ def _return_to(
 
 def _start_or_adopt(
     deployer: Deployer,
-    goal: Goal,
+    earlier: EarlierVersion,
     current: ServiceDeployment | None,
     *,
     service: Service,
     strategy: Strategy,
-) -> Started:
-    """Start what returns to the goal; adopt it where it is under way."""
-    arn = goal.task_definition_arn
+) -> StartedRollout:
+    arn = earlier.task_definition_arn
     if (
         current is not None
         and current.status not in ROLLING_BACK
@@ -226,7 +228,7 @@ def _start_or_adopt(
     ):
         return deployer.adopt(current.arn, task_definition_arn=arn)
     strategy = strategy if service.desired else Strategy()
-    order = Order(
+    order = ServiceUpdate(
         task_definition_arn=arn,
         desired=None if service.desired else deployer.outputs.desired_count,
         settings=deployer.settings(service, strategy, is_tested=False),
@@ -235,7 +237,7 @@ def _start_or_adopt(
 
 
 def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.VerifyReport:
-    """Prove what runs again. Where nothing has ever run, nothing is there to prove, nor to return to later."""
+    """Prove the version that runs again. If nothing ran before, only verify: there is no version to prove."""
     attempt.outcome = ROLLED_BACK
     if not is_empty:
         return deployer.prove(attempt, digest=attempt.digest)
@@ -243,8 +245,7 @@ def _prove(deployer: Deployer, attempt: Attempt, *, is_empty: bool) -> verify.Ve
     return verify_environment(deployer.session)
 
 
-def _previous(deployer: Deployer, service: Service) -> Goal:
-    """Return the proven release before the one that runs."""
+def _previous(deployer: Deployer, service: Service) -> EarlierVersion:
     name = deployer.session.environment.name
     looked_at = list(ledger_of(deployer.session).latest_first(most=LOOKED_BACK))
     stack = proven_releases(looked_at[::-1])
@@ -255,15 +256,15 @@ def _previous(deployer: Deployer, service: Service) -> Goal:
             f"there is no proven release of {name} before the one that runs, among its latest {LOOKED_BACK} attempts",
             hint=Hint(("release", name, "--image", "DIGEST"), " releases another; ", _any_revision(name)),
         )
-    return Goal(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
+    return EarlierVersion(task_definition_arn=_task_definition(stack[-1]), digest=stack[-1].begun.digest)
 
 
 def _any_revision(name: str) -> Hint:
     return Hint(("rollback", name, "--to", "TASK_DEFINITION"), " names any revision")
 
 
-def _named(deployer: Deployer, to: str) -> Goal:
-    """Return what `to` names: the latest proven release of a digest, or a revision of the environment's own family."""
+def _named(deployer: Deployer, to: str) -> EarlierVersion:
+    """Return the latest proven release of a digest, or a task definition revision of the service's family."""
     name = deployer.session.environment.name
     if to.startswith("sha256:"):
         records = ledger_of(deployer.session).of_image(to)
@@ -273,7 +274,7 @@ def _named(deployer: Deployer, to: str) -> Goal:
                 f"no release of {to} was proven in {name}",
                 hint=Hint("release it: ", ("release", name, "--image", to), "; ", _any_revision(name)),
             )
-        return Goal(task_definition_arn=_task_definition(release), digest=to)
+        return EarlierVersion(task_definition_arn=_task_definition(release), digest=to)
     described = deployer.task_definition(to)
     family = deployer.outputs.task_definition_family
     if described["family"] != family:
@@ -282,23 +283,23 @@ def _named(deployer: Deployer, to: str) -> Goal:
             hint=f"name a revision of it: {family}:REVISION",
         )
     arn = str(described["taskDefinitionArn"])
-    return Goal(task_definition_arn=arn, digest=_digest(deployer, arn))
+    return EarlierVersion(task_definition_arn=arn, digest=_digest(deployer, arn))
 
 
-def _require_usable(deployer: Deployer, goal: Goal) -> None:
-    """Raise ReleaseMissingError where ECS could not start what is to run again."""
-    name = goal.task_definition_arn.rsplit("/", 1)[-1]
-    status = deployer.task_definition(goal.task_definition_arn).get("status")
+def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
+    """Raise ReleaseMissingError if ECS could not start the earlier version."""
+    name = earlier.task_definition_arn.rsplit("/", 1)[-1]
+    status = deployer.task_definition(earlier.task_definition_arn).get("status")
     if status != "ACTIVE":
         raise ReleaseMissingError(
             f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
             hint=Hint(
                 "release the image anew: ",
-                ("release", deployer.session.environment.name, "--image", goal.digest),
+                ("release", deployer.session.environment.name, "--image", earlier.digest),
             ),
         )
     try:
-        require_pushed(deployer.session, deployer.outputs, goal.digest)
+        require_pushed(deployer.session, deployer.outputs, earlier.digest)
     except NoImageError as error:
         raise ReleaseMissingError(
             f"{name} cannot run again: {error.message}; nothing was changed",

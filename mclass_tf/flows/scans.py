@@ -1,4 +1,4 @@
-"""What scans say of the image that a digest names, or of the images of an index: ECR scans images, not indexes."""
+"""The scans of the image of a digest, or of the images of an index: ECR scans images, not indexes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mclass_tf.errors import Hint, NoImageError, PromotionRefusedError
 
 _SCANNED = ("COMPLETE", "ACTIVE")
 _SCANNING = ("IN_PROGRESS", "PENDING")
-# https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md ; those of Docker are what they were made from.
+# https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md ; Docker's are their predecessors.
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-_MOST_AT_ONCE = 100  # of BatchGetImage
+_MOST_AT_ONCE = 100  # limit of BatchGetImage
 _MOST_IMAGES = 1000
 _DEEPEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scanned:
-    """An image that may run where a task definition names `digest`; of an index, `platform` is what it is for."""
+class ScannedImage:
+    """An image that may run if a task definition names `digest`. `platform` is set for an image of an index."""
 
     image: str
     digest: str
@@ -45,15 +45,15 @@ class Scanned:
 def require_clean_scans(
     ecr: Any, *, digest: str, repository: str, environment: str, settings: PromotionSettings
 ) -> None:
-    """Raise PromotionRefusedError unless the scan of every image that `digest` may lead to is known and has little enough."""
-    images = Index(ecr=ecr, digest=digest, repository=repository, environment=environment).images()
+    """Raise PromotionRefusedError unless every image that `digest` may resolve to has an acceptable scan."""
+    images = ImageIndex(ecr=ecr, digest=digest, repository=repository, environment=environment).images()
     for each in images:
         require_clean(_scan(ecr, each), each, settings=settings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Index:
-    """What is in a repository under a digest: an image, or an index of images and, perhaps, of further indexes."""
+class ImageIndex:
+    """The content of a digest in a repository: an image, or an index of images and possibly further indexes."""
 
     ecr: Any
     digest: str
@@ -61,19 +61,19 @@ class Index:
     environment: str
     _seen: dict[str, str] = field(default_factory=dict, init=False)
 
-    def images(self) -> tuple[Scanned, ...]:
-        """Return the images that ECS may run of it, whatever their platform: tomorrow's task may be of another one.
+    def images(self) -> tuple[ScannedImage, ...]:
+        """Return the images that ECS may run, of every platform: a later task may use another platform.
 
-        What is for the platform unknown/unknown is none: attestations are stored so, and no runtime chooses them. Raises
-        NoImageError where one of them is gone, PromotionRefusedError where what is there is no image.
+        Entries of the platform unknown/unknown are attestations, which no runtime chooses. Raises NoImageError if an image is
+        gone, PromotionRefusedError if the content is not an image.
         """
         images = tuple(self._images({self.digest: ""}, depth=0))
         if not images:
             raise self._refused("is an index that names no image that could run")
         return images
 
-    def _images(self, platforms: Mapping[str, str], *, depth: int) -> Iterator[Scanned]:
-        """Yield the images among the manifests of `platforms`, which is by digest, and those below."""
+    def _images(self, platforms: Mapping[str, str], *, depth: int) -> Iterator[ScannedImage]:
+        """Yield the images among the manifests of `platforms`, keyed by digest, and of nested indexes."""
         new = {digest: platform for digest, platform in platforms.items() if digest not in self._seen}
         if not new:
             return
@@ -85,9 +85,9 @@ class Index:
             entries = manifest.get("manifests")
             if entries is not None:
                 inner.update(self._runnable(entries))
-            # What has both is taken for both: which of them a runtime sees is its own affair.
+            # A manifest with both counts as both: runtimes differ in what they read.
             if entries is None or "layers" in manifest:
-                yield Scanned(
+                yield ScannedImage(
                     image=digest,
                     digest=self.digest,
                     repository=self.repository,
@@ -98,18 +98,20 @@ class Index:
 
     def _manifests(self, digests: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for first in range(0, len(digests), _MOST_AT_ONCE):
-            asked = digests[first : first + _MOST_AT_ONCE]
+            batch = digests[first : first + _MOST_AT_ONCE]
             answer = self.ecr.batch_get_image(
                 repositoryName=self.repository,
-                imageIds=[{"imageDigest": each} for each in asked],
+                imageIds=[{"imageDigest": each} for each in batch],
                 acceptedMediaTypes=list(_MANIFESTS),
             )
-            there = {image["imageId"]["imageDigest"]: image["imageManifest"] for image in answer["images"]}
+            manifests = {
+                image["imageId"]["imageDigest"]: image["imageManifest"] for image in answer["images"]
+            }
             reasons = {failure["imageId"]["imageDigest"]: failure for failure in answer.get("failures") or ()}
-            for digest in asked:
-                if digest not in there:
+            for digest in batch:
+                if digest not in manifests:
                     raise self._gone(digest, reasons.get(digest, {}))
-                yield digest, self._parsed(there[digest])
+                yield digest, self._parsed(manifests[digest])
 
     def _parsed(self, text: str) -> Mapping[str, Any]:
         try:
@@ -121,12 +123,12 @@ class Index:
         return manifest
 
     def _runnable(self, entries: Any) -> Mapping[str, str]:
-        """Return the platform of each image that an index names, by digest, without what no runtime takes for an image."""
+        """Return the platforms of an index's images, keyed by digest, without attestations."""
         try:
             platforms = [(str(entry["digest"]), _platform(entry.get("platform") or {})) for entry in entries]
         except (AttributeError, LookupError, TypeError):
             raise self._refused("is an index that cannot be read") from None
-        # One image may stand there twice, as an attestation, too.
+        # One digest may be listed twice, as an image and as an attestation.
         return {digest: platform for digest, platform in platforms if platform}
 
     def _gone(self, digest: str, failure: Mapping[str, Any]) -> NoImageError:
@@ -146,7 +148,7 @@ class Index:
 
 
 def _platform(platform: Mapping[str, Any]) -> str:
-    """Return the platform in a few words, "" where no runtime could be of it. Without one, the image's own configuration tells."""
+    """Return the platform as text, "" for attestations. An entry without one has it in the image's configuration."""
     system, architecture = platform.get("os"), platform.get("architecture")
     if system == architecture == "unknown":
         return ""
@@ -154,8 +156,10 @@ def _platform(platform: Mapping[str, Any]) -> str:
     return "/".join(str(part) for part in parts if part) or "any platform"
 
 
-def require_clean(scan: Mapping[str, Any] | None, image: Scanned, *, settings: PromotionSettings) -> None:
-    """Raise PromotionRefusedError where a scan found too much, failed, or is not known; `scan` is ECR's answer, None without one."""
+def require_clean(
+    scan: Mapping[str, Any] | None, image: ScannedImage, *, settings: PromotionSettings
+) -> None:
+    """Raise PromotionRefusedError if the scan found too much, failed or is missing. `scan` is ECR's answer or None."""
     status = str(scan["imageScanStatus"]["status"]) if scan else ""
     if status in _SCANNING:
         raise _refused(f"the scan of {image} is not over", "promote when it is", image)
@@ -177,23 +181,23 @@ def require_clean(scan: Mapping[str, Any] | None, image: Scanned, *, settings: P
         counted = ", ".join(f"{count} {severity}" for severity, count in bad.items())
         raise _refused(
             f"the scan of {image} has findings of {settings.refuse_findings} or above: {counted}",
-            f"mend them and release again; `{_aws('describe-image-scan-findings', image)}` lists them",
+            f"fix them and release again; `{_aws('describe-image-scan-findings', image)}` lists them",
             image,
         )
 
 
-def _aws(action: str, image: Scanned) -> str:
+def _aws(action: str, image: ScannedImage) -> str:
     return (
         f"aws ecr {action} --repository-name {shlex.quote(image.repository)} "
         f"--image-id imageDigest={shlex.quote(image.image)}"
     )
 
 
-def _refused(message: str, hint: str, image: Scanned) -> PromotionRefusedError:
+def _refused(message: str, hint: str, image: ScannedImage) -> PromotionRefusedError:
     return PromotionRefusedError(message, hint=hint, digest=image.digest)
 
 
-def _scan(ecr: Any, image: Scanned) -> Mapping[str, Any] | None:
+def _scan(ecr: Any, image: ScannedImage) -> Mapping[str, Any] | None:
     try:
         scan: Mapping[str, Any] = ecr.describe_image_scan_findings(
             repositoryName=image.repository, imageId={"imageDigest": image.image}

@@ -1,7 +1,7 @@
-"""The gates: every plan is judged here before it may be applied.
+"""The gates judge every plan before it may be applied.
 
-`prepare(environment, project)` while Terraform plans; `evaluate(saved, subject)` then, with `decision.require()` or a
-look at `decision.verdicts`; `write_approval(path, approved)` beside the plan, and `read_approval()` before the apply.
+Call `prepare(environment, project)` while Terraform plans, then `evaluate(saved, subject)`. `write_approval(path, approved)`
+stores the approval of `decision.require()` beside the plan, and `read_approval()` reads it before the apply.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from mclass_tf.plan import SavedPlan
 __all__ = [
     "GATES",
     "ApprovedPlan",
-    "Decision",
     "Finding",
     "Gate",
+    "GateDecision",
     "Problem",
     "Subject",
     "Verdict",
@@ -45,8 +45,8 @@ GATES: Final[tuple[Gate, ...]] = (CheckovGate(),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What the gates say together; `approved` is None unless all of them passed."""
+class GateDecision:
+    """The verdicts of all gates. `approved` is None unless every gate passed."""
 
     verdicts: tuple[Verdict, ...]
     approved: ApprovedPlan | None
@@ -65,20 +65,20 @@ class Decision:
 
 
 def prepare(
-    environment: Environment, project: Path, *, keep: Path | None = None, gates: Sequence[Gate] = GATES
+    environment: Environment, project: Path, *, cache: Path | None = None, gates: Sequence[Gate] = GATES
 ) -> None:
-    """Let every gate start what is slow, in the background, while Terraform plans. Returns at once.
+    """Let every gate start its slow work in the background while Terraform plans. Returns at once.
 
-    `keep` is a private folder in which a gate may keep what depends on files alone, and never a verdict.
+    A gate may store in `cache`, a private folder, what depends only on files, but never a verdict.
     """
     for gate in gates:
-        gate.prepare(environment=environment, project=project, keep=keep)
+        gate.prepare(environment=environment, project=project, cache=cache)
 
 
 def evaluate(
     saved: SavedPlan, subject: Subject, *, gates: Sequence[Gate] = GATES, today: dt.date | None = None
-) -> Decision:
-    """Judge the plan. Raise PlanRefusedError where `saved` is altered, unfinished or another environment's."""
+) -> GateDecision:
+    """Judge the plan. Raise PlanRefusedError if `saved` is altered, unfinished or for another environment."""
     if saved.environment != subject.environment.name:
         raise PlanRefusedError(
             f"the plan is for environment {saved.environment!r}, not for {subject.environment.name!r}",
@@ -93,7 +93,7 @@ def evaluate(
     day = today or dt.datetime.now(tz=dt.UTC).date()
     policy = policy_digest(subject.project)
     verdicts = tuple(gate.evaluate(subject, today=day) for gate in gates)
-    return Decision(verdicts=verdicts, approved=approve(saved=saved, verdicts=verdicts, policy=policy))
+    return GateDecision(verdicts=verdicts, approved=approve(saved=saved, verdicts=verdicts, policy=policy))
 
 
 def _reasons(verdict: Verdict) -> list[str]:

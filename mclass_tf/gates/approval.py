@@ -1,4 +1,4 @@
-"""The approval of a saved plan: made by the gates, written beside the plan, read again before the apply."""
+"""The approval of a saved plan: the gates grant it, it is stored beside the plan, and the apply requires it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mclass_tf.system import machine
 FORMAT: Final = 2
 POLICY: Final = "policy"
 
-# Known to this module alone: what does not hold it has not been through the gates.
+# Private to this module, so that nothing else can construct an ApprovedPlan that skipped the gates.
 _SEAL: Final = object()
 
 
@@ -31,7 +31,7 @@ _SEAL: Final = object()
 class ApprovedPlan:
     """A saved plan that every gate passed, under the policy whose digest is `policy`.
 
-    Only `gates.evaluate()` and `read_approval()` make one.
+    Only `gates.evaluate()` and `read_approval()` create one.
     """
 
     saved: SavedPlan
@@ -45,14 +45,12 @@ class ApprovedPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Format:
+class _FormatField:
     format: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Record:
-    """What lies beside a plan, in JSON."""
-
+class _ApprovalFile:
     format: int
     policy: str
     plan: SavedPlan
@@ -60,14 +58,14 @@ class _Record:
 
 
 def approve(*, saved: SavedPlan, verdicts: tuple[Verdict, ...], policy: str) -> ApprovedPlan | None:
-    """Return the approval, or None where a gate did not pass or there was none."""
+    """Return the approval, or None if a gate did not pass or no gate ran."""
     if not verdicts or not all(verdict.passed for verdict in verdicts):
         return None
     return ApprovedPlan(saved=saved, verdicts=verdicts, policy=policy, seal=_SEAL)
 
 
 def policy_digest(project: Path) -> str:
-    """Return the SHA-256 over names and contents of the project's policy/, leaving out caches and hidden files."""
+    """Return the SHA-256 over names and contents of the project's policy/, without caches and hidden files."""
     sum_ = hashlib.sha256()
     for path in _policy_files(project / POLICY):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -83,10 +81,12 @@ def _policy_files(folder: Path) -> Iterator[Path]:
 
 
 def write_approval(path: Path, approved: ApprovedPlan) -> None:
-    """Write the record that `read_approval` takes, readable by its owner alone, whole or not at all."""
-    record = _Record(format=FORMAT, policy=approved.policy, plan=approved.saved, verdicts=approved.verdicts)
-    # Escaped: the name of a file may hold bytes that are not UTF-8, and no text that is written has those.
-    text = json.dumps(msgspec.to_builtins(record, enc_hook=_name), indent=2) + "\n"
+    """Write the file that `read_approval` reads. It is atomic, and only its owner can read it."""
+    record = _ApprovalFile(
+        format=FORMAT, policy=approved.policy, plan=approved.saved, verdicts=approved.verdicts
+    )
+    # ASCII with escapes: a file name may contain bytes that are not UTF-8, which cannot be encoded as text.
+    text = json.dumps(msgspec.to_builtins(record, enc_hook=_encode_path), indent=2) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="ascii") as stream:
@@ -97,9 +97,9 @@ def write_approval(path: Path, approved: ApprovedPlan) -> None:
         raise
 
 
-def _name(value: object) -> str:
+def _encode_path(value: object) -> str:
     if isinstance(value, Path):
-        return value.name  # where the plan lies is said to `read_approval`
+        return value.name  # the caller of `read_approval` passes the folder of the plan
     raise TypeError(f"{value!r} has no place in an approval")
 
 
@@ -112,17 +112,17 @@ def read_approval(
     project: Path,
     today: dt.date | None = None,
 ) -> ApprovedPlan:
-    """Read the approval at `path` of the plan at `saved_path`, or raise PlanRefusedError.
+    """Read the approval at `path` of the plan at `saved_path`.
 
-    Refused are: no record or an unreadable one, other bytes than were approved, and another environment than is meant. Another
-    target than is meant, a policy that is no longer the one that approved, and a waiver that has expired since raise
-    PlanOutdatedError: a new plan would be judged as things are now.
+    Raise PlanRefusedError if the approval is missing or unreadable, if the bytes of the plan differ from the approved ones, or
+    if it is for another environment. Raise PlanOutdatedError if it is for another target, if the policy has changed since, or
+    if a waiver has expired since: a new plan would be judged by the present facts.
     """
     again = Hint("nothing was applied; plan again: ", ("plan", environment))
-    record = _record(path, again)
+    record = _read_file(path, again)
     saved = dataclasses.replace(record.plan, path=saved_path)
-    _still_valid(saved, record.verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)
-    _same_place(saved, environment=environment, target=target, hint=again)
+    _check_validity(saved, record.verdicts, today or dt.datetime.now(tz=dt.UTC).date(), again)
+    _check_destination(saved, environment=environment, target=target, hint=again)
     if record.policy != policy_digest(project):
         raise PlanOutdatedError(
             f"the policy in {project / POLICY} has changed since the gates approved this plan",
@@ -135,10 +135,10 @@ def read_approval(
     return approved
 
 
-def _record(path: Path, again: str) -> _Record:
+def _read_file(path: Path, again: str) -> _ApprovalFile:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        version = msgspec.convert(document, type=_Format).format
+        version = msgspec.convert(document, type=_FormatField).format
     except FileNotFoundError:
         raise PlanRefusedError(f"no gate has approved this plan: {path} is missing", hint=again) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -150,12 +150,12 @@ def _record(path: Path, again: str) -> _Record:
             f"the approval {path} has format {version!r}, and this version reads {FORMAT}", hint=again
         )
     try:
-        return msgspec.convert(document, type=_Record, dec_hook=lambda kind, value: kind(value))
+        return msgspec.convert(document, type=_ApprovalFile, dec_hook=lambda kind, value: kind(value))
     except (ValueError, TypeError, RecursionError) as error:
         raise PlanRefusedError(f"the approval {path} is not complete: {error}", hint=again) from None
 
 
-def _same_place(saved: SavedPlan, *, environment: str, target: str, hint: str) -> None:
+def _check_destination(saved: SavedPlan, *, environment: str, target: str, hint: str) -> None:
     if saved.environment != environment:
         raise PlanRefusedError(
             f"the plan was approved for environment {saved.environment!r}, not for {environment!r}", hint=hint
@@ -168,7 +168,7 @@ def _same_place(saved: SavedPlan, *, environment: str, target: str, hint: str) -
         )
 
 
-def _still_valid(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date, hint: str) -> None:
+def _check_validity(saved: SavedPlan, verdicts: tuple[Verdict, ...], today: dt.date, hint: str) -> None:
     if not saved.path.is_file():
         raise PlanRefusedError(f"the plan {saved.path} is gone", hint=hint)
     if digest(saved.path) != saved.sha256:

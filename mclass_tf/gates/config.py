@@ -1,4 +1,4 @@
-"""What policy/checkov.yaml may say: how Checkov runs as a plain tool, and never what it leaves out."""
+"""The allowed settings of policy/checkov.yaml: they configure Checkov as a plain tool, but never exclude anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEY: Final = re.compile(r"""["']?([\w-]+)["']?\s*:""")
 
 
 def check(project: Path) -> None:
-    """Raise ConfigurationError for a setting under which the plain tool would pass what the gate refuses."""
+    """Raise ConfigurationError for a setting that would let the plain tool pass what the gate refuses."""
     file = project / FILE
     try:
         text = file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The plan as a scanner gets it: what it reads and no more, without secrets, and with what is set but not yet known."""
+"""The plan as a scanner receives it: only the parts that it reads, without secrets, with placeholders for unknown values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Final
 
 from mclass_tf.gates.secrets import Secrets, configuration
 
-# Opens the text that stands for a value that only the apply will tell: present, and equal to no other.
+# Prefix of the placeholder of a value that is known only after apply: it counts as set, and equals no known value.
 UNKNOWN: Final = "(known after apply: "
 
 
 def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of Terraform's JSON plan that describes what will be, with sensitive values masked.
+    """Return the part of Terraform's JSON plan that describes the planned resources, with sensitive values masked.
 
-    Left out are the prior state, the drift, the input variables and the outputs: nobody scans them, and they hold secrets.
-    A value that the configuration sets and that is not known yet, such as the ARN of a key that the same plan makes,
-    stands there as a text that opens with `UNKNOWN`: without it, it would look as if it were not set.
+    The prior state, the drift, the input variables and the outputs are left out: no rule scans them, and they contain secrets.
+    A value that the configuration sets but that is known only after apply, such as the ARN of a new key, becomes a text that
+    starts with `UNKNOWN`. Without it, the argument would look unset.
     """
     root = plan.get("configuration", {}).get("root_module", {})
     changes = plan.get("resource_changes", ())
@@ -48,20 +48,20 @@ def for_scanner(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# What YAML forbids outside of an escape, https://yaml.org/spec/1.2.2/#51-character-set, and what it takes for the end of a line.
+# Characters that YAML allows only as an escape, https://yaml.org/spec/1.2.2/#51-character-set, and YAML's line breaks.
 _NOT_IN_YAML: Final = re.compile(
     "[^\\t\\n\\r\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]"
 )
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """Return JSON that a YAML reader, which Checkov uses, reads as the same: YAML has no surrogate pairs."""
+    """Return JSON that a YAML reader (which Checkov uses) reads identically: YAML has no surrogate pairs."""
     text = json.dumps(document, ensure_ascii=False)
     return _NOT_IN_YAML.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
 
 
-# What AWS reports back of resources that stand on their own, once they are applied. Each of those is judged itself; seen
-# here a second time, as if written inline, a rule that is waived there would fail every plan after the first apply.
+# Blocks that AWS reports back for resources of their own, after the first apply. Each of those is judged itself. If they were
+# judged here again, as if written inline, a rule waived for them would fail every later plan.
 _MIRRORS: Final[Mapping[str, frozenset[str]]] = {
     "aws_iam_role": frozenset({"inline_policy", "managed_policy_arns"}),
     "aws_network_acl": frozenset({"egress", "ingress"}),
@@ -108,11 +108,11 @@ def _name(address: str) -> str:
 
 
 def _filled(values: Any, unknown: Any, expressions: Any) -> Any:
-    """Put a text that says so where a value is not known and the configuration sets it, at any depth.
+    """Insert the placeholder for each unknown value that the configuration sets, at any depth.
 
-    Not where the expression names a resource or data source: Checkov then puts the reference there, and follows it.
-    Not where the configuration is silent: what the provider will choose proves nothing. Terraform's JSON does not show
-    the content of dynamic blocks; a value in one that is not known counts as set.
+    If the expression refers to a resource or data source, Checkov inserts and follows the reference itself, so no placeholder
+    is needed. If the configuration sets nothing, the provider's choice proves nothing. Terraform's JSON omits the content of
+    dynamic blocks, so an unknown value in one counts as set.
     """
     if isinstance(values, list) and isinstance(unknown, list):
         inner = expressions if isinstance(expressions, list) else [expressions] * len(values)
@@ -151,7 +151,7 @@ _INDIRECT: Final = ("var.", "local.", "module.", "each.", "count.", "path.", "te
 
 
 def addresses(plan: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the address of every resource and data source that exists after the plan, or is read by it."""
+    """Yield the address of every resource and data source that exists after the plan or that the plan reads."""
     for values in (plan.get("planned_values"), plan.get("prior_state", {}).get("values")):
         yield from _addresses((values or {}).get("root_module", {}))
     for entry in plan.get("resource_changes", ()):
@@ -167,7 +167,7 @@ def _addresses(module: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unreadable_containers(plan: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the task definitions whose containers only the apply will know: no rule can be judged on them."""
+    """Yield the task definitions whose containers are known only after apply: no rule can judge them."""
     for entry in plan.get("resource_changes", ()):
         unknown = entry["change"].get("after_unknown")
         is_task = entry["type"] == "aws_ecs_task_definition" and isinstance(unknown, dict)

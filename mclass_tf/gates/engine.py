@@ -1,4 +1,4 @@
-"""Checkov as a library: scans of HCL and of a plan, in a process that does nothing else."""
+"""Checkov as a library: scans HCL and plans, in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from mclass_tf.gates.places import Place
-from mclass_tf.gates.scan import CHECKS, Result, Scan
+from mclass_tf.gates.places import SourceLocation
+from mclass_tf.gates.scan import CHECKS, Scan, ScanResult
 from mclass_tf.hcl.rewrite import in_older_forms
 
 PLAN: Final = "plan.json"
@@ -20,31 +20,31 @@ PLAN: Final = "plan.json"
 
 @functools.cache
 def engine() -> Engine:
-    """Return the one engine of this process; to import Checkov and its checks takes two seconds or three."""
+    """Return the engine of this process. The first call imports Checkov and its checks, which takes two to three seconds."""
     return Engine()
 
 
-class _Errors(logging.Handler):
-    """Keeps the errors that are logged in a file of Checkov's or of the project's checks, through whichever logger."""
+class _ErrorCollector(logging.Handler):
+    """Collects errors that any logger reports from a file of Checkov or of the project's checks."""
 
     def __init__(self, checkov: Path) -> None:
         super().__init__(level=logging.ERROR)
         self.messages: list[str] = []
         self._checkov = f"{checkov}/"
-        self._places: tuple[str, ...] = ()
+        self._prefixes: tuple[str, ...] = ()
 
     def start(self, folder: Path) -> None:
-        """Forget what was logged so far; the checks of the project are in `folder`."""
+        """Discard the errors so far. The project's checks are in `folder`."""
         self.messages.clear()
-        self._places = (self._checkov, f"{folder}/")
+        self._prefixes = (self._checkov, f"{folder}/")
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("checkov") or record.pathname.startswith(self._places):
+        if record.name.startswith("checkov") or record.pathname.startswith(self._prefixes):
             self.messages.append(record.getMessage())
 
 
-class _Parser:
-    """The parser that Checkov has, of which it uses `load`: what it does not know, it gets in forms that it knows."""
+class _TolerantParser:
+    """Checkov's parser, which Checkov uses through `load`. Values that it cannot read are rewritten into forms that it can."""
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
@@ -61,7 +61,7 @@ class _Parser:
 
 
 class Engine:
-    """Checkov's runners and registries, which are one of each per process: not for two threads at a time."""
+    """Checkov's runners and registries. There is one of each per process, so only one thread may use them at a time."""
 
     def __init__(self) -> None:
         import checkov  # noqa: PLC0415  # late: nothing else of this package needs it
@@ -69,28 +69,28 @@ class Engine:
         from checkov.runner_filter import RunnerFilter  # noqa: PLC0415
         from checkov.terraform import parser_utils, plan_runner, runner  # noqa: PLC0415
 
-        parser_utils.hcl2 = _Parser(parser_utils.hcl2)
-        self._errors = _Errors(Path(checkov.__file__).parent)
+        parser_utils.hcl2 = _TolerantParser(parser_utils.hcl2)
+        self._errors = _ErrorCollector(Path(checkov.__file__).parent)
         logging.getLogger().addHandler(self._errors)
         self._filter = RunnerFilter
         self._runners = {"terraform": runner.Runner, "terraform_plan": plan_runner.Runner}
         self._graph = get_graph_checks_registry("terraform")
         self._graph.load_checks()
         self._registries = tuple(runner.Runner.block_type_registries.values())
-        self._own: set[str] = set()
+        self._own_checks: set[str] = set()
         self._active: tuple[object, ...] = ()
         self._texts: dict[str, tuple[str, str]] = {}
         self._broken: tuple[str, ...] = ()
 
     def load(self, project: Path) -> Scan:
-        """Put the checks of this project in the place of those of another; return a scan of nothing."""
+        """Replace the project checks of the last scan by those of this project; return an empty scan."""
         folder = project / CHECKS
         state = (folder, *((path, path.stat().st_mtime_ns, path.stat().st_size) for path in _sources(folder)))
         if state != self._active:
-            self._forget()
+            self._unload_project_checks()
             self._errors.start(folder)
-            unloaded = tuple(self._load(folder))
-            # Logged once, when they are loaded; it holds for every scan until the files change.
+            unloaded = tuple(self._load_project_checks(folder))
+            # Checkov logs these errors only on load, but they hold for every scan until the files change.
             self._broken = (*unloaded, *self._errors.messages)
             self._texts = {check.id: _texts(check) for check in self.checks()}
             self._active = state
@@ -98,13 +98,13 @@ class Engine:
         return Scan(results=(), errors=self._broken)
 
     def hcl(self, *, project: Path, variables_file: Path) -> Scan:
-        """Scan terraform/ with the variables of one environment; local modules are rendered, skip comments not heeded."""
+        """Scan terraform/ with the variables of one environment. Local modules are rendered, and skip comments are ignored."""
         self.load(project)
         root = str(project / "terraform")
         return self._run("terraform", root_folder=root, files=None, variables=[str(variables_file)])
 
     def plan(self, *, project: Path, text: str, folder: Path) -> Scan:
-        """Scan a plan, given as JSON. It stands on disk only until Checkov has read it, in the private `folder`."""
+        """Scan a plan, given as JSON. It is on disk only until Checkov has read it, in the private `folder`."""
         self.load(project)
         file = folder / PLAN
         file.touch(mode=0o600)
@@ -116,28 +116,28 @@ class Engine:
         finally:
             file.unlink(missing_ok=True)
 
-    def _load(self, folder: Path) -> Iterator[str]:
+    def _load_project_checks(self, folder: Path) -> Iterator[str]:
         before = {id(check) for check in self.checks()}
-        with _imports_undone(folder):
+        with _isolated_imports(folder):
             if folder.is_dir():
                 self._registries[0].load_external_checks(str(folder))
                 self._graph.load_external_checks(str(folder))
         fresh = [check for check in self.checks() if id(check) not in before]
-        self._own = {check.id for check in fresh}
+        self._own_checks = {check.id for check in fresh}
         loaded = {type(check).__module__ for check in fresh}
         for source in _sources(folder):
             if source.suffix == ".py" and not source.name.startswith("_") and source.stem not in loaded:
                 yield f"{CHECKS.as_posix()}/{source.name} registers no check (it fails to load, or its ids are taken)"
 
-    def _forget(self) -> None:
+    def _unload_project_checks(self) -> None:
         for registry in self._registries:
             for group in (*registry.checks.values(), *registry.wildcard_checks.values()):
-                group[:] = [check for check in group if check.id not in self._own]
-        self._graph.checks[:] = [check for check in self._graph.checks if check.id not in self._own]
-        self._own = set()
+                group[:] = [check for check in group if check.id not in self._own_checks]
+        self._graph.checks[:] = [check for check in self._graph.checks if check.id not in self._own_checks]
+        self._own_checks = set()
 
     def checks(self) -> Iterator[Any]:
-        """Yield every check in force, each for as many kinds of blocks as it is for."""
+        """Yield every active check, once for each kind of block that it supports."""
         for registry in self._registries:
             for _, check in registry.all_checks():
                 yield check
@@ -160,40 +160,38 @@ class Engine:
         )
         lost: list[str] = []
         try:
-            report = _noting(self._runners[framework], lost=lost, when_read=when_read)().run(
+            report = _observed_runner(self._runners[framework], lost=lost, when_read=when_read)().run(
                 root_folder=root_folder, files=files, runner_filter=selection, collect_skip_comments=False
             )
         except Exception as error:  # noqa: BLE001  (Checkov's own failures are of any kind, and each is a failed gate)
             return Scan(results=(), errors=(f"Checkov failed: {type(error).__name__}: {error}",))
-        unread = [f"Checkov cannot read {_plainly(path)}" for path in report.parsing_errors]
+        unread = [f"Checkov cannot read {_display_name(path)}" for path in report.parsing_errors]
         crashed = [f"the check {check} crashed" for check in lost]
         return Scan(
             results=tuple(self._result(record) for record in (*report.passed_checks, *report.failed_checks)),
             errors=(*self._broken, *unread, *crashed, *dict.fromkeys(self._errors.messages)),
         )
 
-    def _result(self, record: Any) -> Result:
+    def _result(self, record: Any) -> ScanResult:
         guideline, fix = self._texts.get(record.check_id, ("", ""))
         file = Path(record.file_abs_path)
-        return Result(
+        return ScanResult(
             check=record.check_id,
             title=record.check_name,
             guideline=guideline,
             fix=fix,
             passed=record.check_result["result"].name == "PASSED",
             resource=record.resource_address or record.resource,
-            place=Place(file=file, line=max(int(record.file_line_range[0]), 1))
+            place=SourceLocation(file=file, line=max(int(record.file_line_range[0]), 1))
             if file.suffix == ".tf"
             else None,
         )
 
 
-def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
-    """Return a runner that calls `when_read` when its input is in memory, and adds to `lost` the graph checks that crash:
-    Checkov drops their results without a word.
-    """
+def _observed_runner(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> Any:
+    """Return a runner that calls `when_read` once it has read its input, and adds silently crashed graph checks to `lost`."""
 
-    class Noting(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
+    class ObservedRunner(runner):  # type: ignore[misc]  # Checkov is imported late, so its classes have no type here
         def check_tf_definition(self, *arguments: Any) -> None:
             when_read()
             super().check_tf_definition(*arguments)
@@ -209,14 +207,14 @@ def _noting(runner: Any, *, lost: list[str], when_read: Callable[[], None]) -> A
             lost.extend(check.id for check in selected if check.id not in ran)
             return results
 
-    return Noting
+    return ObservedRunner
 
 
 @contextmanager
-def _imports_undone(folder: Path) -> Iterator[None]:
-    """Take back what loading checks leaves behind: folders on the path, and modules of `folder` under bare names.
+def _isolated_imports(folder: Path) -> Iterator[None]:
+    """Undo the side effects of loading checks: folders on the path, and modules of `folder` under bare names.
 
-    Bytecode beside the checks is not read: the digest of the policy is that of the sources.
+    Bytecode beside the checks is not read, because the digest of the policy covers only the sources.
     """
     path, modules = list(sys.path), dict(sys.modules)
     kept = sys.pycache_prefix, sys.dont_write_bytecode
@@ -233,16 +231,14 @@ def _imports_undone(folder: Path) -> Iterator[None]:
                     sys.modules[name] = modules[name]
 
 
-def _plainly(path: object) -> str:
+def _display_name(path: object) -> str:
     return "the plan" if Path(str(path)).name == PLAN else str(path)
 
 
 def _texts(check: Any) -> tuple[str, str]:
-    """Return guideline and fix, as a check of the project's own states them."""
     return str(getattr(check, "guideline", None) or ""), str(getattr(check, "fix", None) or "")
 
 
 def _sources(folder: Path) -> tuple[Path, ...]:
-    """Return what Checkov loads checks from."""
     files = (path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".yml", ".json"})
     return tuple(sorted(files))

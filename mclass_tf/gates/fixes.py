@@ -1,11 +1,11 @@
-"""What to do about a finding of Checkov, in words: Checkov itself publishes that on the network only."""
+"""The fix for each Checkov rule, in words. Checkov itself publishes them only on the network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-# Checkov's own index of its rules; the pages of single rules have no stable address.
+# Checkov's own index of its rules. The pages of single rules have no stable address.
 GUIDELINES: Final = "https://www.checkov.io/5.Policy%20Index/terraform.html"
 
 FIXES: Final[Mapping[str, str]] = {
@@ -87,8 +87,8 @@ FIXES: Final[Mapping[str, str]] = {
 }
 
 
-def of(check: str, *, title: str) -> str:
-    """Return what to do; where this module does not know the check, from its title, which states the rule."""
+def fix_for(check: str, *, title: str) -> str:
+    """Return the fix. For a check that this module does not list, derive it from the title, which states the rule."""
     known = FIXES.get(check)
     if known is not None:
         return known

@@ -1,4 +1,4 @@
-"""What every gate offers, and what it judges."""
+"""The interface of a gate, and its subject."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mclass_tf.plan import Plan
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A plan, the environment it is for, and the project: the folder with terraform/, modules/ and policy/."""
+    """A plan, its environment, and the project: the folder with terraform/, modules/ and policy/."""
 
     plan: Plan
     environment: Environment
@@ -27,11 +27,11 @@ class Gate(Protocol):
     @property
     def name(self) -> str: ...
 
-    def prepare(self, *, environment: Environment, project: Path, keep: Path | None = None) -> None:
-        """Start in the background what is slow and needs no plan. Returns at once; `evaluate` never depends on it.
+    def prepare(self, *, environment: Environment, project: Path, cache: Path | None = None) -> None:
+        """Start slow work that needs no plan, in the background. Returns at once; `evaluate` never depends on it.
 
-        `keep` is a private folder for results, and holds as long as nothing that it depends on has changed.
-        Raises ConfigurationError where the gate's own settings are wrong.
+        `cache` is a private folder for cached results. A result is valid as long as none of its inputs has changed. Raises
+        ConfigurationError if the gate's own settings are wrong.
         """
 
     def evaluate(self, subject: Subject, *, today: dt.date) -> Verdict: ...

@@ -1,4 +1,4 @@
-"""How a scanner is started: what it is given of this machine and this user, which is next to nothing."""
+"""Starts a scanner, isolated from almost all settings of this machine and user."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from mclass_tf.gates import bootstrap
 PINNED: Final[Mapping[str, str]] = {
     # One process: Checkov would fork one for each core to parse a few files.
     "CHECKOV_PARALLELIZATION_TYPE": "none",
-    # There is no git to look for.
+    # Otherwise GitPython fails at import, because git is not on PATH.
     "GIT_PYTHON_REFRESH": "quiet",
     "LC_ALL": "C.UTF-8",
-    # In the name of the file where lark keeps its parser.
+    # lark puts the user name into the file name of its cached parser.
     "LOGNAME": "mclass",
     # numpy would start a thread for each core.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Sets are walked in the same order each time: a scan can be repeated.
+    # A fixed hash seed makes the order of sets, and so a scan, reproducible.
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
 }
-"""What is the same for every scan, whatever the shell has set: all other settings of Checkov are its defaults."""
+"""Fixed environment variables of every scan, whatever the shell has set. All other settings of Checkov are its defaults."""
 
-# Without it a Python that was built with a shared library does not start.
+# Without it, a Python that was built with a shared library does not start.
 _NEEDED: Final = ("LD_LIBRARY_PATH",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launch:
-    """What a scanner gets: its whole environment, a private folder, its end of the channel, and where its output goes."""
+class ScannerLaunch:
+    """The inputs of a scanner process: all its environment variables, a private folder, its end of the channel, and its output."""
 
     env: Mapping[str, str]
     folder: Path
@@ -46,38 +46,38 @@ class Launch:
     output: int
 
 
-class Child(Protocol):
-    """A scanner that was started."""
+class ScannerProcess(Protocol):
+    """A started scanner process."""
 
     def end(self, *, seconds: float) -> int:
-        """Wait for its end for so long, then kill it; return its exit status, or minus the number of the signal."""
+        """Wait up to `seconds` for it to end, then kill it. Return its exit status, or minus the signal number."""
 
 
-class Start(Protocol):
-    """Starts a scanner; there is one way to, and another for tests, where Checkov is not imported anew each time."""
+class StartScanner(Protocol):
+    """Starts a scanner. Tests have a second implementation, which does not import Checkov anew each time."""
 
-    def __call__(self, launch: Launch, /) -> Child: ...
+    def __call__(self, launch: ScannerLaunch, /) -> ScannerProcess: ...
 
 
 def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment of a scanner whose private folder is `folder`; `env` is the command's own."""
+    """Return all environment variables of a scanner with the private folder `folder`. `env` are the command's own."""
     needed = {name: env[name] for name in _NEEDED if name in env}
     return {**PINNED, **needed, "HOME": str(folder), "PATH": str(folder), "TMPDIR": str(folder)}
 
 
 def argv(channel: int) -> tuple[str, ...]:
-    """Return the command line: no folder that somebody else may write to is searched for modules."""
-    return (sys.executable, "-P", "-s", bootstrap.__file__, str(channel), *_where_checkov_is())
+    """Return the command line. It keeps folders that others may write to off the module path."""
+    return (sys.executable, "-P", "-s", bootstrap.__file__, str(channel), *_checkov_folders())
 
 
-def _where_checkov_is() -> tuple[str, ...]:
-    """Return the folder that this process would import Checkov from: the user's own site, say, which `-s` leaves out."""
+def _checkov_folders() -> tuple[str, ...]:
+    """Return the folder that this process imports Checkov from if `-s` would omit it, such as the user's site folder."""
     spec = find_spec("checkov")
     folders = [Path(place).parent for place in (spec.submodule_search_locations or ())] if spec else []
-    return tuple(str(folder) for folder in folders if folder.is_absolute() and not _is_here(folder))
+    return tuple(str(folder) for folder in folders if folder.is_absolute() and not _is_cwd(folder))
 
 
-def _is_here(folder: Path) -> bool:
+def _is_cwd(folder: Path) -> bool:
     try:
         return folder.samefile(os.curdir)
     except OSError:
@@ -85,7 +85,7 @@ def _is_here(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class _Process:
+class _Subprocess:
     process: subprocess.Popen[bytes]
 
     def end(self, *, seconds: float) -> int:
@@ -96,8 +96,8 @@ class _Process:
             return self.process.wait()
 
 
-def start_process(launch: Launch) -> Child:
-    """Start a scanner, in a session of its own: an interrupt at the terminal is for the command."""
+def start_process(launch: ScannerLaunch) -> ScannerProcess:
+    """Start a scanner in its own session, so that an interrupt at the terminal reaches only the command."""
     channel = launch.channel.fileno()
     process = subprocess.Popen(
         argv(channel),
@@ -109,4 +109,4 @@ def start_process(launch: Launch) -> Child:
         pass_fds=[channel],
         start_new_session=True,
     )
-    return _Process(process)
+    return _Subprocess(process)

@@ -1,4 +1,4 @@
-"""Where the HCL has the block that an address of a plan names."""
+"""Locates the HCL block of each address in a plan."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf.hcl import module
-from mclass_tf.hcl.module import Place
+from mclass_tf.hcl.module import SourceLocation
 
-__all__ = ["Place", "places"]
+__all__ = ["SourceLocation", "places"]
 
 
-def places(*, plan: Mapping[str, Any], root: Path) -> dict[str, Place]:
-    """Return the places of all blocks by address without index; modules from elsewhere than this project have none.
+def places(*, plan: Mapping[str, Any], root: Path) -> dict[str, SourceLocation]:
+    """Return the locations of all blocks by address without index. Modules from outside this project have none.
 
     `root` is the folder of the root module. The plan says which module calls which folder.
     """
@@ -22,7 +22,7 @@ def places(*, plan: Mapping[str, Any], root: Path) -> dict[str, Place]:
     return dict(_module(configuration, folder=root, prefix=""))
 
 
-def _module(called: Mapping[str, Any], *, folder: Path, prefix: str) -> Iterator[tuple[str, Place]]:
+def _module(called: Mapping[str, Any], *, folder: Path, prefix: str) -> Iterator[tuple[str, SourceLocation]]:
     for address, place in module.read(folder).resources.items():
         yield f"{prefix}{address}", place
     for name, call in called.get("module_calls", {}).items():

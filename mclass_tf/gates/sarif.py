@@ -1,4 +1,4 @@
-"""Verdicts as SARIF 2.1.0, as GitHub code scanning takes it."""
+"""Renders verdicts as SARIF 2.1.0 for GitHub code scanning."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mclass_tf.terminal import inline
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 _ROOT: Final = "PROJECTROOT"
-# Where a finding has no place in the HCL of this project: code scanning shows no result without a location.
+# The location of a finding without one in the project's HCL: code scanning hides results without a location.
 _FALLBACK: Final = "terraform/main.tf"
 
 
 def render(verdicts: Mapping[str, Sequence[Verdict]], project: Path) -> dict[str, Any]:
-    """Return the document: one run for each environment's gate. Paths are relative to `project`, the base that a run names.
+    """Return the document: one run for each gate and environment. Paths are relative to `project`, the base of each run.
 
-    Code scanning keeps runs of different `automationDetails.id` apart: findings of prod do not close those of dev.
+    Code scanning keeps runs with different `automationDetails.id` apart, so findings of prod do not close those of dev.
     """
     runs = [_run(verdict, name, project) for name, judged in verdicts.items() for verdict in judged]
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": runs}
@@ -47,7 +47,7 @@ def _run(verdict: Verdict, environment: str, project: Path) -> dict[str, Any]:
                 "toolExecutionNotifications": [_notification(problem) for problem in verdict.problems],
             }
         ],
-        "results": [_result(finding, waiver, order[finding.check]) for finding, waiver in findings],
+        "results": [_sarif_result(finding, waiver, order[finding.check]) for finding, waiver in findings],
     }
 
 
@@ -64,7 +64,7 @@ def _rule(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, waiver: Waiver | None, index: int) -> dict[str, Any]:
+def _sarif_result(finding: Finding, waiver: Waiver | None, index: int) -> dict[str, Any]:
     return {
         "ruleId": finding.check,
         "ruleIndex": index,
@@ -79,7 +79,7 @@ def _result(finding: Finding, waiver: Waiver | None, index: int) -> dict[str, An
                 "logicalLocations": [{"fullyQualifiedName": finding.resource, "kind": "resource"}],
             }
         ],
-        # Lines move; the rule and the resource do not.
+        # Line numbers move; the rule and the resource do not.
         "partialFingerprints": {"checkAndResource/v1": _fingerprint(finding.check, finding.resource)},
         "suppressions": list(_suppressions(waiver)),
     }
@@ -90,7 +90,7 @@ def _fingerprint(*parts: str) -> str:
 
 
 def _suppressions(waiver: Waiver | None) -> Iterable[dict[str, Any]]:
-    """An empty list says that the finding is looked at and stands; code scanning closes what is suppressed."""
+    """An empty list states that the finding is not suppressed. Code scanning closes suppressed findings."""
     if waiver is not None:
         yield {
             "kind": "external",
@@ -113,7 +113,7 @@ def _notification(problem: Problem) -> dict[str, Any]:
 
 
 def _text(text: str) -> str:
-    """Return a message of one line without a link of its own: SARIF's plain text has [text](address).
+    """Return a one-line message without links: in SARIF's plain text, [text](address) is a link.
 
     https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/sarif-v2.1.0-os.html#_Toc34317467
     """

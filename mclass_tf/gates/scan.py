@@ -1,4 +1,4 @@
-"""What a scan says: a result for each check on each block, and what could not be looked at."""
+"""The result of a scan: one result for each check and block, and the errors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 
 import msgspec
 
-from mclass_tf.gates.places import Place
+from mclass_tf.gates.places import SourceLocation
 
 CHECKS: Final = Path("policy", "checks")
-"""Where a project has checks of its own."""
+"""The folder of a project's own checks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """One check on one block. `resource` is the address that Checkov gives; `place` is where the HCL has it."""
+class ScanResult:
+    """One check on one block. `resource` is Checkov's address; `place` is the location in the HCL."""
 
     check: str
     title: str
@@ -25,41 +25,41 @@ class Result:
     fix: str
     passed: bool
     resource: str
-    place: Place | None
+    place: SourceLocation | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """The results of a scan, and `errors`: what it could not read or evaluate."""
+    """The results of a scan. `errors` lists what could not be read or evaluated."""
 
-    results: tuple[Result, ...]
+    results: tuple[ScanResult, ...]
     errors: tuple[str, ...]
 
 
 def to_json(scan: Scan, *, project: Path) -> bytes:
-    """Return the scan as JSON, places relative to `project`; what lies outside of it is shown to nobody."""
-    inside = [replace(result, place=_within(result.place, project)) for result in scan.results]
-    # Not msgspec's: the name of a file may hold bytes that are not UTF-8, which are surrogates in a str.
+    """Return the scan as JSON, with locations relative to `project`. Locations outside the project are dropped."""
+    inside = [replace(result, place=_relative(result.place, project)) for result in scan.results]
+    # msgspec cannot encode it: a file name may contain bytes that are not UTF-8, which are surrogates in a str.
     return json.dumps(asdict(replace(scan, results=tuple(inside))), default=str).encode()
 
 
 def from_json(data: bytes, *, project: Path) -> Scan:
-    """Return what `to_json` has written, places in this copy of the project; raise ValueError for anything else."""
+    """Parse the output of `to_json`, with locations in this copy of the project. Raise ValueError for anything else."""
     try:
         scan = msgspec.convert(json.loads(data), Scan, dec_hook=_path)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    placed = (replace(result, place=_at(result.place, project)) for result in scan.results)
+    placed = (replace(result, place=_absolute(result.place, project)) for result in scan.results)
     return replace(scan, results=tuple(placed))
 
 
-def _within(place: Place | None, project: Path) -> Place | None:
+def _relative(place: SourceLocation | None, project: Path) -> SourceLocation | None:
     if place is None or not place.file.is_relative_to(project):
         return None
     return replace(place, file=place.file.relative_to(project))
 
 
-def _at(place: Place | None, project: Path) -> Place | None:
+def _absolute(place: SourceLocation | None, project: Path) -> SourceLocation | None:
     return place and replace(place, file=project / place.file)
 
 

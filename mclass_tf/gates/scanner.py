@@ -1,4 +1,4 @@
-"""A scanner as a command sees it: it scans in a process of its own, and whatever happens to that is an error of the scan."""
+"""The client of a scanner process. Whatever happens to the process becomes an error of the scan."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ from pathlib import Path
 from typing import Final
 
 from mclass_tf.gates import launch, scan, wire
-from mclass_tf.gates.launch import Child, Launch, Start
+from mclass_tf.gates.launch import ScannerLaunch, ScannerProcess, StartScanner
 from mclass_tf.gates.scan import Scan
-from mclass_tf.gates.wire import Request
+from mclass_tf.gates.wire import ScanRequest
 
-PATIENCE: Final = 300.0
-"""Seconds that one scan may take. One takes a second or two; a plan of thousands of resources a minute."""
+SCAN_SECONDS: Final = 300.0
+"""Time limit of one scan in seconds. A scan takes a second or two; a plan of thousands of resources takes a minute."""
 
-_LINGERING: Final = 2.0  # seconds that are left to a process which has closed its channel, to end by itself
-_LAST_WORDS: Final = 2000  # bytes of its output that are kept
-_PIECE: Final = 65536
+_EXIT_SECONDS: Final = 2.0  # seconds for a process that has closed its channel to exit
+_KEPT_BYTES: Final = 2000  # bytes of its output to keep
+_CHUNK: Final = 65536
 
 
 class ScannerError(Exception):
-    """There is no scan: the process could not be started, ended too early, took too long, or said what makes no sense."""
+    """The scan failed: the process did not start, exited early, timed out, or sent an invalid answer."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Scanner:
-    """Scans one thing at a time, in a process that is started for the first and ends with `close` or with this one."""
+    """Runs one scan at a time in a process. The first scan starts it; `close` or the exit of this process ends it."""
 
-    start: Start = launch.start_process
+    start: StartScanner = launch.start_process
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
-    patience: float = PATIENCE
-    _running: _Running | None = field(default=None, init=False, repr=False)
-    # Held while a process is started or ended, which several threads may ask for; never while one scans.
+    patience: float = SCAN_SECONDS
+    _running: _RunningScanner | None = field(default=None, init=False, repr=False)
+    # Held while a process is started or ended, which several threads may request; never during a scan.
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def load(self, *, project: Path, keep: Path | None = None) -> None:
-        """Import Checkov, its checks and the project's own; scans do this themselves, it takes two seconds or three."""
-        self._ask(Request(kind="load", project=str(project), keep=str(keep or "")), project=project)
+    def load(self, *, project: Path, cache: Path | None = None) -> None:
+        """Import Checkov, its checks and the project's own, which takes two to three seconds. Scans also do this if needed."""
+        self._ask(ScanRequest(kind="load", project=str(project), cache=str(cache or "")), project=project)
 
-    def hcl(self, *, project: Path, variables_file: Path, keep: Path | None = None) -> Scan:
-        """Scan terraform/ with the variables of one environment. `keep` is a private folder for what makes the next faster."""
-        request = Request(
-            kind="hcl", project=str(project), variables_file=str(variables_file), keep=str(keep or "")
+    def hcl(self, *, project: Path, variables_file: Path, cache: Path | None = None) -> Scan:
+        """Scan terraform/ with the variables of one environment. The private folder `cache` speeds up the next one."""
+        request = ScanRequest(
+            kind="hcl", project=str(project), variables_file=str(variables_file), cache=str(cache or "")
         )
         return self._ask(request, project=project)
 
     def plan(self, *, project: Path, text: str) -> Scan:
         """Scan a plan, given as JSON."""
-        return self._ask(Request(kind="plan", project=str(project), plan=text), project=project)
+        return self._ask(ScanRequest(kind="plan", project=str(project), plan=text), project=project)
 
     def close(self) -> None:
-        """End the process, if there is one, whatever it does. The next scan starts another."""
+        """End the process, if any, even during a scan. The next scan starts another."""
         self._end(self._running, seconds=0)
 
-    def _end(self, running: _Running | None, *, seconds: float) -> int:
-        # With the lock: who closes at the end of everything waits for whoever is at it, or the folder would stay.
+    def _end(self, running: _RunningScanner | None, *, seconds: float) -> int:
+        # Under the lock: a close at exit must wait for a running close, or the private folder would remain.
         with self._lock:
             if running is None or running is not self._running:
                 return 0
@@ -73,8 +73,8 @@ class Scanner:
                 self._running = None
                 atexit.unregister(self.close)
 
-    def _ask(self, request: Request, *, project: Path) -> Scan:
-        running = self._started()
+    def _ask(self, request: ScanRequest, *, project: Path) -> Scan:
+        running = self._running_scanner()
         try:
             answer = running.ask(request, seconds=self.patience)
             return scan.from_json(answer, project=project)
@@ -84,34 +84,34 @@ class Scanner:
                 raise
             raise ScannerError(cause) from None
 
-    def _started(self) -> _Running:
+    def _running_scanner(self) -> _RunningScanner:
         with self._lock:
             if self._running is None:
                 try:
-                    self._running = _Running.begin(self.start, self.env)
+                    self._running = _RunningScanner.begin(self.start, self.env)
                 except OSError as error:
                     raise ScannerError(f"Checkov cannot be started: {error.strerror or error}") from None
                 atexit.register(self.close)
             return self._running
 
-    def _cause(self, error: BaseException, running: _Running) -> str | None:
-        """End the process, which is of no more use, and say why; return None for what is not its fault."""
+    def _cause(self, error: BaseException, running: _RunningScanner) -> str | None:
+        """End the broken process and return the cause. Return None if the process is not at fault."""
         is_late = isinstance(error, TimeoutError)
-        status = self._end(running, seconds=0 if is_late else _LINGERING)
+        status = self._end(running, seconds=0 if is_late else _EXIT_SECONDS)
         if is_late:
             return f"Checkov has not finished a scan within {self.patience:.0f} s, and was ended"
         if isinstance(error, EOFError | OSError):
-            return f"Checkov {_ending(status)} before its scan was complete{_last_words(running.output)}"
+            return f"Checkov {_exit_cause(status)} before its scan was complete{_last_output(running.output)}"
         if isinstance(error, ValueError):
             return f"the answer of Checkov makes no sense: {error}"
         return None
 
 
-def _last_words(output: _Output) -> str:
+def _last_output(output: _OutputReader) -> str:
     return f": {output.last_line}" if output.last_line else ""
 
 
-def _ending(status: int) -> str:
+def _exit_cause(status: int) -> str:
     if status >= 0:
         return f"ended with exit status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
@@ -120,22 +120,20 @@ def _ending(status: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Running:
-    """A scanner's process, the command's end of the channel to it, its private folder, and what it prints."""
-
-    child: Child
+class _RunningScanner:
+    child: ScannerProcess
     channel: socket.socket
     folder: Path
-    output: _Output
+    output: _OutputReader
 
     @classmethod
-    def begin(cls, start: Start, env: Mapping[str, str]) -> _Running:
+    def begin(cls, start: StartScanner, env: Mapping[str, str]) -> _RunningScanner:
         folder = Path(tempfile.mkdtemp(prefix="mclass-gate-"))  # mode 0700
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
         try:
             variables = launch.environment(folder, env)
-            child = start(Launch(env=variables, folder=folder, channel=theirs, output=writing))
+            child = start(ScannerLaunch(env=variables, folder=folder, channel=theirs, output=writing))
         except BaseException:
             ours.close()
             os.close(reading)
@@ -144,15 +142,15 @@ class _Running:
         finally:
             theirs.close()
             os.close(writing)
-        return cls(child=child, channel=ours, folder=folder, output=_Output(reading))
+        return cls(child=child, channel=ours, folder=folder, output=_OutputReader(reading))
 
-    def ask(self, request: Request, *, seconds: float) -> bytes:
+    def ask(self, request: ScanRequest, *, seconds: float) -> bytes:
         wire.send(self.channel, request.to_json(), seconds=seconds)
         return wire.receive(self.channel, seconds=seconds)
 
     def end(self, *, seconds: float) -> int:
-        """End the process, which has `seconds` to end by itself; return its exit status, or minus the signal's number."""
-        with suppress(OSError):  # it has gone already
+        """End the process after at most `seconds`. Return its exit status, or minus the signal number."""
+        with suppress(OSError):  # it has exited already
             self.channel.shutdown(socket.SHUT_RDWR)
         status = self.child.end(seconds=seconds)
         self.output.join()
@@ -161,8 +159,8 @@ class _Running:
         return status
 
 
-class _Output(threading.Thread):
-    """Reads what a process prints, which is for nobody but whoever asks why it has ended: the last of it is kept."""
+class _OutputReader(threading.Thread):
+    """Reads the output of a process and keeps its end, to explain why the process exited."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(name="checkov-output", daemon=True)
@@ -172,8 +170,8 @@ class _Output(threading.Thread):
 
     def run(self) -> None:
         with os.fdopen(self._descriptor, "rb", buffering=0) as stream:
-            while piece := stream.read(_PIECE):
-                self._last = (self._last + piece)[-_LAST_WORDS:]
+            while piece := stream.read(_CHUNK):
+                self._last = (self._last + piece)[-_KEPT_BYTES:]
 
     @property
     def last_line(self) -> str:

@@ -1,4 +1,4 @@
-"""What Terraform marks as sensitive in a plan, masked: at any depth, in the configuration, and in JSON within a text."""
+"""Masks what Terraform marks as sensitive in a plan: at any depth, in the configuration, and in JSON within a text."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 
 MASK: Final = "(sensitive)"
 
-# In a text that is JSON any part may be the secret one. What rules judge of containers and of policies stays readable, unless a
-# secret is known that is in it; of everything else the keys alone do.
+# Any part of a JSON text may be the secret. The parts of containers and policies that rules judge stay readable, unless they
+# contain a known secret. Of all other JSON only the keys do.
 _Judged = Mapping[str, Any]
 _Kept = _Judged | bool
 
@@ -36,40 +36,39 @@ _CONTAINER: Final[_Judged] = {
 _POLICY: Final[_Judged] = {
     "Version": True,
     "Statement": _keys(
-        *("Sid", "Effect", "Action", "NotAction"),
-        *("Resource", "NotResource", "Principal", "NotPrincipal"),
+        "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "NotPrincipal"
     ),
 }
-# What is shorter stands by chance in much that is no secret.
-_SHORTEST: Final = 6
-# Of a provider's arguments the plan does not say which are sensitive; checks ask for this one.
-_OF_PROVIDERS: Final = frozenset({"region"})
+# Shorter texts occur by chance in many values that are not secret.
+_MIN_LEN: Final = 6
+# The plan does not say which arguments of a provider are sensitive. Checks read only this one.
+_UNMASKED: Final = frozenset({"region"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """The texts that a plan marks as sensitive somewhere, by which they are known where a mark covers more than a secret."""
+    """All texts that a plan marks as sensitive. They identify the secret where a mark covers more than the secret."""
 
     texts: frozenset[str]
 
     @classmethod
     def of(cls, plan: Mapping[str, Any]) -> Secrets:
-        """Collect them from the variables, the outputs, the changes and the resources of a plan, planned and prior."""
+        """Collect them from the variables, outputs, changes and resources of a plan, planned and prior."""
         return cls(texts=frozenset(_texts(plan)))
 
     def masked(self, value: Any, marks: Any) -> Any:
-        """Return a value with all masked that `marks`, Terraform's `sensitive_values`, marks as sensitive."""
+        """Return a value without the parts that `marks`, Terraform's `sensitive_values`, marks as sensitive."""
         if marks is True:
             return self._mask(value)
         if isinstance(value, dict) and isinstance(marks, dict):
             return {key: self.masked(inner, marks.get(key)) for key, inner in value.items()}
         if isinstance(value, list) and isinstance(marks, list):
             return [self.masked(inner, marks[i] if i < len(marks) else None) for i, inner in enumerate(value)]
-        # Marks of another shape than the value cannot be told apart within it.
+        # If marks and value differ in shape, the whole value is masked.
         return self._mask(value) if _is_marked(marks) else value
 
     def _mask(self, value: Any) -> Any:
-        """Mask all texts and numbers; a switch and what is not set are told by the rules that judge them, and are no secret."""
+        """Mask all texts and numbers. Booleans and nulls stay: rules judge them, and they are no secrets."""
         if isinstance(value, dict):
             return {key: self._mask(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -78,15 +77,15 @@ class Secrets:
             return value
         document = _document(value)
         try:
-            return MASK if document is None else json.dumps(self._judged(document, _judged_of(document)))
+            return MASK if document is None else json.dumps(self._judged(document, _judged_keys(document)))
         except RecursionError:
             return MASK
 
     def _judged(self, value: Any, kept: _Kept) -> Any:
-        """Return a document of which only that stays readable which rules judge: `kept`, by key, or all of it."""
+        """Return a document in which only the parts that rules judge stay readable: `kept`, by key, or all of it."""
         if isinstance(value, dict):
             return {
-                self._plain(key): self._judged(
+                self._without_secrets(key): self._judged(
                     inner, kept.get(key, False) if isinstance(kept, Mapping) else kept
                 )
                 for key, inner in value.items()
@@ -95,33 +94,32 @@ class Secrets:
             return [self._judged(inner, kept) for inner in value]
         if value is None or isinstance(value, bool):
             return value
-        return self._plain(value) if kept is True else MASK
+        return self._without_secrets(value) if kept is True else MASK
 
-    def _plain(self, value: Any) -> Any:
-        """Return a value in which no secret is."""
+    def _without_secrets(self, value: Any) -> Any:
         text = str(value)
-        leaks = text in self.texts or any(secret in text for secret in self.texts if len(secret) >= _SHORTEST)
+        leaks = text in self.texts or any(secret in text for secret in self.texts if len(secret) >= _MIN_LEN)
         return MASK if leaks else value
 
 
 def configuration(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a plan's configuration that a scanner follows: what refers to what.
+    """Return the part of a plan's configuration that a scanner follows: the references.
 
-    Without what is written there as a constant: as the value of an argument that is sensitive, or as the default of a variable
-    that is, it would be a secret. What it comes to stands in the planned values.
+    Constants are removed: the value of a sensitive argument or the default of a sensitive variable would be a secret. The
+    planned values contain their results.
     """
     whole = plan.get("configuration", {})
     return {
         "provider_config": {
-            key: {**entry, "expressions": _of_provider(entry.get("expressions", {}))}
+            key: {**entry, "expressions": _provider_expressions(entry.get("expressions", {}))}
             for key, entry in whole.get("provider_config", {}).items()
         },
         "root_module": _module(whole.get("root_module", {})),
     }
 
 
-def _of_provider(expressions: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value if key in _OF_PROVIDERS else _references(value) for key, value in expressions.items()}
+def _provider_expressions(expressions: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if key in _UNMASKED else _references(value) for key, value in expressions.items()}
 
 
 def _module(module: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,27 +143,26 @@ def _block(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _references(expression: Any) -> Any:
-    """Return expressions with a mask in the place of each constant; a switch stays."""
+    """Return expressions with a mask for each constant. Booleans stay."""
     if isinstance(expression, list):
         return [_references(inner) for inner in expression]
     if not isinstance(expression, dict):
         return expression
     return {
-        key: _hidden(value) if key == "constant_value" else _references(value)
+        key: _mask_constants(value) if key == "constant_value" else _references(value)
         for key, value in expression.items()
     }
 
 
-def _hidden(value: Any) -> Any:
+def _mask_constants(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _hidden(inner) for key, inner in value.items()}
+        return {key: _mask_constants(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_hidden(inner) for inner in value]
+        return [_mask_constants(inner) for inner in value]
     return value if value is None or isinstance(value, bool) else MASK
 
 
 def _document(value: Any) -> dict[str, Any] | list[Any] | None:
-    """Return what a text is as JSON, None for what is no object and no list."""
     if not isinstance(value, str):
         return None
     try:
@@ -175,8 +172,8 @@ def _document(value: Any) -> dict[str, Any] | list[Any] | None:
     return document if isinstance(document, dict | list) else None
 
 
-def _judged_of(document: dict[str, Any] | list[Any]) -> _Judged:
-    """Return what rules judge of a document: of the containers of a task definition, and of a policy; of others nothing."""
+def _judged_keys(document: dict[str, Any] | list[Any]) -> _Judged:
+    """Return the keys that rules judge in a document: those of a task definition's containers or of a policy, else none."""
     if isinstance(document, dict):
         return _POLICY if "Statement" in document else {}
     containers = all(isinstance(each, dict) and "image" in each for each in document)
@@ -197,27 +194,27 @@ def _texts(plan: Mapping[str, Any]) -> Iterator[str]:
         values = part or {}
         for output in values.get("outputs", {}).values():
             yield from _marked(output.get("value"), output.get("sensitive") is True)
-        yield from _of_module(values.get("root_module", {}))
+        yield from _module_texts(values.get("root_module", {}))
     for entry in (*plan.get("resource_changes", ()), *plan.get("resource_drift", ())):
-        yield from _of_change(entry["change"])
+        yield from _change_texts(entry["change"])
     for change in plan.get("output_changes", {}).values():
-        yield from _of_change(change)
+        yield from _change_texts(change)
 
 
-def _of_module(module: Mapping[str, Any]) -> Iterator[str]:
+def _module_texts(module: Mapping[str, Any]) -> Iterator[str]:
     for resource in module.get("resources", ()):
         yield from _marked(resource.get("values"), resource.get("sensitive_values"))
     for child in module.get("child_modules", ()):
-        yield from _of_module(child)
+        yield from _module_texts(child)
 
 
-def _of_change(change: Mapping[str, Any]) -> Iterator[str]:
+def _change_texts(change: Mapping[str, Any]) -> Iterator[str]:
     for side in ("before", "after"):
         yield from _marked(change.get(side), change.get(f"{side}_sensitive"))
 
 
 def _marked(value: Any, marks: Any) -> Iterator[str]:
-    """Yield the texts and numbers that are marked. Of a document within a text not all is secret: none of it tells what is."""
+    """Yield the marked texts and numbers. JSON texts are skipped: only parts of them are secret, and the plan does not say which."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _marked(inner, marks.get(key) if isinstance(marks, dict) else marks)

@@ -1,4 +1,4 @@
-"""A thread that runs jobs one after the other, and is there only while there are any."""
+"""A thread that runs jobs in order and exits when no job is left."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from typing import Final, TypeVar
 _T = TypeVar("_T")
 
 
-class Serial:
-    """Runs jobs in turn. At the interpreter's end none is waited for: a command that fails early does not sit and finish
-    what nobody will read. So a job leaves nothing behind that must be put away, or has `atexit` do that.
-    """
+class SerialWorker:
+    """Runs jobs in order. Nothing waits for them at exit, so that a failed command exits at once: they clean up by `atexit`."""
 
     def __init__(self, *, name: str) -> None:
         self._name: Final = name
@@ -46,5 +44,5 @@ def _run(job: Callable[[], _T], future: Future[_T]) -> None:
         return
     try:
         future.set_result(job())
-    except BaseException as error:  # noqa: BLE001  (whatever it is belongs to whoever asked for the result)
+    except BaseException as error:  # noqa: BLE001  (the caller of `result()` gets the exception)
         future.set_exception(error)

@@ -1,4 +1,4 @@
-"""A scanner at work: it answers one request after the other, until nobody can send one any more."""
+"""The scanner process: it answers requests in order until its command closes the channel."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from mclass_tf.gates import scan, wire
 from mclass_tf.gates.scan import Scan
-from mclass_tf.gates.wire import Request
+from mclass_tf.gates.wire import ScanRequest
 from mclass_tf.system.private import temporary_files_in
 
 if TYPE_CHECKING:
     from mclass_tf.gates.engine import Engine
 
-# Names of https://docs.python.org/3/library/audit_events.html: to reach the network, or to run another program.
+# Audit events (https://docs.python.org/3/library/audit_events.html) of network access and of starting a program.
 _REFUSED: Final = frozenset(
     {
         "os.exec",
@@ -46,22 +46,22 @@ _numbers = itertools.count(1)
 
 
 def serve(channel: socket.socket) -> NoReturn:
-    """Answer on `channel`; the process ends with it, and its private folder, which is the current one, is then gone."""
+    """Answer on `channel` until it closes; then delete the private folder (the current directory) and exit."""
     folder = Path.cwd()
     _confine()
     requests: SimpleQueue[bytes] = SimpleQueue()
-    # Not on this thread, which sees at once that the command is gone. Besides, Checkov arms a signal on the main one.
+    # Work on another thread, so that this one notices at once when the command exits. Checkov sets a signal on the main one.
     threading.Thread(target=_answer, args=(requests, channel, folder), daemon=True).start()
     try:
         while True:
             requests.put(wire.receive(channel))
     except (EOFError, OSError):
         shutil.rmtree(folder, ignore_errors=True)
-        os._exit(0)  # whatever is being scanned, nobody waits for it
+        os._exit(0)  # whatever is being scanned, no command waits for it
 
 
 def _confine() -> None:
-    """Let this process scan, and nothing else: no network, no other program; no file for others, no core with a plan in it."""
+    """Confine this process to scanning: no network, no other program, no files that others can read, no core dump with a plan."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.addaudithook(_refuse)
@@ -74,7 +74,7 @@ def _refuse(event: str, _arguments: object) -> None:
 
 def _answer(requests: SimpleQueue[bytes], channel: socket.socket, folder: Path) -> None:
     while True:
-        request = Request.from_json(requests.get())
+        request = ScanRequest.from_json(requests.get())
         project = _alias(Path(request.project), folder)
         try:
             made = _scan(request, project=project)
@@ -84,8 +84,8 @@ def _answer(requests: SimpleQueue[bytes], channel: socket.socket, folder: Path) 
         wire.send(channel, scan.to_json(replace(made, errors=errors), project=project))
 
 
-def _scan(request: Request, *, project: Path) -> Scan:
-    checkov = import_checkov(request.keep)
+def _scan(request: ScanRequest, *, project: Path) -> Scan:
+    checkov = import_checkov(request.cache)
     if request.kind == "hcl":
         file = Path(request.variables_file)
         if file.is_relative_to(request.project):
@@ -96,15 +96,15 @@ def _scan(request: Request, *, project: Path) -> Scan:
     return checkov.load(project)
 
 
-def import_checkov(keep: str) -> Engine:
-    """Return the engine of this process; `keep` is a folder for what makes this faster the next time."""
-    from mclass_tf.gates import engine  # noqa: PLC0415  # late: a failure of this is told to the command
+def import_checkov(cache: str) -> Engine:
+    """Return the engine of this process. The folder `cache` speeds up the next start."""
+    from mclass_tf.gates import engine  # noqa: PLC0415  # late, so that the command hears of a failed import
 
-    # lark keeps hcl2's parser, which is 3 s of work, as a pickle among the temporary files: whoever can write there, can have
-    # code run. Those of this process are its own, and gone with it.
-    with temporary_files_in(Path(keep or os.environ["TMPDIR"])):
+    # lark pickles hcl2's parser, which takes 3 s to build, into the temporary folder. Whoever can write there can execute code
+    # here, so this process has a temporary folder of its own, deleted with it.
+    with temporary_files_in(Path(cache or os.environ["TMPDIR"])):
         made = engine.engine()
-    # What Checkov has made so far stays: it is not looked at each time when garbage is collected.
+    # What Checkov has created so far stays alive: keep it out of garbage collections.
     gc.freeze()
     gc.enable()
     return made
@@ -112,7 +112,7 @@ def import_checkov(keep: str) -> Engine:
 
 @cache
 def _alias(project: Path, folder: Path) -> Path:
-    """Return a path to the project of plain ASCII: Checkov fails for bytes that are not UTF-8, and skips some names."""
+    """Return a pure ASCII path to the project: Checkov fails on bytes that are not UTF-8 and skips some names."""
     link = Path(os.path.realpath(folder), f"project-{next(_numbers)}")
     link.symlink_to(project, target_is_directory=True)
     return link

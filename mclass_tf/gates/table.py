@@ -1,4 +1,4 @@
-"""Verdicts as a table for a terminal: by resource, each finding with its fix."""
+"""Renders verdicts as a table for a terminal: by resource, each finding with its fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARK: Final = {"failed": "31", "warning": "33", "waived": "36", "passed": "32"}
 
 
 def render(verdicts: Sequence[Verdict], *, width: int = 100, colour: bool = False) -> str:
-    """Return the table, lines at most `width` wide where a word allows it, with ANSI colours only if asked for."""
+    """Return the table. Lines are at most `width` wide unless a word is longer. ANSI colours only if `colour`."""
     style = _Style(width=max(width, _NARROWEST), colour=colour)
     return "\n".join(line for verdict in verdicts for line in _verdict(verdict, style))
 
@@ -73,7 +73,6 @@ def _problem(problem: Problem, style: _Style) -> Iterator[str]:
 
 
 def _waived(waived: Sequence[WaivedFinding], style: _Style) -> Iterator[str]:
-    """One line for each waiver, however many resources it excuses, cut to the width."""
     counted: dict[tuple[str, str, str, str], int] = {}
     for entry in waived:
         waiver = entry.waiver

@@ -1,4 +1,4 @@
-"""The inputs of an environment in a form that Checkov reads: its parser of HCL reads less than Terraform does."""
+"""The input variables of an environment as JSON for Checkov, whose HCL parser supports less than Terraform's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mclass_tf.environment import Environment
 
 @contextmanager
 def variables_file(environment: Environment) -> Iterator[Path]:
-    """Yield a file with the values of terraform.tfvars as Terraform has them, in a folder that only its owner may enter.
+    """Yield a file with the values of terraform.tfvars as Terraform reads them, in a folder private to its owner.
 
-    Checkov takes JSON as it is; its own parser would have put each value into a list of one.
+    Checkov takes the JSON unchanged. Each value is a list of one, as Checkov's own parser would have returned it.
     """
     with tempfile.TemporaryDirectory(prefix="mclass-gate-") as folder:
         file = Path(folder, f"{environment.variables_file.name}.json")

@@ -1,4 +1,4 @@
-"""What a gate says about a plan: findings, the waivers that excuse them, and problems of the gate itself."""
+"""The verdict of a gate on a plan: findings, the waivers that accept them, and problems of the gate itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Finding:
     """One rule that one resource breaks.
 
-    `resource` is Terraform's address, with index; `file` is relative to the project and empty where it is not known;
-    `line` counts from 1; `guideline` is a URL; `fix` says in words what to do and is never empty.
+    `resource` is Terraform's address, with index. `file` is relative to the project and empty if unknown. `line` counts from 1.
+    `guideline` is a URL. `fix` says in words what to do and is never empty.
     """
 
     gate: str
@@ -25,12 +25,12 @@ class Finding:
 
     def __post_init__(self) -> None:
         if not self.fix:
-            raise ValueError(f"{self.check}: a finding says how to mend it")
+            raise ValueError(f"{self.check}: a finding needs a fix")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiver:
-    """A finding that is accepted until the end of the day `expires`; `file` and `line` say where that is written."""
+    """Accepts a finding until the end of the day `expires`. `file` and `line` locate the entry."""
 
     check: str
     resource: str
@@ -49,7 +49,7 @@ class WaivedFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is wrong with the gate's own input. A blocking one refuses the plan, as a finding does."""
+    """A problem with the gate's own input. A blocking one refuses the plan, as a finding does."""
 
     message: str
     fix: str
@@ -58,7 +58,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A gate's answer; `checked` counts the rules that were evaluated on resources, `seconds` is wall time."""
+    """A gate's verdict. `checked` counts the rules evaluated on resources; `seconds` is wall time."""
 
     gate: str
     checked: int

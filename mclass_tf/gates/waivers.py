@@ -1,4 +1,4 @@
-"""Waivers: findings that are accepted for a time, with a reason, as policy/waivers.toml lists them."""
+"""The waivers of policy/waivers.toml, which accept findings for a limited time, with a reason."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mclass_tf.lines import line_of, parse_toml
 
 FILE: Final = "waivers.toml"
 
-LONGEST: Final = dt.timedelta(days=366)
+MAX_DURATION: Final = dt.timedelta(days=366)
 
 _KEYS: Final = ("check", "resource", "environments", "reason", "expires")
 _CHECK: Final = re.compile(r"[A-Z]+[A-Z0-9]*(_[A-Z0-9]+)*_\d+")
 _RESOURCE: Final = re.compile(r"[a-z0-9_.*?-]*[a-z0-9]_[a-z0-9_]*\.[a-z0-9_*?-]+", re.IGNORECASE)
 _INDEX: Final = re.compile(r'\[(?:\d+|"(?:[^"\\]|\\.)*")\]')
-_FEWEST_WORDS: Final = 4
+_MIN_REASON_WORDS: Final = 4
 
 
 def without_index(address: str) -> str:
@@ -31,7 +31,7 @@ def without_index(address: str) -> str:
 
 
 def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple[Waiver, ...]:
-    """Read the waivers of the project; no file means none. Raise ConfigurationError with file, line and key."""
+    """Read the waivers of the project. A missing file means none. Raise ConfigurationError with file, line and key."""
     file = project / "policy" / FILE
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -41,14 +41,12 @@ def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple
         raise ConfigurationError(f"cannot be read: {error}", file=file) from None
     document = parse_toml(text, file=file)
     known = frozenset(environments)
-    reader = _Reader(file=file, text=text, known=known, today=today)
+    reader = _WaiverParser(file=file, text=text, known=known, today=today)
     return reader.read(document)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reader:
-    """policy/waivers.toml while it is being read: knows where each entry starts."""
-
+class _WaiverParser:
     file: Path
     text: str
     known: frozenset[str]
@@ -57,12 +55,12 @@ class _Reader:
     def read(self, document: Mapping[str, Any]) -> tuple[Waiver, ...]:
         for key in document:
             if key != "waiver":
-                self._refuse(
+                self._reject(
                     key, "is not known here", "the file is a list of [[waiver]] tables", line=self._line(key)
                 )
         entries = document.get("waiver", [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            self._refuse(
+            self._reject(
                 "waiver",
                 "is not a list of tables",
                 "start each one with [[waiver]]",
@@ -77,12 +75,12 @@ class _Reader:
     def _waiver(self, entry: Mapping[str, Any], start: int) -> Waiver:
         for key in entry:
             if key not in _KEYS:
-                self._refuse(
+                self._reject(
                     key, "is not a key of a waiver", f"keys: {', '.join(_KEYS)}", line=self._line(key, start)
                 )
         for key in _KEYS:
             if key not in entry:
-                self._refuse(key, "is missing", _RULES[key], line=start)
+                self._reject(key, "is missing", _RULES[key], line=start)
         return Waiver(
             check=self._matching(entry, "check", _CHECK, start),
             resource=self._matching(entry, "resource", _RESOURCE, start),
@@ -96,17 +94,17 @@ class _Reader:
     def _matching(self, entry: Mapping[str, Any], key: str, pattern: re.Pattern[str], start: int) -> str:
         value = entry[key]
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            self._wrong(key, value, start)
+            self._reject_value(key, value, start)
         return value
 
     def _environments(self, entry: Mapping[str, Any], start: int) -> tuple[str, ...]:
         value = entry["environments"]
         if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-            self._wrong("environments", value, start)
+            self._reject_value("environments", value, start)
         for name in value:
             if name not in self.known:
                 known = ", ".join(sorted(self.known)) or "none"
-                self._refuse(
+                self._reject(
                     "environments",
                     f"names {name!r}, which is no environment",
                     f"known environments: {known}",
@@ -116,19 +114,19 @@ class _Reader:
 
     def _reason(self, entry: Mapping[str, Any], start: int) -> str:
         value = entry["reason"]
-        if not isinstance(value, str) or len(value.split()) < _FEWEST_WORDS:
-            self._wrong("reason", value, start)
+        if not isinstance(value, str) or len(value.split()) < _MIN_REASON_WORDS:
+            self._reject_value("reason", value, start)
         return value.strip()
 
     def _expires(self, entry: Mapping[str, Any], start: int) -> dt.date:
         value = entry["expires"]
         if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
-            self._wrong("expires", value, start)
-        if value > self.today + LONGEST:
-            self._refuse(
+            self._reject_value("expires", value, start)
+        if value > self.today + MAX_DURATION:
+            self._reject(
                 "expires",
                 f"is {value}, more than twelve months ahead",
-                f"a waiver is looked at again every year: at most {self.today + LONGEST}",
+                f"a waiver is looked at again every year: at most {self.today + MAX_DURATION}",
                 line=self._line("expires", start),
             )
         return value
@@ -138,13 +136,13 @@ class _Reader:
         return self.text.splitlines()
 
     def _line(self, key: str, start: int | None = None) -> int:
-        """Return the line of `key`, in the table that begins at `start` if any; `start` where it is not found."""
+        """Return the line of `key`, in the table that begins at `start` if given; `start` if it is not found."""
         return line_of(self.text, key, table=start) or start or 1
 
-    def _wrong(self, key: str, value: object, start: int) -> NoReturn:
-        self._refuse(key, f"is {value!r}", _RULES[key], line=self._line(key, start))
+    def _reject_value(self, key: str, value: object, start: int) -> NoReturn:
+        self._reject(key, f"is {value!r}", _RULES[key], line=self._line(key, start))
 
-    def _refuse(self, key: str, problem: str, hint: str, *, line: int) -> NoReturn:
+    def _reject(self, key: str, problem: str, hint: str, *, line: int) -> NoReturn:
         raise ConfigurationError(f"{key} {problem}", hint=hint, file=self.file, line=line, key=key)
 
 
@@ -161,7 +159,7 @@ _RULES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Applied:
+class AppliedWaivers:
     failed: tuple[Finding, ...]
     waived: tuple[WaivedFinding, ...]
     problems: tuple[Problem, ...]
@@ -169,7 +167,7 @@ class Applied:
 
 def apply(
     waivers: Sequence[Waiver], *, findings: Iterable[Finding], environment: str, today: dt.date
-) -> Applied:
+) -> AppliedWaivers:
     """Sort findings into failed and waived. An expired waiver excuses nothing and blocks; an unused one is a warning."""
     here = [waiver for waiver in waivers if environment in waiver.environments]
     used: set[Waiver] = set()
@@ -185,7 +183,7 @@ def apply(
             waived.append(WaivedFinding(finding=finding, waiver=valid))
     problems = [_expired(waiver, used=waiver in used) for waiver in here if waiver.expires < today]
     problems += [_unused(waiver) for waiver in here if waiver.expires >= today and waiver not in used]
-    return Applied(failed=tuple(failed), waived=tuple(waived), problems=tuple(problems))
+    return AppliedWaivers(failed=tuple(failed), waived=tuple(waived), problems=tuple(problems))
 
 
 def _matches(waiver: Waiver, finding: Finding) -> bool:
@@ -196,7 +194,7 @@ def _matches(waiver: Waiver, finding: Finding) -> bool:
 
 def _expired(waiver: Waiver, *, used: bool) -> Problem:
     todo = (
-        "mend the finding and delete the waiver, or give it a new reason and date"
+        "fix the finding and delete the waiver, or give it a new reason and date"
         if used
         else "it matches nothing any more: delete it"
     )

@@ -1,4 +1,4 @@
-"""What passes between a command and its scanner: messages, each behind its length, so that a part of one is none."""
+"""The protocol between a command and its scanner: length-prefixed messages, so that a truncated message is detected."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from typing import Final, Literal
 import msgspec
 
 _LENGTH: Final = struct.Struct("!Q")
-_MOST: Final = 1 << 30
-_PIECE: Final = 1 << 20
+_MAX_LENGTH: Final = 1 << 30
+_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to scan: nothing but get ready, the HCL with the variables of a file, or `plan`, the JSON of one.
+class ScanRequest:
+    """A scan request: `load` only prepares, `hcl` scans the HCL with a variables file, `plan` scans the JSON in `plan`.
 
-    `keep` is a folder for what makes the next scanner faster, empty where there is none.
+    The folder `cache` speeds up the next scanner; "" for none.
     """
 
     kind: Literal["load", "hcl", "plan"]
     project: str
     variables_file: str = ""
     plan: str = ""
-    keep: str = ""
+    cache: str = ""
 
     def to_json(self) -> bytes:
-        # Not msgspec's: a path may hold bytes that are not UTF-8, which are surrogates in a str.
+        # msgspec cannot encode it: a path may contain bytes that are not UTF-8, which are surrogates in a str.
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Request:
+    def from_json(cls, data: bytes) -> ScanRequest:
         return msgspec.convert(json.loads(data), cls)
 
 
 def send(channel: socket.socket, message: bytes, *, seconds: float | None = None) -> None:
-    """Send a whole message; raise TimeoutError where the other side does not take it within `seconds`."""
+    """Send a whole message. Raise TimeoutError if the receiver does not take it within `seconds`."""
     channel.settimeout(seconds)
     channel.sendall(_LENGTH.pack(len(message)) + message)
 
 
 def receive(channel: socket.socket, *, seconds: float | None = None) -> bytes:
-    """Return the next message; raise EOFError where there is no whole one any more, TimeoutError after `seconds`."""
+    """Return the next message. Raise EOFError if the channel closes before it is complete, TimeoutError after `seconds`."""
     until = None if seconds is None else time.monotonic() + seconds
-    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size, until=until))
-    if length > _MOST:
+    (length,) = _LENGTH.unpack(_receive_exactly(channel, _LENGTH.size, until=until))
+    if length > _MAX_LENGTH:
         raise EOFError
-    return _exactly(channel, length, until=until)
+    return _receive_exactly(channel, length, until=until)
 
 
-def _exactly(channel: socket.socket, count: int, *, until: float | None) -> bytes:
+def _receive_exactly(channel: socket.socket, count: int, *, until: float | None) -> bytes:
     data = bytearray()
     while len(data) < count:
         if until is not None:
             channel.settimeout(max(until - time.monotonic(), 0.001))
-        piece = channel.recv(min(count - len(data), _PIECE))
+        piece = channel.recv(min(count - len(data), _CHUNK))
         if not piece:
             raise EOFError
         data += piece

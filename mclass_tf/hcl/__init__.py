@@ -1,4 +1,4 @@
-"""Reading HCL and Terraform's JSON: the syntax tree, what a module declares, and values against declared types."""
+"""Read HCL and Terraform's JSON syntax: syntax trees, declarations of modules, and checks of values against types."""
 
 from mclass_tf.hcl.module import files
 from mclass_tf.hcl.values import check

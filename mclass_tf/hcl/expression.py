@@ -1,4 +1,4 @@
-"""Expressions of HCL as values: what is literal can be read, everything else has its place alone."""
+"""Expressions of HCL. Literals have their value; other expressions only have their line and parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, kw_only=True)
 class Literal:
-    """A text, number, boolean or null."""
+    """A string, number, boolean or null."""
 
     line: int | None
     value: str | float | bool | None
@@ -17,7 +17,7 @@ class Literal:
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """An object or map. `is_complete` is False where a key is computed, as a `for` does; its value is then under None."""
+    """An object or map. `is_complete` is False if a key is computed, as by `for`; that key is None."""
 
     line: int | None
     items: tuple[tuple[str | None, int | None, Expression], ...]
@@ -26,7 +26,7 @@ class Object:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuple:
-    """A tuple, list or set. `is_complete` is False where `items` are computed, as a `for` does."""
+    """A tuple, list or set. `is_complete` is False if `items` are computed, as by `for`."""
 
     line: int | None
     items: tuple[Expression, ...]
@@ -34,8 +34,8 @@ class Tuple:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Name:
-    """A bare name, `string` in a type, or one of a name: `local.x`."""
+class Reference:
+    """A bare name, such as `string` in a type, or an attribute of one: `local.x`."""
 
     line: int | None
     name: str
@@ -49,8 +49,8 @@ class FunctionCall:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Either:
-    """A condition: one of its branches."""
+class Conditional:
+    """A conditional expression: its value is that of one of its branches."""
 
     line: int | None
     branches: tuple[Expression, ...]
@@ -58,18 +58,18 @@ class Either:
 
 @dataclass(frozen=True, kw_only=True)
 class Computed:
-    """Anything else. `is_scalar` tells what can have no parts, such as a sum or a text with a template in it."""
+    """Any other expression. `is_scalar`: its value cannot have parts, such as a sum or a string template."""
 
     line: int | None
     is_scalar: bool = False
 
 
-Expression: TypeAlias = Literal | Object | Tuple | Name | FunctionCall | Either | Computed
+Expression: TypeAlias = Literal | Object | Tuple | Reference | FunctionCall | Conditional | Computed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """`name = value`, on a line that counts from 1; None where it is not known."""
+    """`name = value`. `line` counts from 1, None if unknown."""
 
     name: str
     line: int | None
@@ -77,7 +77,7 @@ class Attribute:
 
 
 def is_literal(expression: Expression) -> bool:
-    """Return whether the value is written out, to the last part."""
+    """Return whether the whole expression consists of literals."""
     if isinstance(expression, Object):
         return expression.is_complete and all(is_literal(value) for _, _, value in expression.items)
     if isinstance(expression, Tuple):
@@ -86,7 +86,7 @@ def is_literal(expression: Expression) -> bool:
 
 
 def literal(expression: Expression) -> Any:
-    """Return the value of an expression that `is_literal`, as JSON has it. Of a key that is there twice the last one counts."""
+    """Return the value of an expression that `is_literal`, as JSON types. The last of duplicate keys wins."""
     if isinstance(expression, Object):
         return {key: literal(value) for key, _, value in expression.items}
     if isinstance(expression, Tuple):
@@ -97,7 +97,7 @@ def literal(expression: Expression) -> Any:
 
 
 def from_value(value: Any, *, line: int | None) -> Expression:
-    """Return the expression of a value as JSON has it, every part on the same line."""
+    """Return the expression for a value of JSON types, with all parts on `line`."""
     if isinstance(value, Mapping):
         items = tuple((str(key), line, from_value(inner, line=line)) for key, inner in value.items())
         return Object(line=line, items=items)

@@ -1,4 +1,4 @@
-"""What a folder of configuration declares: the variables, the calls of modules, the blocks and where they stand."""
+"""Read the declarations of a module: variables, locals, module calls, resources and providers, with their locations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mclass_tf.hcl import types
 from mclass_tf.hcl.expression import Attribute, Expression, Literal, Object, Tuple
 from mclass_tf.hcl.syntax import Block, Body, parse, parse_expression
 
-# OpenTofu prefers its own; what one of the two does not read, it says itself.
+# OpenTofu prefers its own endings. Each program reports files that it cannot read.
 _ENDINGS: Final = (".tf", ".tf.json", ".tofu", ".tofu.json")
 
 
@@ -29,7 +29,7 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleCall:
-    """`module "name" { source = … }`, and the arguments that it is given."""
+    """`module "name" { source = … }` and its arguments."""
 
     name: str
     source: str
@@ -40,15 +40,15 @@ class ModuleCall:
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
-    """`name = value` in `locals`."""
+    """A local value."""
 
     value: Expression
     file: Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """`file` is absolute where the folder was, `line` counts from 1."""
+class SourceLocation:
+    """`file` is absolute if the module's folder was. `line` counts from 1."""
 
     file: Path
     line: int
@@ -56,9 +56,9 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Module:
-    """A folder. `is_complete` tells whether all of its files were understood: otherwise it may declare more than is here.
+    """A module. If `is_complete` is False, a file could not be parsed, and the module may declare more.
 
-    `resources` maps `type.name`, of data sources `data.type.name`, to the place of the block.
+    `resources` maps `type.name`, or `data.type.name` for data sources, to the location of the block.
     """
 
     folder: Path
@@ -66,20 +66,20 @@ class Module:
     variables: Mapping[str, Variable]
     locals: Mapping[str, Local]
     calls: tuple[ModuleCall, ...]
-    resources: Mapping[str, Place]
+    resources: Mapping[str, SourceLocation]
     providers: tuple[Block, ...]
 
     def folder_of(self, call: ModuleCall) -> Path | None:
-        """Return the folder of the module that is called, None for one that is not of this project."""
+        """Return the folder of the called module, None if it is not a local one."""
         if not call.source.startswith(("./", "../")):
             return None
         return Path(os.path.normpath(self.folder / call.source))
 
 
 def files(folder: Path) -> tuple[Path, ...]:
-    """Return the files of a module in the order in which Terraform reads them: overrides last.
+    """Return the files of a module in the order in which Terraform reads them: overrides last, without editors' backups.
 
-    Source: https://developer.hashicorp.com/terraform/language/files/override, and what editors leave is no configuration.
+    Source: https://developer.hashicorp.com/terraform/language/files/override
     """
     present = (
         (path for path in folder.iterdir() if _is_read(path.name) and path.is_file())
@@ -90,8 +90,8 @@ def files(folder: Path) -> tuple[Path, ...]:
 
 
 def _is_read(name: str) -> bool:
-    is_left = name.startswith(".") or name.endswith("~") or (name.startswith("#") and name.endswith("#"))
-    return name.endswith(_ENDINGS) and not is_left
+    is_backup = name.startswith(".") or name.endswith("~") or (name.startswith("#") and name.endswith("#"))
+    return name.endswith(_ENDINGS) and not is_backup
 
 
 def _is_override(name: str) -> bool:
@@ -100,8 +100,8 @@ def _is_override(name: str) -> bool:
 
 
 def read(folder: Path) -> Module:
-    """Return what the files in `folder` declare. A file that cannot be read makes it incomplete, and is told by Terraform."""
-    reading = _Reading()
+    """Return the module in `folder`. An unreadable file makes it incomplete; Terraform reports that file."""
+    reading = _ModuleReader()
     for file in files(folder):
         reading.add(file)
     return Module(
@@ -116,14 +116,14 @@ def read(folder: Path) -> Module:
 
 
 @dataclass(kw_only=True)
-class _Reading:
-    """A module while it is being read; what an override says takes the place of what was said before."""
+class _ModuleReader:
+    """Collects the declarations of a module; later files override earlier ones."""
 
     is_complete: bool = True
     variables: dict[str, Variable] = field(default_factory=dict)
     locals: dict[str, Local] = field(default_factory=dict)
     calls: dict[str, ModuleCall] = field(default_factory=dict)
-    resources: dict[str, Place] = field(default_factory=dict)
+    resources: dict[str, SourceLocation] = field(default_factory=dict)
     providers: list[Block] = field(default_factory=list)
 
     def add(self, file: Path) -> None:
@@ -157,7 +157,7 @@ class _Reading:
                 self._call(file, name, block)
             case ("resource" | "data") as kind, (type_, name):
                 address = f"{'data.' if kind == 'data' else ''}{type_}.{name}"
-                self.resources.setdefault(address, Place(file=file, line=block.line))
+                self.resources.setdefault(address, SourceLocation(file=file, line=block.line))
             case "provider", (_,):
                 self.providers.append(block)
 
@@ -181,18 +181,18 @@ class _Reading:
 
     def _call(self, file: Path, name: str, block: Block) -> None:
         before = self.calls.get(name)
-        given = {each.name: each.value for each in block.body.attributes}
+        arguments = {each.name: each.value for each in block.body.attributes}
         self.calls[name] = ModuleCall(
             name=name,
-            source=_text(given.pop("source", None)) or (before.source if before else ""),
-            arguments={**(before.arguments if before else {}), **given},
+            source=_text(arguments.pop("source", None)) or (before.source if before else ""),
+            arguments={**(before.arguments if before else {}), **arguments},
             file=file,
             line=block.line,
         )
 
 
 def _is_true(expression: Expression | None) -> bool:
-    """Return whether a switch is on, or may be: what is no literal is not known here."""
+    """Return whether a flag is or may be true: the value of a non-literal is unknown."""
     return expression is not None and not (isinstance(expression, Literal) and expression.value is False)
 
 
@@ -204,17 +204,17 @@ def _text(expression: Expression | None) -> str:
 
 
 def _type_expression(declared: Expression | None) -> Expression | None:
-    """Return a type as an expression: in JSON, it is a text."""
+    """Return a type as an expression; in JSON, it is a string."""
     text = _text(declared)
     return parse_expression(text) if text else declared
 
 
-# How many labels a block has: what JSON nests.
+# The number of labels of each block type; JSON nests objects instead.
 _LABELS: Final = {"locals": 0, "variable": 1, "module": 1, "provider": 1, "resource": 2, "data": 2}
 
 
 def _blocks_of_json(expression: Expression) -> Iterator[Block]:
-    """Yield the blocks of a file in JSON. Source: https://developer.hashicorp.com/terraform/language/syntax/json."""
+    """Yield the blocks of a JSON file. Source: https://developer.hashicorp.com/terraform/language/syntax/json."""
     for kind, line, inner in _members(expression):
         if kind in _LABELS:
             yield from _labelled(kind, (), line, inner)

@@ -1,4 +1,4 @@
-"""HCL that Terraform accepts, in the forms that an older parser of it knows: python-hcl2, by which Checkov reads."""
+"""Rewrite HCL that Terraform accepts into forms that python-hcl2, Checkov's older parser, accepts too."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _OLD_MARKER: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9._-]+")
 
 
 def in_older_forms(text: str) -> str | None:
-    """Return the same configuration on the same lines; None where the grammar does not understand all of it.
+    """Return the same configuration on the same lines, None if the grammar cannot parse all of it.
 
-    Rewritten are numbers with an exponent, heredocs that are empty or have a short marker, and names that are not ASCII, each
-    to the same other name everywhere.
+    It rewrites numbers with an exponent, heredocs that are empty or have a short marker, and non-ASCII names, each
+    consistently.
     """
     source = text.encode()
     root = tree(source)
@@ -50,7 +50,7 @@ def _replacements(root: Node, source: bytes) -> Iterator[tuple[int, int, str]]:
 
 def _without_exponent(text: str) -> str:
     value = Decimal(text)
-    # Nobody means one longer than this: it stays as it is, for the parser to refuse.
+    # A longer number is not realistic. It stays, and the parser rejects it.
     return f"{value:f}" if abs(value.adjusted()) < 100 else text  # noqa: PLR2004
 
 

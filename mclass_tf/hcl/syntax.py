@@ -1,7 +1,7 @@
-"""The syntax tree of a file of HCL: its attributes and blocks, and whether all of it was understood.
+"""Parse a file of HCL into attributes and blocks, and report whether the grammar understood all of it.
 
-The grammar is that of tree-sitter-hcl, which reads almost all that Terraform accepts, and some that it does not. A tree with an
-error in it is therefore no reason to refuse a file: it is a reason to ask Terraform.
+The grammar of tree-sitter-hcl accepts almost everything that Terraform accepts, and more. So a syntax error in the tree is no
+reason to reject a file, but to ask Terraform.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from typing import TYPE_CHECKING, Final
 from mclass_tf.hcl.expression import (
     Attribute,
     Computed,
-    Either,
+    Conditional,
     Expression,
     FunctionCall,
     Literal,
-    Name,
     Object,
+    Reference,
     Tuple,
 )
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
-_DEEPEST: Final = 100  # what is nested deeper is left to Terraform
+_DEEPEST: Final = 100  # deeper nesting is left to Terraform
 _BOM: Final = b"\xef\xbb\xbf"
-# `1e1` is a number to Terraform, and not to the grammar: digits of the same length take its place while the tree is made.
+# `1e1` is a number for Terraform, but not for the grammar: parsing replaces it by digits of the same length.
 _EXPONENT: Final = re.compile(rb"(?<![\w.])(\d+)([eE][+-]?\d+)")
-# Nor is a marker of a heredoc that is not ASCII: as many letters take its place, at its end too.
+# The grammar does not accept a non-ASCII heredoc marker either: letters of the same length replace it, also at its end.
 _MARKER: Final = rb"(?:[\w-]|[\x80-\xff])*[\x80-\xff](?:[\w-]|[\x80-\xff])*"
 _HEREDOC: Final = re.compile(
     rb"(<<-?)(" + _MARKER + rb")([ \t]*\r?\n(?:.*\n)*?)([ \t]*)\2(?=[ \t]*\r?(?:\n|\Z))"
 )
-_DIGITS: Final = 100  # of a number that is read here: Terraform keeps 154
+_DIGITS: Final = 100  # the longest number to read here; Terraform keeps 154 digits
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _ESCAPE: Final = re.compile(r'\\(?:([nrt"\\])|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|([$%])\4\{|\\')
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -48,7 +48,7 @@ _SHORT: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """`kind "label" "label" { … }`. Its body is read when it is asked for: of most blocks, nothing is."""
+    """`kind "label" "label" { … }`. Its body is read on first access, since most bodies are never needed."""
 
     kind: str
     labels: tuple[str, ...]
@@ -62,7 +62,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """What stands in a file or between the braces of a block."""
+    """The content of a file or a block."""
 
     attributes: tuple[Attribute, ...] = ()
     blocks: tuple[Block, ...] = ()
@@ -73,23 +73,24 @@ class Body:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A file. `error_line` is the line of the first thing that the grammar does not know, None where there is none."""
+    """A file. `error_line` is the line of the first syntax error, or None."""
 
     body: Body
     error_line: int | None
 
 
 def parse(data: bytes) -> Document:
-    """Return the tree of HCL's native syntax, as far as there is one: this raises nothing, whatever the bytes are."""
+    """Parse HCL's native syntax as far as possible. It never raises, whatever the bytes are."""
     source = data.removeprefix(_BOM)
     if not source.endswith(b"\n"):
         source += b"\n"
     root = tree(source)
-    return Document(body=_Reader(source).body(root), error_line=_error_line(root) if root.has_error else None)
+    error_line = _error_line(root) if root.has_error else None
+    return Document(body=_TreeReader(source).body(root), error_line=error_line)
 
 
 def tree(source: bytes) -> Node:
-    """Return the root of the tree of `source`. Offsets are those of `source`; the text of a node is to be taken from it."""
+    """Return the root of the syntax tree of `source`. Take the text of a node from `source`, by its offsets."""
     masked = _EXPONENT.sub(lambda match: b"1" * len(match[0]), source)
     masked = _HEREDOC.sub(_with_plain_markers, masked)
     return _parser().parse(masked).root_node
@@ -102,14 +103,14 @@ def _with_plain_markers(match: re.Match[bytes]) -> bytes:
 
 
 def parse_expression(text: str) -> Expression | None:
-    """Return the expression that `text` is, or None where it is none. JSON is one: its objects are written alike."""
+    """Parse `text` as an expression; return None if it is not one. JSON is a subset of HCL expressions."""
     document = parse(f"_ = {text}".encode("utf-8", "surrogatepass"))
     return document.body.attribute("_") if document.error_line is None else None
 
 
 @cache
 def _parser() -> Parser:
-    """Return the parser, imported late: `--help` needs no grammar."""
+    """Return the parser. It is imported late, since `--help` does not need it."""
     import tree_sitter_hcl  # noqa: PLC0415
     from tree_sitter import Language, Parser  # noqa: PLC0415
 
@@ -121,13 +122,13 @@ def _line(node: Node) -> int:
 
 
 def _error_line(root: Node) -> int:
-    """Return the line of the innermost first error; of a file that is one error, the line where it ends."""
+    """Return the line of the innermost first error, or the last line if the whole file is one error."""
     node = root
     while (inner := next((child for child in node.children if child.has_error), None)) is not None:
         node = inner
     if node.type == "ERROR" and node.parent is None:
         node = node.children[-1] if node.children else node
-    # What is missing is missing at the end of what began before.
+    # A missing token belongs to the node that began before it.
     return _line(node.parent if node.is_missing and node.parent is not None else node)
 
 
@@ -136,8 +137,8 @@ def _named(node: Node) -> list[Node]:
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Reads values off the nodes of `source`; of nodes that the grammar did not understand, none."""
+class _TreeReader:
+    """Reads values from the nodes of `source`, but none from nodes with errors."""
 
     source: bytes
 
@@ -145,7 +146,7 @@ class _Reader:
         return self.source[node.start_byte : node.end_byte].decode("utf-8", "surrogateescape")
 
     def body(self, node: Node) -> Body:
-        """Return what is in `node` or, of a file or block, in its body. After an error it may lack a body of its own."""
+        """Return the content of `node` or of its body. After an error, a file or block may lack a body node."""
         inner = list(self._members(node))
         return Body(
             attributes=tuple(self._attribute(each) for each in inner if each.type == "attribute"),
@@ -162,7 +163,7 @@ class _Reader:
     def _attribute(self, node: Node) -> Attribute:
         name, *rest = _named(node)
         value = rest[0] if rest else None
-        # Where there is an error in it, what was read of it proves nothing.
+        # After an error, the parsed value is unreliable.
         expression = Computed(line=_line(node)) if value is None or node.has_error else self.expression(value)
         return Attribute(name=_nfc(self.text(name)), line=_line(name), value=expression)
 
@@ -179,11 +180,10 @@ class _Reader:
         return self.text(node) if node.type == "identifier" else self._unquoted(node) or ""
 
     def expression(self, node: Node, depth: int = 0) -> Expression:
-        """Return the value of a node of the type `expression`."""
         inner = _named(node)
         if [each.type for each in inner] == ["variable_expr", "get_attr"]:
-            return Name(line=_line(node), name=self.text(node))
-        # A value that is followed by [0] or .name is neither.
+            return Reference(line=_line(node), name=self.text(node))
+        # Other values with [0] or .name after them are computed.
         if len(inner) != 1 or depth > _DEEPEST:
             return Computed(line=_line(node))
         (only,) = inner
@@ -207,7 +207,7 @@ class _Reader:
         return Literal(line=_line(node), value=value)
 
     def _operation(self, node: Node, _: int) -> Expression:
-        value = _number(self.text(node))  # a negative one
+        value = _number(self.text(node))  # a negative number
         return (
             Computed(line=_line(node), is_scalar=True)
             if value is None
@@ -215,26 +215,28 @@ class _Reader:
         )
 
     def _variable_expr(self, node: Node, _: int) -> Expression:
-        return Name(line=_line(node), name=self.text(node))
+        return Reference(line=_line(node), name=self.text(node))
 
     def _function_call(self, node: Node, depth: int) -> Expression:
         name, *rest = _named(node)
-        given = [each for part in rest for each in _named(part) if each.type == "expression"]
-        arguments = tuple(self.expression(each, depth) for each in given)
+        nodes = [each for part in rest for each in _named(part) if each.type == "expression"]
+        arguments = tuple(self.expression(each, depth) for each in nodes)
         return FunctionCall(line=_line(node), name=self.text(name), arguments=arguments)
 
     def _conditional(self, node: Node, depth: int) -> Expression:
         _, *branches = _named(node)
-        return Either(line=_line(node), branches=tuple(self.expression(each, depth) for each in branches))
+        return Conditional(
+            line=_line(node), branches=tuple(self.expression(each, depth) for each in branches)
+        )
 
     def _template_expr(self, node: Node, _: int) -> Expression:
-        # "${x}" is x itself, whatever that is.
+        # "${x}" is x itself, of any type.
         (template,) = _named(node)
         parts = [
             child for child in _named(template) if not child.type.startswith(("quoted_template_", "heredoc_"))
         ]
-        is_other = [part.type for part in parts] == ["template_interpolation"]
-        return Computed(line=_line(node), is_scalar=not is_other)
+        is_bare_interpolation = [part.type for part in parts] == ["template_interpolation"]
+        return Computed(line=_line(node), is_scalar=not is_bare_interpolation)
 
     def _for_expr(self, node: Node, depth: int) -> Expression | None:
         (inner,) = _named(node)
@@ -263,7 +265,6 @@ class _Reader:
         return self._key(key), _line(key), self.expression(value, depth)
 
     def _key(self, node: Node) -> str | None:
-        """Return the name that a key is, None for one that is computed."""
         is_word = re.fullmatch(r"[^\W\d][\w-]*", self.text(node)) is not None
         if is_word:  # also true, false and null
             return _nfc(self.text(node))
@@ -275,12 +276,12 @@ class _Reader:
         return str(value.value) if isinstance(value.value, int) else None
 
     def _unquoted(self, node: Node) -> str | None:
-        """Return the text of a `string_lit`, None where Terraform is to say what it is."""
+        """Return the value of a `string_lit`, None if only Terraform can tell."""
         return unquote(self.text(node)[1:-1])
 
 
 def unquote(text: str) -> str | None:
-    """Return what stands between quotes without its escapes, None where one is not known here."""
+    """Return the text between quotes with its escapes resolved, None if one is unknown."""
     if "\n" in text or _SURROGATE.search(text):
         return None
     values: list[str] = []
@@ -305,7 +306,7 @@ def _unescaped(match: re.Match[str]) -> str | None:
 
 
 def _number(text: str) -> float | None:
-    """Return the number that `text` is, None where it is none, or one too long to be read here without loss."""
+    """Parse a number; return None if it is not one, or too long to read without loss."""
     compact = re.sub(r"\s", "", text)
     if not _NUMBER.fullmatch(compact) or len(compact) > _DIGITS:
         return None
@@ -316,5 +317,5 @@ def _number(text: str) -> float | None:
 
 
 def _nfc(text: str) -> str:
-    """Return the text as Terraform has it: it composes what can be written in two ways."""
+    """Return the text in Unicode normalization form C, as Terraform does."""
     return unicodedata.normalize("NFC", text)

@@ -1,4 +1,4 @@
-"""What of the values in a configuration would be lost or is null, as errors with the place and what to write instead."""
+"""Errors for values in a configuration that Terraform would drop or that are null, with location and hint."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from mclass_tf.errors import ConfigurationError
 from mclass_tf.hcl import module, types
-from mclass_tf.hcl.expression import Expression, Name
+from mclass_tf.hcl.expression import Expression, Reference
 
 
 def unknown_error(file: Path, unknown: types.UnknownAttribute) -> ConfigurationError:
     key = f"{unknown.path}.{unknown.name}"
-    near = difflib.get_close_matches(unknown.name, unknown.known, n=1)
+    similar = difflib.get_close_matches(unknown.name, unknown.known, n=1)
     known = ", ".join(sorted(unknown.known)) or "none"
     return ConfigurationError(
         f"{key} is no attribute of {unknown.path}: Terraform would drop it without a word",
-        hint=f"did you mean {near[0]}?" if near else f"attributes: {known}",
+        hint=f"did you mean {similar[0]}?" if similar else f"attributes: {known}",
         file=file,
         line=unknown.line,
         key=key,
@@ -35,9 +35,9 @@ def null_error(file: Path, null: types.NullElement) -> ConfigurationError:
 
 
 def check(root: Path) -> None:
-    """Raise ConfigurationError for the first attribute that Terraform would drop of what the configuration itself says.
+    """Raise ConfigurationError for the first attribute in the configuration that Terraform would drop.
 
-    That are the defaults of variables, and the arguments of calls of modules of the project, to any depth of calls.
+    It checks the defaults of variables, and the arguments of calls of local modules, at any depth of calls.
     """
     for error in _errors(module.read(root), seen=set()):
         raise error
@@ -80,9 +80,9 @@ def _errors_of_call(
 def _written(
     value: Expression, file: Path, caller: module.Module, seen: frozenset[str] = frozenset()
 ) -> Iterator[tuple[Expression, Path]]:
-    """Yield what an argument may be, and where that is written: in the call, or in the local value that it names."""
+    """Yield the possible expressions of an argument, with their files; a reference to a local value is resolved."""
     for each in types.alternatives(value):
-        name = each.name.removeprefix("local.") if isinstance(each, Name) else ""
+        name = each.name.removeprefix("local.") if isinstance(each, Reference) else ""
         if name in caller.locals and name not in seen:
             local = caller.locals[name]
             yield from _written(local.value, local.file, caller, seen | {name})

@@ -1,4 +1,4 @@
-"""Builds the image with whichever builder is there: docker, podman, buildah, or the built-in one."""
+"""Builds the image with docker, podman, buildah or the built-in builder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError, UnfitBuilderError
-from mclass_tf.image.builtin import Builtin
+from mclass_tf.image.builtin import BuiltinBuilder
 from mclass_tf.image.dockerfile import DockerfileBuild, reason_of
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import Image, Images
@@ -21,13 +21,13 @@ _CONTAINER_BUILDERS = ("docker", "podman", "buildah")
 BUILDERS = (*_CONTAINER_BUILDERS, "builtin")
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-# What says that a builder works, not only that it is installed: docker asks its daemon, podman and buildah their storage.
+# Commands that prove that a builder works, not only that it is installed: docker asks its daemon, the others their storage.
 _PROBES: Mapping[str, tuple[str, ...]] = {
     "docker": ("docker", "version", "--format", "{{.Server.Version}}"),
     "podman": ("podman", "info", "--format", "{{.Store.GraphDriverName}}"),
     "buildah": ("buildah", "info", "--format", "{{.store.GraphDriverName}}"),
 }
-_NOT_FOUND = 127  # a shell's exit status where there is no such program
+_NOT_FOUND = 127  # a shell's exit status for a missing program
 _INSTALL = "start Docker, or install podman or buildah"
 
 
@@ -41,7 +41,7 @@ def build(
     run: Runner,
     report: Callable[[str], None],
 ) -> Image:
-    """Build with `builder`, or with the first one that works; return the image, kept among `images`."""
+    """Build with `builder`, or with the first builder that works; return the image, stored in `images`."""
     _check_variables(inputs.variables, builder=builder)
     unfit: dict[str, str] = {}
     while True:
@@ -53,7 +53,7 @@ def build(
         except UnfitBuilderError as error:
             if builder is not None:
                 raise
-            # What answers a probe may lack what a build takes, such as podman's policy.json.
+            # A builder can pass its probe and yet lack what a build needs, such as podman's policy.json.
             unfit[chosen] = error.reason
             report(f"{error}\n{chosen} cannot build here: trying another builder")
         except BaseImageError as error:
@@ -75,11 +75,11 @@ def _build_with(
     report: Callable[[str], None],
 ) -> Image:
     report(f"building with {'the built-in builder' if chosen == 'builtin' else chosen}")
-    with told_when_full(images.folder), images.draft() as draft:
+    with disk_full_explained(images.folder), images.draft() as draft:
         layout = draft / "layout"
         layout.mkdir()
         if chosen == "builtin":
-            maker = Builtin(project=inputs.project, images=images, env=env, run=run, report=report)
+            maker = BuiltinBuilder(project=inputs.project, images=images, env=env, run=run, report=report)
             maker.write(layout, revision=inputs.revision.name, variables=inputs.variables)
         else:
             made = DockerfileBuild(builder=chosen, inputs=inputs, env=env, run=run, report=report)
@@ -88,7 +88,7 @@ def _build_with(
 
 
 def _check_variables(variables: Mapping[str, str], *, builder: str | None) -> None:
-    """Refuse what would be dropped, or not mean what it says."""
+    """Reject variables that the builder would drop or that are malformed."""
     if variables and builder != "builtin":
         raise BuilderError(
             f"{builder or 'a builder that is not named'} takes no variables ({', '.join(sorted(variables))})",
@@ -104,7 +104,7 @@ def _check_variables(variables: Mapping[str, str], *, builder: str | None) -> No
 
 
 def choose(
-    asked: str | None,
+    requested: str | None,
     *,
     may_use_builtin: bool,
     cwd: Path,
@@ -112,22 +112,23 @@ def choose(
     run: Runner,
     unfit: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the builder to use; raise BuilderError that says, of each, why it cannot be used.
+    """Return the builder to use; raise BuilderError with a reason per builder.
 
-    `unfit` are those that have failed to build on this machine, and why.
+    `unfit` maps builders that have failed to build on this machine to the reason.
     """
-    if asked == "builtin":
-        return asked
+    if requested == "builtin":
+        return requested
     problems = {}
-    for name in (asked,) if asked else _CONTAINER_BUILDERS:
+    for name in (requested,) if requested else _CONTAINER_BUILDERS:
         problem = unfit.get(name) or _problem(name, cwd=cwd, env=env, run=run)
         if problem is None:
             return name
         problems[name] = problem
     reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-    if asked:
+    if requested:
         raise BuilderError(
-            f"{asked} cannot build: {problems[asked]}", hint=f"{_INSTALL}, or choose another --builder"
+            f"{requested} cannot build: {problems[requested]}",
+            hint=f"{_INSTALL}, or choose another --builder",
         )
     if may_use_builtin:
         return "builtin"
@@ -138,13 +139,13 @@ def choose(
 
 
 def _problem(name: str, *, cwd: Path, env: Mapping[str, str], run: Runner) -> str | None:
-    """Why the builder cannot be used; None where it can."""
+    """Return why the builder cannot be used, or None."""
 
     def ask(argv: tuple[str, ...]) -> Completed:
         return run(Command(argv=argv, cwd=cwd, env=env))
 
     try:
-        # podman by docker's name, as its package podman-docker has it, takes docker's commands but saves no OCI layout.
+        # The package podman-docker installs podman as `docker`: it accepts docker's commands but cannot save an OCI layout.
         if name == "docker" and ask(("docker", "--version")).stdout.startswith("podman"):
             return "it is podman by another name"
         done = ask(_PROBES[name])
@@ -153,22 +154,22 @@ def _problem(name: str, *, cwd: Path, env: Mapping[str, str], run: Runner) -> st
     if done.status == 0:
         return None
     reason = reason_of(done)
-    # The program only starts another program, which is not there: a shell's script, or that of `local env`.
+    # The program is a wrapper (a shell script, or that of `local env`) for a program that is missing.
     if done.status == _NOT_FOUND or reason.endswith("command not found"):
         return "not installed"
     return f"its daemon does not answer: {reason}" if name == "docker" else reason
 
 
 @contextmanager
-def told_when_full(folder: Path) -> Iterator[None]:
-    """Turn a full disk into an error that says which one and how much is free."""
+def disk_full_explained(folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk into a DiskFullError that names the disk and its free space."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        place = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-        free = shutil.disk_usage(place).free // 2**20
+        path = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+        free = shutil.disk_usage(path).free // 2**20
         raise DiskFullError(
             f"no space left for {error.filename or folder}: {error.strerror}, {free} MiB are free",
             hint=f"free some; {folder} itself may be deleted; nothing was kept of this image",

@@ -1,9 +1,9 @@
-"""The built-in builder: an image of the app for the local AWS of this machine, made without containers.
+"""The built-in builder: builds an image of the app for the local AWS of this machine, without containers.
 
-A real OCI image, laid out as the Dockerfile lays it out (`/srv/lib` the dependencies, `/srv/app` the app), but without an
-operating system and without Python: whoever runs it unpacks the layers and starts `python -m app` in `/srv` with this
-machine's Python and the configuration's environment. It is deterministic: the same inputs, on the same Python, give the
-same digest. Layers are not compressed, since compressors differ and loopback is fast.
+The result is an OCI image with the layout of the Dockerfile's (`/srv/lib` the dependencies, `/srv/app` the app), but without an
+operating system or Python. To run it, unpack the layers and start `python -m app` in `/srv` with this machine's Python and the
+environment of the configuration. Builds are deterministic: the same inputs on the same Python give the same digest. Layers are not
+compressed, because compressors differ and loopback is fast.
 """
 
 from __future__ import annotations
@@ -23,28 +23,20 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from mclass_tf.errors import BuilderError
-from mclass_tf.image.layout import (
-    BUILDER,
-    MANIFEST,
-    REVISION,
-    Descriptor,
-    Images,
-    blob_path,
-    digest_of_file,
-)
+from mclass_tf.image.layout import BUILDER, MANIFEST, REVISION, Descriptor, Images, blob_path, digest_of_file
 from mclass_tf.system.process import Command, Runner
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
-_FORMAT = "1"  # of what is cached: a change makes everything anew
+_FORMAT = "1"  # of cached layers: a change invalidates them
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _NOT_IN_THE_IMAGE = frozenset(["precompile.py", "requirements.in", "requirements.txt"])
 _REASON_LINES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Builtin:
-    """What it works with: the project, the folder of images (with its cache), and who runs programs."""
+class BuiltinBuilder:
+    """Builds from `project`, with a layer cache in the folder of `images`."""
 
     project: Path
     images: Images
@@ -53,7 +45,7 @@ class Builtin:
     report: Callable[[str], None]
 
     def write(self, layout: Path, *, revision: str, variables: Mapping[str, str]) -> None:
-        """Write the image's layout into an empty folder; `variables` go over the environment that it has by itself."""
+        """Write the image's layout into an empty folder. `variables` override the default environment."""
         app = self.project / "app"
         requirements = app / "requirements.txt"
         if not requirements.is_file():
@@ -70,14 +62,14 @@ class Builtin:
         _write_image(layout, [layer.descriptor for layer in layers], revision=revision, variables=variables)
 
     def _cached(self, name: str, inputs: Iterable[Path], make: Callable[[Path], None]) -> _Layer:
-        """The layer that `make` fills a root folder for, made once for the same inputs."""
+        """Return the layer that `make` fills a root folder for, from the cache if the inputs are unchanged."""
         machine = f"{sys.version} {sysconfig.get_platform()}"
         key = hashlib.sha256(f"{_FORMAT} {name} {machine}".encode())
         for path in inputs:
             data = path.read_bytes()
             key.update(f"{path.relative_to(self.project)}\0{len(data)}\0".encode() + data)
-        place = self.images.folder / "cache" / f"{name}-{key.hexdigest()}"
-        layer = _Layer(place)
+        cached = self.images.folder / "cache" / f"{name}-{key.hexdigest()}"
+        layer = _Layer(cached)
         if not layer.is_whole:
             self.report(f"making the layer of the {name}")
             with self.images.draft() as draft:
@@ -87,15 +79,15 @@ class Builtin:
                 done.mkdir()
                 digest = _write_tar(draft / "root", done / "layer.tar")
                 (done / "digest").write_text(digest, encoding="ascii")
-                place.parent.mkdir(mode=0o700, exist_ok=True)
-                if not layer.is_whole:  # no other build was first
-                    self.images.put(done, place)
-            self._forget_others(name, place)
+                cached.parent.mkdir(mode=0o700, exist_ok=True)
+                if not layer.is_whole:  # another build may have been faster
+                    self.images.put(done, cached)
+            self._forget_others(name, cached)
         return layer
 
-    def _forget_others(self, name: str, place: Path) -> None:
-        for other in place.parent.glob(f"{name}-*"):
-            if other != place:
+    def _forget_others(self, name: str, cached: Path) -> None:
+        for other in cached.parent.glob(f"{name}-*"):
+            if other != cached:
                 shutil.rmtree(other, ignore_errors=True)
 
     def _dependencies(self, root: Path) -> None:
@@ -107,7 +99,7 @@ class Builtin:
             *("--target", str(target), "--requirement", str(self.project / "app" / "requirements.txt")),
             failed="pip could not install the app's dependencies",
         )
-        # Scripts name this machine's Python, and nothing runs them.
+        # Scripts contain the path of this machine's Python, and nothing runs them.
         shutil.rmtree(target / "bin", ignore_errors=True)
         for record in target.glob("*.dist-info/RECORD"):
             lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -123,7 +115,7 @@ class Builtin:
         self._compile(root, "srv/app")
 
     def _compile(self, root: Path, folder: str) -> None:
-        """Compile ahead, so that a task starts as fast as from an image of the Dockerfile."""
+        """Compile in advance, so that a task starts as fast as from an image of the Dockerfile."""
         self._python(
             *("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"),
             *("-s", str(root), "-p", "/", str(root / folder)),
@@ -131,7 +123,7 @@ class Builtin:
         )
 
     def _python(self, *arguments: str, failed: str) -> None:
-        # Without a fixed seed the order of sets in compiled files differs from run to run.
+        # Without a fixed seed, the order of sets in compiled files varies.
         env = {**self.env, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         done = self.run(Command(argv=(sys.executable, *arguments), cwd=self.project, env=env))
         if done.status != 0:
@@ -156,7 +148,7 @@ class _Layer:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is there and as it was made: images have links to the same file, and share its damage."""
+        """Whether the layer exists and is undamaged. Images hard-link the file, so they share any damage."""
         try:
             return (self.folder / "digest").read_bytes() == digest_of_file(self.path).encode()
         except FileNotFoundError:
@@ -181,7 +173,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 class _Hashing:
-    """A file that knows the digest of what was written to it."""
+    """Hashes what is written to a file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -193,7 +185,7 @@ class _Hashing:
 
 
 def _write_tar(root: Path, target: Path) -> str:
-    """Write the files below `root`, the same bytes for the same files whoever and whenever; return the digest."""
+    """Write a reproducible tar of the files below `root`; return its digest."""
     with target.open("wb") as file:
         hashing = _Hashing(file)
         with tarfile.open(
@@ -223,7 +215,6 @@ def _entries(root: Path) -> Iterator[tuple[Path, tarfile.TarInfo]]:
 def _write_image(
     layout: Path, layers: list[Descriptor], *, revision: str, variables: Mapping[str, str]
 ) -> None:
-    """Write configuration, manifest and index."""
     configuration = _configuration(layers, revision=revision, variables=variables)
     config = _add_json(layout, configuration, media_type=_CONFIG)
     manifest = {
@@ -269,10 +260,7 @@ def _configuration(
             "WorkingDir": "/srv",
         },
         "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
-        "history": [
-            {"created_by": "mclass-tf: dependencies"},
-            {"created_by": "mclass-tf: app"},
-        ],
+        "history": [{"created_by": "mclass-tf: dependencies"}, {"created_by": "mclass-tf: app"}],
     }
 
 

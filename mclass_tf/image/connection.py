@@ -1,4 +1,4 @@
-"""The connection to one repository of a registry: the OCI distribution API over the client of the ORAS project."""
+"""Calls the OCI distribution API of one repository, over the client of the ORAS project."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 TRIES = 4
 BUSY = frozenset([429, 500, 502, 503, 504])
-TAKEN = "TAG_INVALID"  # an immutable tag is there; ECR refuses even the image that it names
+TAKEN = "TAG_INVALID"  # an immutable tag exists; ECR refuses even a push of the same image
 _CONNECT_SECONDS = 10.0
-_ANSWER_SECONDS = 300.0  # between two bytes: ECR takes its time to check a large layer
+_ANSWER_SECONDS = 300.0  # between two bytes: ECR is slow to check a large layer
 _LONGEST_MESSAGE = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the registry has answered, with all of its body; header names are of any case."""
+class RegistryResponse:
+    """A response of the registry with its whole body. `headers` is case-insensitive."""
 
     status_code: int
     reason: str
@@ -48,11 +48,11 @@ class Answer:
 
 
 class BrokenOffError(Exception):
-    """The connection broke in the middle of a request."""
+    """The connection broke during a request."""
 
 
 class Connection:
-    """Makes the calls. Raises RegistryError and its kin, BrokenOffError where a call that may not be repeated breaks."""
+    """Makes the calls. Raises RegistryError and its subclasses, and BrokenOffError if a call without retries breaks off."""
 
     def __init__(
         self, login: Login, repository: str, *, environment: str, sleep: Callable[[float], None] = time.sleep
@@ -64,15 +64,15 @@ class Connection:
         self._client = _client(login)
 
     def wait(self, attempt: int, error: BrokenOffError) -> None:
-        """Wait before the next try; raise UnreachableError after the last."""
+        """Wait before the next attempt; raise UnreachableError after the last."""
         if attempt == TRIES:
             raise self.unreachable(error) from None
         self._sleep(2.0 ** (attempt - 1))
 
-    def again(
+    def call_with_retries(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
-    ) -> Answer:
-        """Make a call that may be repeated, and is where the connection breaks or the registry is busy."""
+    ) -> RegistryResponse:
+        """Make an idempotent call. Retry it if the connection breaks or the registry is busy."""
         for attempt in range(1, TRIES):
             with suppress(BrokenOffError):
                 answer = self.call(method, path, headers=headers, data=data)
@@ -86,8 +86,8 @@ class Connection:
 
     def call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Any = None
-    ) -> Answer:
-        """Make a call once; return its answer, of which no more is read than a manifest may have."""
+    ) -> RegistryResponse:
+        """Make a call once; return its response, limited to the largest size of a manifest."""
         with closing(self.open(method, path, headers=headers, data=data)) as answer:
             return read_answer(answer)
 
@@ -97,7 +97,7 @@ class Connection:
         from requests.exceptions import RequestException  # noqa: PLC0415
 
         try:
-            # Without the client's own retries, which would send what is left of a half-read file as if it were all.
+            # Skip the client's own retries: they would send the rest of a half-read file as if it were all of it.
             answer: requests.Response = self._client.do_request.__wrapped__(
                 self._client,
                 urljoin(self._base, path),
@@ -110,12 +110,12 @@ class Connection:
             raise machine.shortage(error) or BrokenOffError(str(error)) from None
         return answer
 
-    def location(self, answer: Answer) -> str:
-        """Where an upload goes on. Registries give whole URLs or paths; the password goes to no other host."""
+    def location(self, answer: RegistryResponse) -> str:
+        """Return the URL where an upload continues. Registries return URLs or paths. Other hosts must not get the password."""
         location = self.header(answer, "Location")
         try:
-            place = urljoin(self._base, location)
-            is_own = urlsplit(place)[:2] == urlsplit(self._base)[:2]
+            url = urljoin(self._base, location)
+            is_own = urlsplit(url)[:2] == urlsplit(self._base)[:2]
         except ValueError:
             is_own = False
         if not is_own:
@@ -123,10 +123,10 @@ class Connection:
                 f"the registry at {urlsplit(self._base).netloc} sends uploads elsewhere: {location[:200]}",
                 hint="nothing was sent there; push to ECR itself, not through something that answers in its place",
             )
-        return place
+        return url
 
-    def header(self, answer: Answer, name: str) -> str:
-        """Return a header that an answer must have."""
+    def header(self, answer: RegistryResponse, name: str) -> str:
+        """Return a header; raise RegistryError if it is missing."""
         value = answer.headers.get(name)
         if not value:
             raise RegistryError(
@@ -141,16 +141,16 @@ class Connection:
             hint="push again: what has arrived is not sent again",
         )
 
-    def check(self, answer: Answer, expected: HTTPStatus, *, doing: str = "push to") -> None:
-        """Raise what a refusal means."""
+    def check(self, answer: RegistryResponse, expected: HTTPStatus, *, doing: str = "push to") -> None:
+        """Raise the error that an unexpected response means."""
         if answer.status_code == expected:
             return
         refusal = refusal_of(answer)
         code, message = refusal.code, refusal.message
-        what = f"the registry refused to {doing} {self._repository}: {message}"
+        failed = f"the registry refused to {doing} {self._repository}: {message}"
         if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise LoginRefusedError(
-                what, hint="the token has expired or may not do this: sign in and try again"
+                failed, hint="the token has expired or may not do this: sign in and try again"
             )
         if code == "NAME_UNKNOWN":
             raise RepositoryMissingError(
@@ -159,23 +159,23 @@ class Connection:
             )
         if code == TAKEN:
             raise TagTakenError(
-                what, hint="tags are immutable: build again, or name the image with --tag TAG"
+                failed, hint="tags are immutable: build again, or name the image with --tag TAG"
             )
         if code == "DIGEST_INVALID":
-            raise CorruptedImageError(what, hint="the blob was damaged on its way: push again")
+            raise CorruptedImageError(failed, hint="the blob was damaged on its way: push again")
         if answer.status_code == HTTPStatus.INSUFFICIENT_STORAGE:
             raise DiskFullError(
-                what, hint="free some space where the registry keeps its blobs, then push again"
+                failed, hint="free some space where the registry keeps its blobs, then push again"
             )
-        raise RegistryError(f"{what} ({answer.status_code} {code})".strip(), hint="push again")
+        raise RegistryError(f"{failed} ({answer.status_code} {code})".strip(), hint="push again")
 
 
 def _client(login: Login) -> Any:
-    """A client of the ORAS project that asks with the token at once, and does not wait for ever."""
+    """Return a client of the ORAS project that sends the token at once and has timeouts."""
     from oras.provider import Registry as OrasRegistry  # noqa: PLC0415
     from requests.adapters import HTTPAdapter  # noqa: PLC0415
 
-    class Patient(HTTPAdapter):
+    class TimeoutAdapter(HTTPAdapter):
         def send(  # noqa: PLR0917  # the library has no timeout of its own
             self,
             request: requests.PreparedRequest,
@@ -191,15 +191,15 @@ def _client(login: Login) -> Any:
     client = OrasRegistry(hostname=login.host, insecure=not login.is_tls, auth_backend="basic")
     client.auth.set_basic_auth(login.user, login.password)
     client.session.auth = (login.user, login.password)
-    # Loopback is reached directly, whatever proxy stands before the internet.
+    # No proxy for loopback.
     client.session.trust_env = login.is_tls
     for prefix in ("http://", "https://"):
-        client.session.mount(prefix, Patient())
+        client.session.mount(prefix, TimeoutAdapter())
     return client
 
 
-def read_answer(answer: requests.Response) -> Answer:
-    """Read an answer; raise BrokenOffError where it ends early, RegistryError where it is too large."""
+def read_answer(answer: requests.Response) -> RegistryResponse:
+    """Read a response; raise BrokenOffError if it ends early, RegistryError if it is too large."""
     from requests.exceptions import RequestException  # noqa: PLC0415
 
     content = bytearray()
@@ -213,13 +213,13 @@ def read_answer(answer: requests.Response) -> Answer:
                 )
     except (RequestException, OSError) as error:
         raise BrokenOffError(str(error)) from None
-    return Answer(
+    return RegistryResponse(
         status_code=answer.status_code, reason=answer.reason, headers=answer.headers, content=bytes(content)
     )
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a registry refuses; `code` is one of the distribution API's, empty where the answer is none of that API."""
+    """Why a registry refused a call. `code` is from the distribution API, "" if the response has none."""
 
     code: str
     message: str
@@ -229,7 +229,7 @@ class _Errors(msgspec.Struct, frozen=True):
     errors: tuple[Refusal, ...]
 
 
-def refusal_of(answer: Answer) -> Refusal:
+def refusal_of(answer: RegistryResponse) -> Refusal:
     try:
         first = msgspec.json.decode(answer.content, type=_Errors).errors[0]
     except (ValueError, LookupError, RecursionError):

@@ -18,12 +18,12 @@ from mclass_tf.image.registry import Manifest, Registry
 
 _DRAFT = ".copy-"
 _ABANDONED_SECONDS = 24 * 3600.0
-_MOST_INDEXES = 4  # within each other
+_MOST_INDEXES = 4  # nested
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copied:
-    """What a copy came to; `sent` counts the bytes of blobs. Nothing `changed` where it was there under its tags."""
+class CopyResult:
+    """The result of a copy. `sent` counts bytes of blobs. `changed` is False if the image already had its tags."""
 
     digest: str
     tags: tuple[str, ...]
@@ -38,27 +38,27 @@ def copy(
     digest: str,
     tags: Sequence[str],
     folder: Path,
-    go_on: Callable[[], None] = lambda: None,
-) -> Copied:
-    """Copy an image, and all images of an index, under the same digest; `tags` name it there.
+    before_blob: Callable[[], None] = lambda: None,
+) -> CopyResult:
+    """Copy an image, or an index with all of its images, under the same digest, and tag it with `tags`.
 
-    Before its manifest is there, nothing can be seen of it. `folder` is for what is on its way. `go_on` is asked before
-    each blob, and may raise. Raises TagTakenError where a tag names another image, CorruptedImageError where bytes are not
-    what their digest says.
+    The manifest is put last, so a partial copy is invisible. `folder` is for temporary files. `before_blob` is called before
+    each blob and may raise. Raises TagTakenError if a tag names another image, CorruptedImageError if bytes do not match their
+    digest.
     """
     missing = [tag for tag in tags if not destination.is_tagged(tag, digest)]
     if not missing:
-        return Copied(digest=digest, tags=tuple(tags), sent=0, changed=False)
+        return CopyResult(digest=digest, tags=tuple(tags), sent=0, changed=False)
     _forget_abandoned(folder)
-    with tempfile.TemporaryDirectory(prefix=_DRAFT, dir=folder) as place:
-        manifest, sent = _copy(source, destination, digest, Path(place), go_on, levels=_MOST_INDEXES)
+    with tempfile.TemporaryDirectory(prefix=_DRAFT, dir=folder) as draft:
+        manifest, sent = _copy(source, destination, digest, Path(draft), before_blob, levels=_MOST_INDEXES)
         for tag in missing:
             destination.put_manifest(manifest, reference=tag)
-    return Copied(digest=digest, tags=tuple(tags), sent=sent, changed=True)
+    return CopyResult(digest=digest, tags=tuple(tags), sent=sent, changed=True)
 
 
 def _forget_abandoned(folder: Path) -> None:
-    """Remove what copies that were killed have left behind."""
+    """Remove the leftovers of killed copies."""
     for path in folder.glob(f"{_DRAFT}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
@@ -69,14 +69,14 @@ def _copy(
     source: Registry,
     destination: Registry,
     digest: str,
-    place: Path,
-    go_on: Callable[[], None],
+    draft: Path,
+    before_blob: Callable[[], None],
     *,
     levels: int,
 ) -> tuple[Manifest, int]:
-    """Copy all that a manifest names; return the manifest, which is not there yet, and the bytes of blobs sent.
+    """Copy everything that a manifest names; return the manifest, which is not put yet, and the bytes of blobs sent.
 
-    `levels` is how many indexes may still stand within each other.
+    `levels` is how many nested indexes are still allowed.
     """
     manifest = source.manifest(digest)
     actual = f"sha256:{hashlib.sha256(manifest.data).hexdigest()}"
@@ -87,12 +87,12 @@ def _copy(
     document = _parsed(manifest, levels=levels)
     sent = 0
     for child in dict.fromkeys(part.digest for part in document.manifests):
-        inner, size = _copy(source, destination, child, place, go_on, levels=levels - 1)
+        inner, size = _copy(source, destination, child, draft, before_blob, levels=levels - 1)
         destination.put_manifest(inner, reference=inner.digest)
         sent += size
     for blob in destination.missing(_blobs(document)):
-        go_on()
-        path = place / "blob"
+        before_blob()
+        path = draft / "blob"
         source.download(blob, path)
         destination.send(path, blob)
         sent += blob.size
@@ -117,7 +117,7 @@ def _no_image(manifest: Manifest, why: str) -> CorruptedImageError:
 
 
 def _blobs(document: documents.Manifest) -> tuple[Descriptor, ...]:
-    """Return what a manifest names: nothing where it is an index."""
+    """Return the blobs of a manifest; an index has none."""
     parts = () if document.config is None else (document.config, *document.layers)
-    # Two layers may be the same; one with addresses of its own (a Windows base) is not in the repository.
+    # Two layers may be identical. A layer with URLs (a Windows base) is not in the repository.
     return tuple(dict.fromkeys(Descriptor.of(part) for part in parts if not part.urls))

@@ -15,16 +15,16 @@ from mclass_tf.image.layout import REVISION, configuration
 from mclass_tf.system.process import Command, Completed, Runner
 
 _REASON_LINES = 5
-# The time of everything in the image. The commit's would make new layers of an unchanged app with every commit, and what
-# a cache holds would carry the time of another.
+# The timestamp of everything in the image. With the commit's time, every commit would change the layers of an unchanged app, and
+# cached layers would have the time of another commit.
 _EPOCH = "0"
-# How podman, buildah and docker say that they could not ask a registry for the base image.
+# Messages of podman, buildah and docker when they cannot reach the registry of the base image.
 _UNREACHABLE = re.compile(
     r"pinging container registry|failed to resolve source metadata|failed to do request"
 )
-# How podman and buildah say that the Dockerfile is at fault: with anything else, the machine is.
+# Messages of podman and buildah about a faulty Dockerfile. All other failures are the machine's.
 _OF_THE_DOCKERFILE = re.compile(r"building at STEP|no FROM statement found|no stages to build")
-# How docker says that its daemon, which answered before, is the fault: with anything else, it says what of the Dockerfile is.
+# Messages of docker about its daemon, which answered before. All other failures are the Dockerfile's.
 _OF_THE_DAEMON = re.compile(
     r"Cannot connect to the Docker daemon|error during connect|permission denied while trying"
 )
@@ -32,7 +32,7 @@ _OF_THE_DAEMON = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class DockerfileBuild:
-    """One build with one builder; `env` is the surrounding environment."""
+    """A build with one builder. `env` is the environment of its commands."""
 
     builder: str
     inputs: Inputs
@@ -41,7 +41,7 @@ class DockerfileBuild:
     report: Callable[[str], None]
 
     def write(self, draft: Path) -> None:
-        """Write the layout into `draft`/layout, an empty folder; what else is needed goes into `draft`."""
+        """Write the layout into `draft`/layout, an empty folder, and temporary files into `draft`."""
         dockerfile = self.inputs.project / "Dockerfile"
         if not dockerfile.is_file():
             raise BuilderError(f"there is no {dockerfile}", hint=f"{self.builder} builds from it")
@@ -69,7 +69,7 @@ class DockerfileBuild:
             )
 
     def _is_stale(self, layout: Path) -> bool:
-        """Whether the image says another revision: a changed build argument alone does not end podman's use of its cache.
+        """Whether the image has another revision: podman's cache ignores a changed build argument.
 
         https://github.com/containers/buildah/issues/5501
         """
@@ -79,7 +79,7 @@ class DockerfileBuild:
         return any(revision not in {None, self.inputs.revision.name} for revision in revisions)
 
     def _must(self, argv: tuple[str, ...]) -> None:
-        # Attestations would make an index of a single image, with the time of the build in it.
+        # Attestations would turn the image into an index that contains the time of the build.
         env = {**self.env, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", "SOURCE_DATE_EPOCH": _EPOCH}
         done = self.run(Command(argv=argv, cwd=self.inputs.project, env=env), on_stdout=self.report)
         if done.status != 0:
@@ -87,7 +87,7 @@ class DockerfileBuild:
 
 
 def build_command(name: str, inputs: Inputs, *, id_file: Path, use_cache: bool = True) -> tuple[str, ...]:
-    """The command that builds from the Dockerfile and writes the image's id."""
+    """Return the command that builds from the Dockerfile and writes the image id to `id_file`."""
     revision = inputs.revision
     arguments = (
         f"REVISION={revision.name}",
@@ -97,7 +97,7 @@ def build_command(name: str, inputs: Inputs, *, id_file: Path, use_cache: bool =
     )
     own: tuple[str, ...] = ()
     if name != "docker":
-        # Docker's format, its default, is the other one; HEALTHCHECK, which OCI lacks, is ECS's task definition's.
+        # The default is Docker's format. OCI lacks HEALTHCHECK, but ECS takes health checks from the task definition.
         own = ("--format", "oci", "--layers", "--timestamp", _EPOCH)
     return (
         *(name, "build", *own, *(() if use_cache else ("--no-cache",))),
@@ -109,7 +109,7 @@ def build_command(name: str, inputs: Inputs, *, id_file: Path, use_cache: bool =
 
 
 def export_command(name: str, image_id: str, *, layout: Path) -> tuple[str, ...]:
-    """The command that writes the image's OCI layout: docker into the archive `layout`.tar, the others into the folder."""
+    """Return the command that exports the OCI layout: docker to the archive `layout`.tar, the others to the folder."""
     match name:
         case "docker":
             return ("docker", "save", "--output", f"{layout}.tar", image_id)
@@ -120,7 +120,7 @@ def export_command(name: str, image_id: str, *, layout: Path) -> tuple[str, ...]
 
 
 def reason_of(done: Completed) -> str:
-    """The last words of a program that failed."""
+    """Return the last lines of output of a failed program."""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     return " ".join(lines[-_REASON_LINES:]) or f"exit status {done.status}"
 

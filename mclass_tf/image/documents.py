@@ -1,4 +1,4 @@
-"""Manifests, indexes and configurations as somebody else has written them: parsed into what they must be, or refused.
+"""Parses and validates untrusted manifests, indexes and configurations.
 
 https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md , image-index.md and config.md
 """
@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 LARGEST = 4 * 1024 * 1024
-"""Bytes of a manifest: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-manifests ."""
+"""Largest manifest in bytes: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-manifests ."""
 _MOST_PARTS = 10_000
 
 Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
@@ -20,7 +20,7 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class MalformedError(ValueError):
-    """The bytes are no such document; the message says why, after "it"."""
+    """The bytes are not a valid document. The message says why; its subject is "it"."""
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +28,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a manifest or an index names; `urls` are those of a layer that is kept elsewhere."""
+    """A descriptor in a manifest or an index. `urls` locate a layer that is stored elsewhere."""
 
     media_type: MediaType
     digest: Digest
@@ -39,7 +39,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """A manifest, which has a configuration and layers, or an index, which has manifests."""
+    """A manifest, with a configuration and layers, or an index, with manifests."""
 
     config: Part | None = None
     layers: tuple[Part, ...] = ()
@@ -47,18 +47,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     annotations: dict[str, str] | None = None
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How an image says that it is run, as far as it matters here."""
+class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run an image: the fields that matter here."""
 
     env: tuple[str, ...] | None = msgspec.field(name="Env", default=None)
     labels: dict[str, str] | None = msgspec.field(name="Labels", default=None)
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    config: Settings | None = None
+    config: RuntimeConfig | None = None
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def manifest(data: bytes) -> Manifest:
@@ -77,7 +77,7 @@ def configuration(data: bytes) -> Configuration:
 
 
 def read(path: Path) -> bytes:
-    """Return the bytes of a document; raise OSError, or MalformedError where they are too many."""
+    """Return the bytes of a document; raise OSError, or MalformedError if it is too large."""
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
@@ -85,7 +85,7 @@ def read(path: Path) -> bytes:
     return data
 
 
-def _parse(data: bytes, kind: type[T]) -> T:
+def _parse(data: bytes, kind: type[_T]) -> _T:
     if len(data) > LARGEST:
         raise MalformedError(f"it has more than {LARGEST >> 20} MiB")
     try:

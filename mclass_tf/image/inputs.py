@@ -1,4 +1,4 @@
-"""What an image is made of."""
+"""The inputs of a build."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from mclass_tf.image.revision import Revision
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What an image is made of.
+    """The inputs of a build.
 
-    `tag` None: the revision's, and with a part of the digest where files differ from the commit. `arguments` and `contexts` are the Dockerfile's build arguments and contexts; `variables` the built-in builder's:
-    more environment variables, in the image's configuration and so in its digest.
+    `tag` None means the revision, plus a part of the digest if files differ from the commit. `arguments` and `contexts` are build
+    arguments and contexts of the Dockerfile. `variables` are for the built-in builder: additional environment variables in the
+    image's configuration, and so in its digest.
     """
 
     project: Path

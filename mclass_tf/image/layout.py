@@ -1,4 +1,4 @@
-"""Images on disk as OCI image layouts, one folder each, named by their digest.
+"""Stores images on disk as OCI image layouts, in a folder per digest.
 
 https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 """
@@ -26,17 +26,14 @@ from mclass_tf.system import machine
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEXES = frozenset(
-    [
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    ]
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"]
 )
 BUILDER = "mclass-tf.builder"
-"""The annotation of the manifest, and the label of the configuration, that say who made the image, if it was us."""
+"""Manifest annotation and configuration label that name our builder."""
 _TAG = "org.opencontainers.image.ref.name"
 REVISION = "org.opencontainers.image.revision"
-"""The annotation, and the label, of the git revision: https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md ."""
-_MOST_INDEXES = 4  # within each other
+"""Annotation and label of the git revision: https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md ."""
+_MOST_INDEXES = 4  # nested
 _KEPT = 5
 _DRAFT = ".draft-"
 _DRAFT_SECONDS = 24 * 3600.0
@@ -52,7 +49,6 @@ class Descriptor:
 
     @classmethod
     def of(cls, part: documents.Part) -> Descriptor:
-        """Return what a manifest or an index names."""
         return cls(media_type=part.media_type, digest=part.digest, size=part.size)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +57,7 @@ class Descriptor:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A built image: `digest` names it, `tag` is what it is to be tagged with, `blobs` is all but the manifest."""
+    """A built image. `tag` is its tag when pushed. `blobs` are the configuration and layers."""
 
     folder: Path
     manifest: Descriptor
@@ -76,12 +72,12 @@ class Image:
 
     @property
     def size(self) -> int:
-        """Bytes, of configuration and layers."""
+        """Bytes of configuration and layers."""
         return sum(blob.size for blob in self.blobs)
 
     @property
     def is_builtin(self) -> bool:
-        """Whether it holds no more than this machine's local AWS needs to run it."""
+        """Whether the built-in builder made it, for the local AWS of this machine only."""
         manifest = _manifest(self.path(self.digest))
         return (manifest.annotations or {}).get(BUILDER) == "builtin"
 
@@ -89,7 +85,7 @@ class Image:
         return blob_path(self.folder, digest)
 
     def verify(self, blob: Descriptor) -> None:
-        """Raise CorruptedImageError where the file is not what its digest says."""
+        """Raise CorruptedImageError if the file does not match its digest."""
         path = self.path(blob.digest)
         try:
             actual = digest_of_file(path)
@@ -117,13 +113,13 @@ def digest_of_file(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Images:
-    """The images that were built here, below one folder, which may be deleted at any time."""
+    """The images built here, in one folder, which the user may delete at any time."""
 
     folder: Path
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
-        """A folder to make a layout in; what is not kept goes with it."""
+        """Yield a temporary folder to build a layout in."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._forget_drafts()
         path = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self.folder))
@@ -133,19 +129,16 @@ class Images:
             shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, layout: Path, *, tag: str | None, revision: Revision, builder: str) -> Image:
-        """Take a finished layout in, whole or not at all, as the latest image."""
+        """Store a finished layout atomically, as the latest image."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         manifest = _only_manifest(layout)
         notes = {_TAG: tag or revision.tag(manifest.digest), REVISION: revision.name, BUILDER: builder}
-        index = {
-            "schemaVersion": 2,
-            "manifests": [{**manifest.to_json(), "annotations": notes}],
-        }
+        index = {"schemaVersion": 2, "manifests": [{**manifest.to_json(), "annotations": notes}]}
         (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
         name = manifest.digest.removeprefix("sha256:")
         kept = replace(_read(layout), folder=self.folder / name)
         os.utime(layout)
-        # What is there may be damaged, and is the same image where it is not.
+        # Replace an existing folder: it is the same image, or damaged.
         self.put(layout, kept.folder)
         draft = self.folder / f".latest-{os.getpid()}"
         draft.write_text(name, encoding="ascii")
@@ -153,25 +146,25 @@ class Images:
         self._prune(keep=name)
         return kept
 
-    def put(self, folder: Path, place: Path) -> None:
-        """Put a finished folder in its place, whatever is there, unless another build of the same is putting its own."""
-        with self._aside(place):
+    def put(self, folder: Path, path: Path) -> None:
+        """Move a finished folder to `path`, replacing it, unless a concurrent build of the same image is faster."""
+        with self._aside(path):
             try:
-                folder.rename(place)
+                folder.rename(path)
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     raise
 
     @contextmanager
     def _aside(self, path: Path) -> Iterator[None]:
-        """Take a folder away at once and remove it afterwards: a kill in between leaves nothing that looks whole."""
+        """Rename a folder before deleting it, so that a kill in between leaves no half-deleted image."""
         with self.draft() as aside:
             with suppress(FileNotFoundError):
                 path.rename(aside / "old")
             yield
 
     def latest(self) -> Image:
-        """The image that was built last; raise NoImageError where there is none."""
+        """Return the image that was built last; raise NoImageError."""
         try:
             name = (self.folder / "latest").read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
@@ -179,7 +172,7 @@ class Images:
         return self.read(f"sha256:{name}")
 
     def read(self, digest: str) -> Image:
-        """Return the image of that digest; raise NoImageError where it is not here."""
+        """Return the image with this digest; raise NoImageError."""
         if not _DIGEST.fullmatch(digest):
             raise NoImageError(
                 f"{digest} is no digest of an image", hint="it is sha256: and 64 hexadecimal digits"
@@ -192,7 +185,7 @@ class Images:
             ) from None
 
     def _forget_drafts(self) -> None:
-        """Remove what builds that were killed have left behind."""
+        """Remove the leftovers of killed builds."""
         for path in self.folder.glob(f"{_DRAFT}*"):
             if time.time() - _modified(path) > _DRAFT_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
@@ -210,7 +203,7 @@ class Images:
 
 
 def _read(folder: Path) -> Image:
-    """The image in a folder where it was kept; raise CorruptedImageError where its manifest is not what it was."""
+    """Read a stored image; raise CorruptedImageError if its index or manifest is damaged."""
     index = _manifest(folder / "index.json")
     if len(index.manifests) != 1:
         raise _damaged(folder / "index.json", f"it names {len(index.manifests)} images")
@@ -230,13 +223,13 @@ def _read(folder: Path) -> Image:
     document = _manifest(image.path(image.digest))
     if document.config is None:
         raise _damaged(image.path(image.digest), "it names no configuration")
-    # Two layers may be the same.
+    # Two layers may be identical.
     parts = dict.fromkeys(Descriptor.of(part) for part in (document.config, *document.layers))
     return replace(image, blobs=tuple(parts))
 
 
 def _manifest(path: Path) -> documents.Manifest:
-    """A document of an image that was kept; raise CorruptedImageError where it is not what it was, or OSError."""
+    """Read a manifest or index of a stored image; raise CorruptedImageError or OSError."""
     try:
         return documents.manifest(documents.read(path))
     except documents.MalformedError as error:
@@ -244,46 +237,45 @@ def _manifest(path: Path) -> documents.Manifest:
 
 
 def _modified(path: Path) -> float:
-    """When a folder was changed; never, where another build has removed it meanwhile."""
+    """Return the time of the last change; 0 if another build has removed the folder."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
 
 
-def configuration(layout: Path) -> documents.Settings:
-    """Return how the one image in a layout that a builder has written says it is run; raise BuilderError."""
-    place = blob_path(layout, _only_manifest(layout).digest)
+def configuration(layout: Path) -> documents.RuntimeConfig:
+    """Return the runtime configuration of the only image in a builder's layout; raise BuilderError."""
+    path = blob_path(layout, _only_manifest(layout).digest)
     try:
-        config = documents.manifest(documents.read(place)).config
+        config = documents.manifest(documents.read(path)).config
         if config is None:
-            raise _unreadable(place, "it names no configuration")
-        place = blob_path(layout, config.digest)
-        return documents.configuration(documents.read(place)).config or documents.Settings()
+            raise _unreadable(path, "it names no configuration")
+        path = blob_path(layout, config.digest)
+        return documents.configuration(documents.read(path)).config or documents.RuntimeConfig()
     except (documents.MalformedError, OSError) as error:
-        raise machine.shortage(error) or _unreadable(place, str(error)) from None
+        raise machine.shortage(error) or _unreadable(path, str(error)) from None
 
 
 def _only_manifest(layout: Path) -> Descriptor:
-    """The one image in a layout. Docker wraps it into an index, beside attestations for no platform."""
-    place = layout / "index.json"
+    """Return the only image in a layout. Docker wraps it into an index, with attestations for no platform."""
+    path = layout / "index.json"
     for _ in range(_MOST_INDEXES):
         try:
-            entries = documents.manifest(documents.read(place)).manifests
+            entries = documents.manifest(documents.read(path)).manifests
         except (documents.MalformedError, OSError) as error:
-            raise machine.shortage(error) or _unreadable(place, str(error)) from None
+            raise machine.shortage(error) or _unreadable(path, str(error)) from None
         images = [
             entry for entry in entries if entry.platform is None or entry.platform.architecture != "unknown"
         ]
         if len(images) != 1:
             raise BuilderError(
-                f"the builder made {len(images)} images where one was expected",
-                hint="build for one platform",
+                f"the builder made {len(images)} images where one was expected", hint="build for one platform"
             )
         if images[0].media_type not in _INDEXES:
             return Descriptor.of(images[0])
-        place = blob_path(layout, images[0].digest)
-    raise _unreadable(place, "it is an index within an index, without an end")
+        path = blob_path(layout, images[0].digest)
+    raise _unreadable(path, "it is an index within an index, without an end")
 
 
 def _unreadable(path: Path, why: str) -> BuilderError:

@@ -11,7 +11,7 @@ from mclass_tf.errors import CredentialsError
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """A registry that was logged in to; `host` is host[:port]. The password stays out of `repr`."""
+    """Credentials of a registry. `host` is host[:port]. `repr` omits the password."""
 
     host: str
     is_tls: bool
@@ -20,7 +20,7 @@ class Login:
 
 
 def log_in(aws: Aws) -> Login:
-    """Ask ECR for a token. On an endpoint that is named, the registry is there too, whatever ECR calls it."""
+    """Get a token from ECR. A custom endpoint also serves the registry, whatever ECR answers as its address."""
     import base64  # noqa: PLC0415
 
     try:

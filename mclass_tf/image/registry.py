@@ -1,4 +1,4 @@
-"""One repository of a registry: pushes images to ECR, and pulls from it."""
+"""Pushes images to a repository of ECR, and pulls from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mclass_tf.image.layout import Descriptor, Image
 from mclass_tf.image.login import Login
 
 Report = Callable[[str], None]
-# ECR answers 404 to who does not accept the type of a manifest that it has.
+# ECR answers 404 if the client does not accept the media type of the manifest.
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.oci.image.index.v1+json, "
@@ -34,8 +34,8 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,15})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pushed:
-    """What a push came to; `sent` counts the bytes of blobs. Nothing `changed` where the tag named the image already."""
+class PushResult:
+    """The result of a push. `sent` counts bytes of blobs. `changed` is False if the tag already named the image."""
 
     digest: str
     repository: str
@@ -46,7 +46,7 @@ class Pushed:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A manifest as the registry keeps it: its bytes, which `digest` names, and what they are."""
+    """A manifest of a registry, as bytes with their digest and media type."""
 
     digest: str
     media_type: str
@@ -54,7 +54,7 @@ class Manifest:
 
 
 class Registry:
-    """One repository of a registry. Raises RegistryError and its kin."""
+    """One repository of a registry. Raises RegistryError and its subclasses."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class Registry:
         self._report = report
         self._connection = Connection(login, repository, environment=environment, sleep=sleep)
 
-    def push(self, image: Image, *, tag: str) -> Pushed:
-        """Push the blobs that are not there, then the manifest under `tag`: before that, nothing can be seen of it."""
+    def push(self, image: Image, *, tag: str) -> PushResult:
+        """Push missing blobs, then the manifest under `tag`. A partial push is invisible."""
         there = self._digest_of(tag)
         if there == image.digest:
             return self._pushed(image, tag=tag, sent=0, changed=False)
         if there is not None:
-            self._refuse_taken(tag, there)
+            self._refuse_taken_tag(tag, there)
         missing = self.missing(image.blobs)
         for blob in missing:
             image.verify(blob)
@@ -88,14 +88,14 @@ class Registry:
         return self._pushed(image, tag=tag, sent=sum(blob.size for blob in missing), changed=True)
 
     def is_tagged(self, tag: str, digest: str) -> bool:
-        """Tell whether the tag names that image; raise TagTakenError where it names another."""
+        """Return whether the tag names that image; raise TagTakenError if it names another."""
         there = self._digest_of(tag)
         if there not in (None, digest):
-            self._refuse_taken(tag, str(there))
+            self._refuse_taken_tag(tag, str(there))
         return there is not None
 
     def missing(self, blobs: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
-        """Return the blobs that the repository does not have."""
+        """Return the blobs that the repository lacks."""
         missing = tuple(blob for blob in blobs if not self._has(blob))
         size, whole = (sum(blob.size for blob in part) for part in (missing, blobs))
         if blobs:
@@ -105,16 +105,18 @@ class Registry:
         return missing
 
     def manifest(self, digest: str) -> Manifest:
-        """Return a manifest; raise NoImageError where the repository has none of that digest."""
-        answer = self._connection.again("GET", f"manifests/{digest}", headers={"Accept": _MANIFESTS})
+        """Return the manifest with this digest; raise NoImageError."""
+        answer = self._connection.call_with_retries(
+            "GET", f"manifests/{digest}", headers={"Accept": _MANIFESTS}
+        )
         if answer.status_code == HTTPStatus.NOT_FOUND and refusal_of(answer).code != "NAME_UNKNOWN":
-            raise self._gone(digest)
+            raise self._missing_image(digest)
         self._connection.check(answer, HTTPStatus.OK, doing="pull from")
         media_type = self._connection.header(answer, "Content-Type").partition(";")[0].strip()
         return Manifest(digest=digest, media_type=media_type, data=answer.content)
 
     def download(self, blob: Descriptor, path: Path) -> None:
-        """Write a blob to a file; raise CorruptedImageError where it is not what its digest says."""
+        """Write a blob to a file; raise CorruptedImageError if it does not match its digest."""
         for attempt in range(1, TRIES + 1):
             try:
                 digest = self._download(blob, path)
@@ -129,17 +131,17 @@ class Registry:
         )
 
     def _download(self, blob: Descriptor, path: Path) -> str:
-        """Write a blob to a file; return the digest of what came."""
+        """Write a blob to a file; return the digest of the received bytes."""
         from requests.exceptions import RequestException  # noqa: PLC0415
 
         seen = hashlib.sha256()
-        headers = {"Accept-Encoding": "identity"}  # the bytes as they are
+        headers = {"Accept-Encoding": "identity"}  # uncompressed by HTTP
         seen_bytes = 0
         with closing(self._connection.open("GET", f"blobs/{blob.digest}", headers=headers)) as answer:
             if answer.status_code in BUSY:
                 raise BrokenOffError(f"{answer.status_code} {answer.reason}")
             if answer.status_code == HTTPStatus.NOT_FOUND:
-                raise self._gone(blob.digest)
+                raise self._missing_image(blob.digest)
             if answer.status_code != HTTPStatus.OK:
                 self._connection.check(read_answer(answer), HTTPStatus.OK, doing="pull from")
             try:
@@ -160,7 +162,7 @@ class Registry:
                 ) from None
         return f"sha256:{seen.hexdigest()}"
 
-    def _gone(self, digest: str) -> NoImageError:
+    def _missing_image(self, digest: str) -> NoImageError:
         return NoImageError(
             f"the repository {self._repository} of {self._environment} does not have {digest}",
             hint=Hint(
@@ -170,25 +172,21 @@ class Registry:
             ),
         )
 
-    def _pushed(self, image: Image, *, tag: str, sent: int, changed: bool) -> Pushed:
-        return Pushed(
-            digest=image.digest,
-            repository=self._repository,
-            tag=tag,
-            sent=sent,
-            changed=changed,
+    def _pushed(self, image: Image, *, tag: str, sent: int, changed: bool) -> PushResult:
+        return PushResult(
+            digest=image.digest, repository=self._repository, tag=tag, sent=sent, changed=changed
         )
 
-    def _refuse_taken(self, tag: str, there: str) -> None:
+    def _refuse_taken_tag(self, tag: str, there: str) -> None:
         raise TagTakenError(
             f"the tag {tag} of {self._repository} names another image already: {there}",
             hint="tags are immutable: commit what has changed and build again, or name the image with --tag TAG",
         )
 
     def _digest_of(self, tag: str) -> str | None:
-        """The digest that the tag names; None where there is none."""
+        """Return the digest that the tag names, or None."""
         accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json, */*"}
-        answer = self._connection.again("HEAD", f"manifests/{tag}", headers=accepted)
+        answer = self._connection.call_with_retries("HEAD", f"manifests/{tag}", headers=accepted)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             self._require_repository()
             return None
@@ -198,66 +196,68 @@ class Registry:
         return self._connection.header(answer, "Docker-Content-Digest")
 
     def _require_repository(self) -> None:
-        """A refused HEAD has no body that says why, and 404 is a missing tag or a missing repository: ask again."""
-        self._connection.check(self._connection.again("GET", "tags/list?n=1"), HTTPStatus.OK)
+        """Find out why HEAD was refused: it has no body, and 404 can mean a missing tag or a missing repository."""
+        self._connection.check(self._connection.call_with_retries("GET", "tags/list?n=1"), HTTPStatus.OK)
 
     def _has(self, blob: Descriptor) -> bool:
-        answer = self._connection.again("HEAD", f"blobs/{blob.digest}")
+        answer = self._connection.call_with_retries("HEAD", f"blobs/{blob.digest}")
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return False
         self._connection.check(answer, HTTPStatus.OK)
         return True
 
     def send(self, path: Path, blob: Descriptor) -> None:
-        """Send a blob; where the connection breaks, go on from the byte that the registry has got to."""
-        place, offset = self._start(), 0
+        """Upload a blob. If the connection breaks, resume at the byte that the registry has reached."""
+        location, offset = self._start(), 0
         for attempt in range(1, TRIES + 1):
             try:
                 with path.open("rb") as file:
-                    place = self._send_from(file, blob, place=place, offset=offset)
+                    location = self._send_from(file, blob, location=location, offset=offset)
                 break
             except BrokenOffError as error:
                 self._connection.wait(attempt, error)
-                place, offset = self._resume(place, size=blob.size)
+                location, offset = self._resume(location, size=blob.size)
                 self._report(f"the connection broke; going on from {_megabytes(offset)}")
         query = urlencode({"digest": blob.digest})
-        joined = f"{place}{'&' if '?' in place else '?'}{query}"
-        answer = self._connection.again("PUT", joined)
+        joined = f"{location}{'&' if '?' in location else '?'}{query}"
+        answer = self._connection.call_with_retries("PUT", joined)
         if answer.status_code == HTTPStatus.NOT_FOUND and self._has(blob):
-            return  # the upload ended with a try whose answer was lost
+            return  # an earlier attempt completed the upload, but its response was lost
         self._connection.check(answer, HTTPStatus.CREATED)
 
     def _start(self) -> str:
-        answer = self._connection.again("POST", "blobs/uploads/")
+        answer = self._connection.call_with_retries("POST", "blobs/uploads/")
         self._connection.check(answer, HTTPStatus.ACCEPTED)
         return self._connection.location(answer)
 
-    def _send_from(self, file: IO[bytes], blob: Descriptor, *, place: str, offset: int) -> str:
+    def _send_from(self, file: IO[bytes], blob: Descriptor, *, location: str, offset: int) -> str:
         file.seek(offset)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size - offset)}
         if offset:
             headers["Content-Range"] = f"{offset}-{blob.size - 1}"
-        body = _Watched(file, size=blob.size, offset=offset, report=self._report)
-        answer = self._connection.call("PATCH", place, headers=headers, data=body)
+        body = _ProgressFile(file, size=blob.size, offset=offset, report=self._report)
+        answer = self._connection.call("PATCH", location, headers=headers, data=body)
         if answer.status_code in BUSY:
             raise BrokenOffError(f"{answer.status_code} {answer.reason}")
         self._connection.check(answer, HTTPStatus.ACCEPTED)
         return self._connection.location(answer)
 
-    def _resume(self, place: str, *, size: int) -> tuple[str, int]:
-        """Where and from which byte an upload goes on; a new one where the registry does not know the old one."""
-        answer = self._connection.again("GET", place)
+    def _resume(self, location: str, *, size: int) -> tuple[str, int]:
+        """Return where an upload continues: its URL and offset. Start again if the registry has lost it."""
+        answer = self._connection.call_with_retries("GET", location)
         reached = _RANGE.fullmatch(answer.headers.get("Range", ""))
         if answer.status_code != HTTPStatus.NO_CONTENT or reached is None or not 0 < int(reached[1]) < size:
             return self._start(), 0
         return self._connection.location(answer), int(reached[1]) + 1
 
     def put_manifest(self, manifest: Manifest, *, reference: str) -> None:
-        """Put a manifest under a tag, or under its own digest: from then on the image is there."""
+        """Put a manifest under a tag or its own digest, which makes the image visible."""
         headers = {"Content-Type": manifest.media_type}
-        answer = self._connection.again("PUT", f"manifests/{reference}", headers=headers, data=manifest.data)
+        answer = self._connection.call_with_retries(
+            "PUT", f"manifests/{reference}", headers=headers, data=manifest.data
+        )
         if refusal_of(answer).code == TAKEN and self._digest_of(reference) == manifest.digest:
-            return  # by a try whose answer was lost, or by another push of the same image
+            return  # by an attempt whose response was lost, or by another push of the same image
         self._connection.check(answer, HTTPStatus.CREATED)
         taken = answer.headers.get("Docker-Content-Digest", manifest.digest)
         if taken != manifest.digest:
@@ -267,8 +267,8 @@ class Registry:
             )
 
 
-class _Watched:
-    """A file that tells how far it has been read. It has a length, so that the request states it."""
+class _ProgressFile:
+    """A file that reports its progress. It has a length, so that requests sends Content-Length."""
 
     def __init__(self, file: IO[bytes], *, size: int, offset: int, report: Report) -> None:
         self._file = file

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from mclass_tf.errors import RevisionError
 from mclass_tf.system.process import Command, Runner
 
-# git's short form of an address for ssh, `git@github.com:owner/repository.git`.
+# git's short form of an SSH URL, `git@github.com:owner/repository.git`.
 _SHORT = re.compile(r"(?:[^@:/]+@)?([^@:/]+):([^:/].*?)(?:\.git)?/?")
-# Whatever the user has told git not to show: new files, and those that it ignores but a builder takes.
+# Independent of the user's git configuration: untracked files, and ignored files that a builder would include.
 _CHANGED = ("status", "--porcelain", "--untracked-files=normal")
 _IGNORED = (
     *("ls-files", "--others", "--ignored", "--exclude-standard"),
@@ -23,13 +23,13 @@ _IGNORED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """`name` is the commit's id, with `-dirty` where files differ from it; `source` is where the repository comes from."""
+    """`name` is the commit id, with `-dirty` if files differ from it. `source` is the URL of the repository."""
 
     name: str
     source: str = ""
 
     def tag(self, digest: str) -> str:
-        """What the image of that digest is tagged with: a dirty tree has one revision for many images."""
+        """Return the default tag of an image. For a dirty tree it includes the digest, because many images share its revision."""
         return f"{self.name}-{digest.removeprefix('sha256:')[:12]}" if self.is_dirty else self.name
 
     @property
@@ -38,11 +38,11 @@ class Revision:
 
 
 def read_revision(folder: Path, *, env: Mapping[str, str], run: Runner) -> Revision:
-    """Return the revision of the work tree; raise RevisionError where there is none."""
+    """Return the revision of the work tree; raise RevisionError."""
 
     def git(arguments: tuple[str, ...]) -> str:
         try:
-            # Never a lock: another git may be at work in the same tree.
+            # Take no locks: another git may use the same tree.
             child = {**env, "GIT_OPTIONAL_LOCKS": "0"}
             done = run(Command(argv=("git", *arguments), cwd=folder, env=child))
         except FileNotFoundError:
@@ -62,18 +62,18 @@ def read_revision(folder: Path, *, env: Mapping[str, str], run: Runner) -> Revis
 
 
 def _source(git: Callable[[tuple[str, ...]], str]) -> str:
-    """Where the repository comes from, without the credentials that its URL may hold; empty where nobody could tell."""
+    """Return the URL of the repository without credentials; "" if unknown."""
     try:
         remote = git(("remote", "get-url", "origin"))
         short = _SHORT.fullmatch(remote)
         url = urlsplit(f"https://{short[1]}/{short[2]}" if short else remote)
         host = (url.hostname or "") + (f":{url.port}" if url.port else "")
-    except (RevisionError, ValueError):  # no origin, or an address that is none
+    except (RevisionError, ValueError):  # no origin, or a malformed URL
         return ""
     source = url._replace(netloc=host, query="", fragment="").geturl()
-    # An @ that is left may have a password before it, of an address that is read in another way than it was meant.
+    # A remaining @ may follow a password, if the URL was parsed differently than intended.
     return source if url.scheme in {"http", "https", "ssh"} and "@" not in source else ""
 
 
 UNKNOWN = Revision(name="unknown")
-"""What stands for a revision where the image is named by hand outside of a repository."""
+"""The revision of an image that the user tags outside of a repository."""

@@ -1,7 +1,7 @@
 """The local AWS: one process on loopback that any AWS client can use as if it were AWS.
 
-`up`, `down`, `save`, `status` and `problems` are the whole interface; nothing here imports the rest of the package, and the
-heavy dependencies are imported by the server process alone.
+`up`, `down`, `save`, `status` and `problems` are the whole interface. Nothing here imports the rest of the package. Only the server
+process imports the heavy dependencies.
 """
 
 from mclass_tf.local.control import down, problems, save, status, up

@@ -1,4 +1,4 @@
-"""The admin endpoint `/_mclass/…`: health, the clock, the traffic, and what must exist before Terraform but has no useful API call."""
+"""The admin endpoint `/_mclass/…`: health, clock, traffic, and prerequisites of Terraform that no AWS API call creates."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.local.http.server import TOO_LARGE, Reply, json_reply
 from mclass_tf.local.live import live
 from mclass_tf.local.record import LocalAws
-from mclass_tf.local.snapshots.instance import Saved
+from mclass_tf.local.snapshots.instance import SaveResult
 
 PREFIX = "/_mclass/"
 _ACCOUNT = re.compile(r"[0-9]{12}")
 LARGEST_BODY = 4 * 1024 * 1024
-_LONGEST_LIFETIME = 30 * 24 * 3600.0  # seconds, of tokens; ECR's have 12 hours
+_LONGEST_LIFETIME = 30 * 24 * 3600.0  # seconds that a token may be valid; ECR's are valid for 12 hours
 
 
 class Admin:
-    """Answers below `/_mclass/` and passes everything else on."""
+    """Answers requests below `/_mclass/` and passes on all others."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Admin:
         record: LocalAws,
         aws: AwsApi,
         problems: Callable[[], list[str]],
-        save: Callable[[], Saved],
+        save: Callable[[], SaveResult],
     ) -> None:
         self._record = record
         self._save = save
@@ -52,7 +52,7 @@ class Admin:
             ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
             ("PUT", "ecs/interruptions"): self._put_interruption,
             ("PUT", "snapshot"): self._put_snapshot,
-            ("PUT", "troubles"): self._put_trouble,
+            ("PUT", "troubles"): self._put_injected_error,
             ("GET", "clock"): self._clock,
             ("PUT", "clock"): self._put_clock,
             ("GET", "load-balancers"): self._load_balancers,
@@ -60,9 +60,9 @@ class Admin:
             ("GET", "requests"): self._requests,
         }
 
-    def bar(self, environ: dict[str, Any]) -> Reply | None:
-        """Refuse what does not come from the owner of this instance."""
-        if self._record.key.opens(str(environ.get("HTTP_AUTHORIZATION", ""))):
+    def precheck(self, environ: dict[str, Any]) -> Reply | None:
+        """Refuse requests that are not from the owner of this instance."""
+        if self._record.key.authorizes(str(environ.get("HTTP_AUTHORIZATION", ""))):
             return None
         words = "the admin endpoint is open to the owner of this instance alone"
         return json_reply(HTTPStatus.FORBIDDEN, {"error": words})
@@ -71,13 +71,13 @@ class Admin:
         path = str(environ["PATH_INFO"])
         if not path.startswith(PREFIX):
             return None
-        refusal = self.bar(environ)
+        refusal = self.precheck(environ)
         if refusal is not None:
             return refusal
         route = self._routes.get((environ["REQUEST_METHOD"], path.removeprefix(PREFIX)))
         if route is None:
             return json_reply(HTTPStatus.NOT_FOUND, {"error": f"no {environ['REQUEST_METHOD']} {path} here"})
-        return _answered(route, environ)
+        return _call_route(route, environ)
 
     def _health(self, _body: Any) -> Reply:
         health = {
@@ -100,7 +100,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"arn": body["arn"]})
 
     def _put_scan_findings(self, body: Any) -> Reply:
-        """Set what the image scanner reports from now on, in one image or, without a digest, in all of a repository."""
+        """Set the findings of the image scanner for one image or, without a digest, for a whole repository."""
         findings = ecr.Findings(
             repository=str(body["repository"]),
             digest=None if body.get("digest") is None else str(body["digest"]),
@@ -112,7 +112,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"findings": len(findings.findings)})
 
     def _put_interruption(self, body: Any) -> Reply:
-        """Take the capacity of a task on Fargate Spot away."""
+        """Interrupt a Fargate Spot task."""
         with self._aws.exclusive():
             task = spot.interrupt(
                 account_id=_account_id(body), region=str(body["region"]), task=str(body["task"])
@@ -120,7 +120,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"task": task.arn})
 
     def _put_token_lifetime(self, body: Any) -> Reply:
-        """Set how long ECR's authorization tokens are valid that are issued from now on."""
+        """Set the lifetime of ECR authorization tokens that are issued from now on."""
         seconds = float(body["seconds"])
         if not -_LONGEST_LIFETIME <= seconds <= _LONGEST_LIFETIME:
             raise ValueError(
@@ -129,19 +129,19 @@ class Admin:
         ecr.tokens.valid_seconds = seconds
         return json_reply(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
 
-    def _put_trouble(self, body: Any) -> Reply:
-        """Have a service throttle, or answer with errors of its servers, for so many seconds."""
+    def _put_injected_error(self, body: Any) -> Reply:
+        """Make a service throttle, or answer with server errors, for some seconds."""
         trouble = InjectedError(
             service=str(body["service"]),
             code=str(body.get("code", "ThrottlingException")),
             status=int(body.get("status", HTTPStatus.BAD_REQUEST)),
             seconds=float(body["seconds"]),
         )
-        self._aws.troubles.put(trouble)
+        self._aws.injected_errors.put(trouble)
         return json_reply(HTTPStatus.OK, dataclasses.asdict(trouble))
 
     def _put_snapshot(self, _body: Any) -> Reply:
-        """Write the state into the home folder, for the owner of it to make a snapshot of; say what is under way otherwise."""
+        """Write the state into the home folder for a snapshot. If something is under way, report that instead."""
         saved = self._save()
         return json_reply(
             HTTPStatus.CONFLICT if saved.under_way else HTTPStatus.OK, dataclasses.asdict(saved)
@@ -151,7 +151,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"speed": live.clock.speed})
 
     def _put_clock(self, body: Any) -> Reply:
-        """Set how much faster than AWS's the control plane's timers run from now on."""
+        """Set how much faster than AWS's the timers of the control plane run."""
         speed = float(body["speed"])
         if not SLOWEST <= speed <= FASTEST:
             raise ValueError(f"speed must be from {SLOWEST:g} to {FASTEST:g}, not {speed:g}")
@@ -160,14 +160,14 @@ class Admin:
         return self._clock(body)
 
     def _load_balancers(self, _body: Any) -> Reply:
-        """Return where the load balancers really are, and what their TLS clients must trust."""
+        """Return the load balancers' addresses on this machine, and the certificates that TLS clients must trust."""
         listening = live.traffic.listening
         with self._aws.exclusive():
             balancers = [_load_balancer(owned, listening) for owned in snapshot.load_balancers()]
         return json_reply(HTTPStatus.OK, {"load_balancers": balancers})
 
     def _requests(self, _body: Any) -> Reply:
-        """Return how many requests went from each listener to each target group since the start."""
+        """Return the number of requests from each listener to each target group since the start."""
         counts = [
             {"listener_arn": listener, "target_group_arn": group, "count": count}
             for (listener, group), count in live.traffic.requests.items()
@@ -175,7 +175,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"requests": counts})
 
     def _failures(self, body: Any) -> Reply:
-        """Return the requests that load balancers answered with an error of their own, or broke off."""
+        """Return the requests that load balancers answered with their own error, or cut off."""
         failures = []
         for failure in live.traffic.failures(since=float(body.get("since", 0))):
             account_id, region = reports.owner(failure.load_balancer_arn)
@@ -183,7 +183,7 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"failures": failures})
 
 
-def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) -> dict[str, Any]:
+def _load_balancer(owned: snapshot.OwnedLoadBalancer, listening: Mapping[str, Listening]) -> dict[str, Any]:
     entry = owned.load_balancer
     certificates = {
         snapshot.certificate(owned, listener.certificate)[0]
@@ -210,8 +210,8 @@ def _load_balancer(owned: snapshot.Owned, listening: Mapping[str, Listening]) ->
     }
 
 
-def _answered(route: Callable[[Any], Reply], environ: Mapping[str, Any]) -> Reply:
-    """Have a route answer with the body and the query of a request, or refuse what it cannot work with."""
+def _call_route(route: Callable[[Any], Reply], environ: Mapping[str, Any]) -> Reply:
+    """Call a route with the query and the body of a request; refuse malformed input."""
     if TOO_LARGE in environ:
         error = f"the body has more than {LARGEST_BODY} bytes"
         return json_reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": error})
@@ -220,12 +220,12 @@ def _answered(route: Callable[[Any], Reply], environ: Mapping[str, Any]) -> Repl
         return route({**query, **documents.parse_object(environ["wsgi.input"].read() or b"{}")})
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         return json_reply(HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"})
-    except OSError as error:  # the machine's: a full disk, no descriptor left
+    except OSError as error:  # of the machine: a full disk, no descriptors left
         return json_reply(HTTPStatus.INSUFFICIENT_STORAGE, {"error": str(error)})
 
 
 def _account_id(body: Mapping[str, Any]) -> str:
-    """Return whose it is: moto would make any other text an account."""
+    """Return a valid account id, because moto accepts any string as an account."""
     account_id = str(body["account_id"])
     if not _ACCOUNT.fullmatch(account_id):
         raise ValueError(f"account_id must have twelve digits, not be {account_id[:32]!r}")

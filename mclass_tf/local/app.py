@@ -1,4 +1,4 @@
-"""Decides who answers a request: the guard, the admin endpoint, the task metadata, the registry or AWS. What lives between requests runs beside."""
+"""Routes each request to the guard, admin endpoint, task metadata, registry or AWS, and runs the background parts."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import IO, Any
 from mclass_tf.local import admin, parts
 from mclass_tf.local.access import guard
 from mclass_tf.local.aws.api.dispatch import AwsApi, largest_body
-from mclass_tf.local.door import Doors
 from mclass_tf.local.event_loop import Runtime
 from mclass_tf.local.http.server import Reply
 from mclass_tf.local.metadata import Metadata
 from mclass_tf.local.record import LocalAws
-from mclass_tf.local.registry.api import LARGEST_MANIFEST, Registry
-from mclass_tf.local.registry.store import Store, registry_in
+from mclass_tf.local.registry.api import LARGEST_MANIFEST, RegistryApi
+from mclass_tf.local.registry.store import BlobStore, registry_in
 from mclass_tf.local.snapshots.instance import Instance
+from mclass_tf.local.task_server import TaskServers
 
 
 class Application:
-    """The application of one instance: each part answers a request or passes it on (None)."""
+    """The application of one instance. Each handler answers a request or passes it on (None)."""
 
     def __init__(self, *, record: LocalAws, home: Path) -> None:
         aws = self._aws = AwsApi(key=record.key)
-        self._store = Store(registry_in(home))
-        self._registry = Registry(store=self._store, exclusive=aws.exclusive)
+        self._store = BlobStore(registry_in(home))
+        self._registry = RegistryApi(store=self._store, exclusive=aws.exclusive)
         metadata = Metadata(exclusive=aws.exclusive)
         self._instance = Instance(aws=aws, home=home, store=self._store)
         dependencies = parts.PartDependencies(
@@ -37,17 +37,14 @@ class Application:
             url=record.url,
             metadata=metadata,
             instance=self._instance,
-            open_door=Doors(aws=aws, metadata=metadata).open,
+            serve_task=TaskServers(aws=aws, metadata=metadata).open,
             driver=record.tasks,
         )
         self._admin = admin.Admin(
-            record=record,
-            aws=aws,
-            problems=lambda: self._runtime.problems,
-            save=self._instance.save,
+            record=record, aws=aws, problems=lambda: self._runtime.problems, save=self._instance.save
         )
         self._runtime = Runtime(lambda: parts.build(dependencies))
-        self._parts: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
+        self._handlers: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (
             guard.check,
             self._admin.answer,
             metadata.answer,
@@ -56,27 +53,27 @@ class Application:
         )
 
     def answer(self, environ: dict[str, Any]) -> Reply:
-        for part in self._parts:
-            reply = part(environ)
+        for handler in self._handlers:
+            reply = handler(environ)
             if reply is not None:
                 return reply
-        raise AssertionError("the last part answers everything")
+        raise AssertionError("the last handler answers everything")
 
-    def bar(self, environ: dict[str, Any]) -> Reply | None:
-        """Return why a request is refused before its body is read, which may fill the disk; None where somebody may send it."""
+    def precheck(self, environ: dict[str, Any]) -> Reply | None:
+        """Refuse an unauthorized request before its body is read, which could fill the disk; None if authorized."""
         path = str(environ["PATH_INFO"])
         if path.startswith("/v2/"):
-            return self._registry.bar(environ)
+            return self._registry.precheck(environ)
         if path.startswith(admin.PREFIX):
-            return self._admin.bar(environ)
-        return self._aws.bar(environ)
+            return self._admin.precheck(environ)
+        return self._aws.precheck(environ)
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
-        """Return where the body of a request goes as it arrives, where a part wants it so."""
+        """Return where to stream the body of a request; None unless a handler wants to stream it."""
         return self._registry.sink(environ) if guard.check(environ) is None else None
 
     def largest_body(self, environ: dict[str, Any]) -> int:
-        """Return how many bytes the body of a request may have that `sink` does not take."""
+        """Return the largest allowed body in bytes, if `sink` does not take it."""
         path = str(environ["PATH_INFO"])
         if path.startswith(admin.PREFIX):
             return admin.LARGEST_BODY
@@ -87,14 +84,14 @@ class Application:
         self._instance.restore(archive)
 
     def await_restored(self) -> None:
-        """Return when every load balancer listens and every service has its tasks, or when that takes too long."""
-        self._instance.await_started()
+        """Return when every load balancer listens and every service has its tasks, or after a timeout."""
+        self._instance.await_load_balancers()
 
     def start(self) -> None:
-        """Start what lives between requests."""
+        """Start the background parts."""
         self._runtime.start()
 
     def close(self) -> None:
-        """End what lives, and remove what is kept on disk."""
+        """Stop the background parts, and delete the registry's files."""
         self._runtime.close()
         self._store.remove()

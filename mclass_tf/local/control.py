@@ -1,4 +1,4 @@
-"""Starts, finds and stops the one local AWS of a home directory."""
+"""Starts, finds, saves and stops the one local AWS of a home folder."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ from mclass_tf.local.record import LocalAws, read_record, remove_record
 from mclass_tf.local.registry.store import blobs_in, registry_in
 
 if TYPE_CHECKING:
-    from mclass_tf.local.snapshots.file import Header
+    from mclass_tf.local.snapshots.file import SnapshotHeader
 
 DEFAULT_PORT = 4566
 HOST = "127.0.0.1"
 
-_START_SECONDS = 60.0  # far above what a start takes, for a machine that is busy
+_START_SECONDS = 60.0  # far above a normal start, for a busy machine
 _STOP_SECONDS = 5.0  # after SIGTERM, and again after SIGKILL
-_HEALTH_SECONDS = 30.0  # far above what an answer takes, for a machine that is busy
+_HEALTH_SECONDS = 30.0  # far above a normal answer, for a busy machine
 _LOG_LINES_SHOWN = 20
-_BACKLOG = 1024  # who waits for a place among the connections
+_BACKLOG = 1024  # connections that wait to be accepted
 _ALIVE = "server.alive"
 _UNRECORDED = "a local AWS of this home is there, but its record is gone: nothing can be asked of it"
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
-_OF_THE_MACHINE = (
+_MACHINE_ERRORS = (
     *_SHORTAGES,
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
 )
@@ -69,17 +69,16 @@ def up(
     tasks: str = "",
     snapshot: Path | None = None,
 ) -> LocalAws:
-    """Return the running local AWS of this home, started if need be: from a `snapshot` where one is given.
+    """Return the running local AWS of this home. Start it if needed, from a `snapshot` if given.
 
-    `port` None takes 4566 when it is free and any other otherwise; 0 takes a free one. `speed` is the clock's: how much faster
-    than AWS the control plane's timers run; None leaves it as it is, 1 at the start. `tasks` is what runs them ("process", "podman",
-    "docker"); "" chooses by the image. With a snapshot both are as they were when it was saved, unless they are given.
-    Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, OSError where the machine is short of something.
+    `port` None takes 4566 if it is free, else any free port; 0 takes a free port. `speed` is how much faster than AWS the timers of
+    the control plane run; None keeps the current speed, initially 1. `tasks` is what runs tasks ("process", "podman", "docker"); ""
+    chooses by the image. A snapshot contains both, but explicit values override it.
+    Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, and OSError if the machine runs short of resources.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
         raise StartError(
-            f"a speed of {speed:g} is not possible",
-            hint=f"choose one from {SLOWEST:g} to {FASTEST:g}",
+            f"a speed of {speed:g} is not possible", hint=f"choose one from {SLOWEST:g} to {FASTEST:g}"
         )
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -91,10 +90,10 @@ def up(
                 hint=(("local", "down"), " first: everything in it is gone then"),
             )
         if running is not None:
-            return _adapted(running, speed=speed, tasks=tasks)
+            return _reuse(running, speed=speed, tasks=tasks)
         _require_none(home)
         _require_dependencies()
-        with _archive(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
+        with _open_snapshot(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
             if header is not None:
                 speed, tasks = header.speed if speed is None else speed, tasks or header.tasks
             settings = _settings(speed=speed, tasks=tasks, archive=archive)
@@ -104,7 +103,7 @@ def up(
 def save(*, home: Path, path: Path) -> int:
     """Write a snapshot of the local AWS of this home; return its size in bytes.
 
-    Raises SnapshotError where none is up, where something is under way, or where the file cannot be written.
+    Raises SnapshotError if no local AWS is up, if something is under way, or if the file cannot be written.
     """
     home = home.absolute()
     running = _running(home)
@@ -119,7 +118,7 @@ def save(*, home: Path, path: Path) -> int:
     if not _STATE.fullmatch(state.name) or state.parent != home:
         raise SnapshotError("the local AWS does not say where its state is", hint=_IN_LOG)
     try:
-        header = file.Header(speed=saved["speed"], tasks=running.tasks, versions=saved["versions"])
+        header = file.SnapshotHeader(speed=saved["speed"], tasks=running.tasks, versions=saved["versions"])
         return file.write(path, header=header, state=state, blobs=blobs_in(registry_in(home)), home=home)
     except OSError as error:
         raise SnapshotError(
@@ -130,7 +129,7 @@ def save(*, home: Path, path: Path) -> int:
 
 
 def down(*, home: Path) -> LocalAws | None:
-    """Stop the local AWS of this home; return what was stopped, None if there was none."""
+    """Stop the local AWS of this home; return it, or None if none was up."""
     home = home.absolute()
     if not home.is_dir():
         return None
@@ -139,7 +138,7 @@ def down(*, home: Path) -> LocalAws | None:
 
 
 def status(*, home: Path) -> LocalAws | None:
-    """Return the running local AWS of this home, or None; a record that outlived its process is removed."""
+    """Return the running local AWS of this home, or None. Removes the record of a dead process."""
     home = home.absolute()
     running = _running(home)
     if running is None and read_record(home) is not None:
@@ -148,7 +147,7 @@ def status(*, home: Path) -> LocalAws | None:
 
 
 def problems(running: LocalAws) -> tuple[str, ...]:
-    """Return what the local AWS has met that its owner should know of; nothing where it does not answer."""
+    """Return problems that the local AWS reports; nothing if it does not answer."""
     try:
         health = ask(f"{running.url}/_mclass/health", seconds=_HEALTH_SECONDS, key=running.key)
     except (OSError, ValueError):
@@ -157,8 +156,8 @@ def problems(running: LocalAws) -> tuple[str, ...]:
     return tuple(str(problem) for problem in listed) if isinstance(listed, list) else ()
 
 
-def _adapted(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
-    """Return the running one, with the speed that is asked for."""
+def _reuse(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
+    """Return the running local AWS with the requested speed; raise StartError if it runs tasks differently."""
     if tasks and tasks != running.tasks:
         raise StartError(
             f"the local AWS is up already and runs tasks by {running.tasks or 'what the image asks for'}, not by {tasks}",
@@ -180,7 +179,7 @@ def _set_speed(running: LocalAws, speed: float) -> None:
 
 
 def _save_state(running: LocalAws) -> dict[str, Any]:
-    """Have the server write its state into the home folder; return what it says."""
+    """Make the server write its state into the home folder; return its answer."""
     try:
         url = f"{running.url}/_mclass/snapshot"
         saved = ask(url, seconds=_SAVE_SECONDS, key=running.key, method="PUT", body={})
@@ -200,7 +199,7 @@ def _save_state(running: LocalAws) -> dict[str, Any]:
 
 
 def _refusal(error: HTTPError) -> dict[str, Any]:
-    """Return the JSON of an answer that is an error; nothing where it has none."""
+    """Return the JSON of an error response; empty if it has none."""
     try:
         return documents.parse_object(error.read(_LARGEST_ERROR) or b"{}")
     except (OSError, ValueError, HTTPException):
@@ -208,7 +207,9 @@ def _refusal(error: HTTPError) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _archive(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | None, IO[bytes] | None]]:
+def _open_snapshot(
+    snapshot: Path | None, *, home: Path
+) -> Iterator[tuple[SnapshotHeader | None, IO[bytes] | None]]:
     if snapshot is None:
         yield None, None
         return
@@ -219,7 +220,6 @@ def _archive(snapshot: Path | None, *, home: Path) -> Iterator[tuple[Header | No
 
 
 def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> list[str]:
-    """Return the server's arguments for what the caller asks for."""
     return [
         *(["--speed", str(speed)] if speed is not None else []),
         *(["--tasks", tasks] if tasks else []),
@@ -235,27 +235,27 @@ def _running(home: Path) -> LocalAws | None:
 
 
 def _healthy_instance_id(record: LocalAws) -> str | None:
-    """Ask the port for its instance: the number may have gone to another server since."""
+    """Ask the server for its instance id, because the port may belong to another server now."""
     if not record.key.access_key_id:
         return None
     try:
         health = ask(f"{record.url}/_mclass/health", seconds=_HEALTH_SECONDS, key=record.key)
     except (OSError, ValueError) as error:
         if getattr(getattr(error, "reason", error), "errno", None) in _SHORTAGES:
-            raise  # it is this process that cannot ask
+            raise  # this process is short of resources
         return None
     return str(health.get("instance_id")) if isinstance(health, dict) else None
 
 
 def _is_alive(home: Path, record: LocalAws | None) -> bool:
-    """Return whether the server of the record is there, hung or not; without a record, whether there is any."""
+    """Return whether the recorded server process lives, even if hung. Without a record: whether any server lives."""
     if record is not None and is_instance(pid=record.pid, instance_id=record.instance_id):
         return True
-    return _is_held(home / _ALIVE)
+    return _is_locked(home / _ALIVE)
 
 
-def _is_held(file: Path) -> bool:
-    """Return whether a server has the lock that it keeps for as long as it lives."""
+def _is_locked(file: Path) -> bool:
+    """Return whether a server holds the lock that it keeps for life."""
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -270,9 +270,9 @@ def _is_held(file: Path) -> bool:
 
 
 def _require_none(home: Path) -> None:
-    """Remove the record of a server that is gone; raise StartError where one lives and does not answer.
+    """Remove the record of a dead server; raise StartError if the server lives but does not answer.
 
-    To take its place would end all that is in it: that is for its user to decide.
+    Replacing it would destroy everything in it, which is the user's decision.
     """
     record = read_record(home)
     if not _is_alive(home, record):
@@ -295,13 +295,13 @@ def _manual_stop(home: Path) -> str:
 
 
 def _stop_recorded(home: Path) -> LocalAws | None:
-    """Stop the recorded process if it is ours, hung or not, and remove the record; return None if it was gone."""
+    """Stop the recorded process, even if hung, and remove the record; return None if it was gone."""
     record = read_record(home)
     alive = _is_alive(home, record)
     if alive and record is None:
         raise StopError(_UNRECORDED, hint=_manual_stop(home))
     try:
-        is_stopped = record is None or not alive or _stopped(home, record)
+        is_stopped = record is None or not alive or _stop_process(home, record)
     except PermissionError:
         raise StopError(
             f"the local AWS of {home} belongs to another user, and was not stopped",
@@ -316,22 +316,22 @@ def _stop_recorded(home: Path) -> LocalAws | None:
     return record if alive else None
 
 
-def _stopped(home: Path, record: LocalAws) -> bool:
+def _stop_process(home: Path, record: LocalAws) -> bool:
     if can_tell():
         return stop_instance(pid=record.pid, instance_id=record.instance_id, patience=_STOP_SECONDS)
-    # Without /proc nothing but its own answer says whose process id that is.
+    # Without /proc, only its own answer identifies the process.
     if _healthy_instance_id(record) != record.instance_id:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(record.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
-    while _is_held(home / _ALIVE) and time.monotonic() < deadline:
+    while _is_locked(home / _ALIVE) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return not _is_held(home / _ALIVE)
+    return not _is_locked(home / _ALIVE)
 
 
 def _forget_dead(home: Path) -> None:
-    """Remove a record whose process is gone, unless somebody is starting or stopping right now."""
+    """Remove the record of a dead process, unless a start or stop is under way."""
     with contextlib.suppress(BlockingIOError), _locked(home, wait=False):
         record = read_record(home)
         if record is None or not _is_alive(home, record):
@@ -340,7 +340,7 @@ def _forget_dead(home: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(home: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock that lets one start or stop at a time, among all processes and threads."""
+    """Hold the lock that serializes starts and stops of all processes and threads."""
     descriptor = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -356,16 +356,16 @@ def _require_dependencies() -> None:
 
 
 def _listening_socket(port: int | None) -> socket.socket:
-    """Return a socket bound here, not in the server: a port in use is known at once, and a free port cannot be lost again."""
+    """Bind the socket here, not in the server: a port in use is known at once, and a free port cannot be lost again."""
     if port is None:
         try:
-            return _bound(DEFAULT_PORT)
+            return _bind(DEFAULT_PORT)
         except PortInUseError:
-            return _bound(0)
-    return _bound(port)
+            return _bind(0)
+    return _bind(port)
 
 
-def _bound(port: int) -> socket.socket:
+def _bind(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -387,7 +387,9 @@ def _start(
     log = home / "server.log"
     ready_in, ready_out = os.pipe()
     with os.fdopen(ready_in, "rb") as ready, (home / _ALIVE).open("wb") as alive:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the server inherits it, and has it until it ends
+        fcntl.flock(
+            alive, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # the server inherits the lock and holds it until it ends
         try:
             inherited = (
                 *(listener.fileno(), ready_out, alive.fileno()),
@@ -398,18 +400,18 @@ def _start(
             os.close(ready_out)
         try:
             record = _await_record(ready=ready.fileno(), home=home, log=log)
-        except BaseException:  # an interrupt included: nothing may stay behind
+        except BaseException:  # including interrupts: leave nothing behind
             child.kill()
             child.wait()
             remove_record(home=home, instance_id=None)
             raise
-    child.returncode = 0  # it outlives us on purpose: no ResourceWarning about a child still running
+    child.returncode = 0  # it outlives us on purpose: avoid the ResourceWarning
     return record
 
 
 def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
     answer = _ready_message(ready)
-    if answer.get("errno") in _OF_THE_MACHINE:
+    if answer.get("errno") in _MACHINE_ERRORS:
         raise OSError(answer["errno"], os.strerror(answer["errno"]), answer["filename"])
     if not answer.get("ready"):
         raise StartError(
@@ -425,7 +427,7 @@ def _await_record(*, ready: int, home: Path, log: Path) -> LocalAws:
 def _spawn(
     *, home: Path, inherited: tuple[int, ...], log: Path, settings: list[str]
 ) -> subprocess.Popen[bytes]:
-    """`inherited` are descriptors: where the server listens, where it says that it is ready, its lock, a snapshot's archive."""
+    """`inherited` are the descriptors of the listener, the start report, the lock, and a snapshot's archive."""
     command = [
         *(sys.executable, "-m", "mclass_tf.local.server"),
         *("--home", str(home)),
@@ -444,20 +446,20 @@ def _spawn(
             cwd=home,
             env=_child_environment(),
             pass_fds=inherited,
-            start_new_session=True,  # a Ctrl-C in the caller's terminal is not for the server
+            start_new_session=True,  # Ctrl-C in the caller's terminal must not reach the server
         )
 
 
 _NEEDED = re.compile(
     r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_\w+"
-    # Without which some builds of Python do not start, and what tells Python where modules and bytecode are.
+    # Some builds of Python do not start without the first two; the others locate modules and bytecode.
     r"|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|PYTHONPATH|PYTHONDONTWRITEBYTECODE|PYTHONPYCACHEPREFIX|PYTHONWARNINGS"
-    # Where podman and docker, which run tasks, keep things, and how they reach their engine.
+    # Storage and connection settings of podman and docker, which run tasks.
     r"|XDG_\w+|CONTAINERS_\w+|CONTAINER_(CONNECTION|HOST|SSHKEY)|DOCKER_\w+|STORAGE_(DRIVER|OPTS)|REGISTRY_AUTH_FILE"
     r"|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
 )
-"""What of the environment of `local up` the server has. The rest, secrets of the shell among it, is none of its business: it outlives
-the shell, and whoever may read /proc/PID/environ reads what it was started with."""
+"""Environment variables that the server inherits from `local up`. It does not inherit others, such as secrets of the shell, because
+it outlives the shell, and /proc/PID/environ shows them."""
 
 
 def _child_environment() -> dict[str, str]:
@@ -468,7 +470,7 @@ def _child_environment() -> dict[str, str]:
 
 
 def _ready_message(descriptor: int) -> Mapping[str, Any]:
-    """Wait for the line of JSON with which the server reports its start; return nothing if it dies without one."""
+    """Wait for the server's start report, a line of JSON; return an empty mapping if it dies without one."""
     deadline = time.monotonic() + _START_SECONDS
     line = b""
     while not line.endswith(b"\n"):

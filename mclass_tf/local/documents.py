@@ -1,4 +1,4 @@
-"""Parses JSON that somebody else has written: whatever is wrong with it is one error, which says what."""
+"""Parses untrusted JSON, and reports anything wrong with it as one type of error."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import math
 from typing import Any, NoReturn
 
 DEEPEST = 100
-"""Levels of objects and arrays: what AWS's APIs and the documents of OCI have is a tenth of it."""
+"""Nested objects and arrays. AWS APIs and OCI documents have about a tenth."""
 
 
 class MalformedDocumentError(ValueError):
-    """The text is no JSON, or none that can be worked with; the message says why."""
+    """The text is not valid or acceptable JSON. The message says why."""
 
 
 def parse(text: bytes | str) -> Any:
     """Return the document; raise MalformedDocumentError.
 
-    Python's own parser takes more than JSON (NaN, numbers that overflow), and gives texts that cannot be written again.
+    Python's own parser accepts more than JSON (NaN, numbers that overflow), and returns strings that cannot be encoded.
     """
     try:
         decoded = text if isinstance(text, str) else text.decode()
         document = json.loads(decoded, parse_constant=_no_constant, parse_float=_finite)
         if "\\u" in decoded:
-            json.dumps(document, ensure_ascii=False).encode()  # no half of a surrogate pair alone
+            json.dumps(document, ensure_ascii=False).encode()  # raises for a lone surrogate
     except RecursionError:
         raise MalformedDocumentError(_TOO_DEEP) from None
     except UnicodeError:
@@ -36,7 +36,7 @@ def parse(text: bytes | str) -> Any:
 
 
 def parse_object(text: bytes | str) -> dict[str, Any]:
-    """Return the object that the text is to be; raise MalformedDocumentError."""
+    """Return a document that is an object; raise MalformedDocumentError."""
     document = parse(text)
     if not isinstance(document, dict):
         raise MalformedDocumentError(f"it is {_KINDS.get(type(document), 'a value')}, not an object")

@@ -1,4 +1,4 @@
-"""What can go wrong when the local AWS is started or stopped."""
+"""Errors of starting, stopping and saving the local AWS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class LocalAwsError(Exception):
-    """`message` says what failed, `hint` what to do next: texts, and commands of mclass-tf as their words."""
+    """`message` says what failed, `hint` what to do next: strings, and mclass-tf commands as tuples of words."""
 
     def __init__(self, message: str, *, hint: str | Sequence[str | tuple[str, ...]] = "") -> None:
         super().__init__(message)
@@ -15,7 +15,7 @@ class LocalAwsError(Exception):
 
 
 class PortInUseError(LocalAwsError):
-    """Something else listens on the port; `process` names it where the system tells."""
+    """Another process listens on the port. `process` names it, if known."""
 
     def __init__(self, *, port: int, process: str | None) -> None:
         by = f" by {process}" if process else ""
@@ -28,15 +28,15 @@ class PortInUseError(LocalAwsError):
 
 
 class StartError(LocalAwsError):
-    """The server process did not come up; the message carries the end of its log."""
+    """The server process did not start. The message contains the end of its log."""
 
 
 class StopError(LocalAwsError):
-    """The server process did not go away."""
+    """The server process did not stop."""
 
 
 class SnapshotError(LocalAwsError):
-    """A snapshot cannot be written now, or a file may not be read as one here."""
+    """A snapshot cannot be saved now, or a file cannot be used as one."""
 
 
 class MissingDependencyError(LocalAwsError):

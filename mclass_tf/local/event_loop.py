@@ -1,4 +1,4 @@
-"""Runs what lives between the calls of AWS: one thread with an event loop, in which every part is a task."""
+"""Runs the background parts of the local AWS, each as an asyncio task, in one thread."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Protocol
 
 _log = logging.getLogger("mclass_tf.local")
 
-_PATIENCE = 3.0  # seconds for all parts to end; `control.down` sends SIGKILL after 5
+_PATIENCE = 3.0  # seconds for all parts to stop; `control.down` sends SIGKILL after 5
 _PROBLEMS_KEPT = 100
 
 
 class Part(Protocol):
-    """Something that lives: `run` goes on until it is cancelled, and cleans up then."""
+    """A background part. `run` runs until it is cancelled, and then cleans up."""
 
     async def run(self) -> None: ...
 
 
 class Runtime:
-    """Starts the parts in their order, and ends them in the opposite one.
+    """Starts the parts in order, and stops them in reverse order.
 
-    `build` makes the parts, in the loop's thread: what they start must be started there, since a child process can only be
-    told to die with the thread that started it.
+    `build` creates the parts in the loop's thread. They must start child processes there, because the kernel kills a child
+    together with the thread that started it.
     """
 
     def __init__(self, build: Callable[[], Mapping[str, Part]]) -> None:
@@ -39,19 +39,19 @@ class Runtime:
 
     @property
     def problems(self) -> list[str]:
-        """Return what has gone wrong in a part, for `/_mclass/health`."""
+        """Return the failures of parts, for `/_mclass/health`."""
         return list(self._problems)
 
     def start(self) -> None:
-        """Return when the parts have been made and begin to run."""
+        """Start the thread; return when the parts are built."""
         self._thread.start()
         self._started.wait()
 
     def close(self) -> None:
-        """End every part; whatever has not ended after some seconds dies with this process."""
+        """Stop all parts. A part that takes too long dies with this process."""
         if self._loop is None or self._ending is None:
             return
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+        with contextlib.suppress(RuntimeError):  # the loop has already ended
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(_PATIENCE)
         if self._thread.is_alive():
@@ -62,7 +62,7 @@ class Runtime:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except Exception as error:  # noqa: BLE001  told, never silent
+        except Exception as error:  # noqa: BLE001  reported by health
             self._note("the runtime", error)
         finally:
             self._started.set()
@@ -83,7 +83,7 @@ class Runtime:
         self._alive.add(name)
         try:
             await part.run()
-        except Exception as error:  # noqa: BLE001  the other parts go on, and health tells
+        except Exception as error:  # noqa: BLE001  the other parts continue, and health reports it
             self._note(name, error)
         finally:
             self._alive.discard(name)

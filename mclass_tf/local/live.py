@@ -1,6 +1,6 @@
-"""What the calls of AWS and what lives between them share: the clock, the network, the traffic, and who is told of changes.
+"""State shared by AWS calls and background parts: the clock, the network, the traffic, and listeners for changes.
 
-moto makes its backends by itself, one for each account and region, so that nothing can be handed to them: they find it here.
+It is global, because moto creates its backends itself, one per account and region, and nothing can be passed to them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _PROBLEMS_KEPT = 100
 
 
 class Live:
-    """`changed(topic)` may be called from any thread; listeners must return at once and take no lock.
+    """`changed(topic)` may be called from any thread. Listeners must return at once and take no lock.
 
-    `problems` are those that a part has overcome and yet must be told, such as a child process that had to be started again.
+    `problems` are those that a part recovered from but must report, such as a restarted child process.
     """
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class Live:
         self._listeners: list[Callable[[str], None]] = []
 
     def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Have `listener` called with the topic of every change; return what ends that."""
+        """Call `listener` with the topic of every change; return a function that unsubscribes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def changed(self, topic: str) -> None:
-        """Announce that state of `topic` ("ecs", "elbv2", "targets", "autoscaling", "alarms", …) has changed."""
+        """Announce that the state of `topic` ("ecs", "elbv2", "targets", "autoscaling", "alarms", …) has changed."""
         for listener in tuple(self._listeners):
             listener(topic)
 

@@ -1,6 +1,6 @@
-"""Formats the log of the server so that each record begins one line, whatever a client has sent.
+"""Formats the server's log so that a client cannot forge records.
 
-A path, a header or an error's message holds what somebody else chose: a line feed in it must not begin another record.
+A path, a header or an error message can contain a client's text. A newline in it must not start another record.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import logging
 import re
 from types import TracebackType
 
-_LONGEST = 4000  # characters of a line
-# Controls of ASCII and of ISO 8859-1, separators of lines and paragraphs, marks that change the direction, surrogates.
+_LONGEST = 4000  # characters per line
+# Control characters, line and paragraph separators, bidirectional marks, surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTINUED = "    | "
 
@@ -18,7 +18,7 @@ _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class Formatter(logging.Formatter):
-    """Time, level and message in one line; the lines of a traceback follow it indented."""
+    """Time, level and message on one line, followed by the indented lines of a traceback."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")

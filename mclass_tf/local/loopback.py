@@ -1,4 +1,4 @@
-"""How this machine asks a running local AWS what is no call of AWS."""
+"""The client of the admin endpoint of a running local AWS."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from http.client import HTTPException
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 
-# Reached directly, whatever proxy stands before the internet.
 _LARGEST = 64 * 1024 * 1024
+# Without a proxy, whatever the environment configures.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(url: str, *, seconds: float, key: Key | None = None, method: str = "GET", body: Any = None) -> Any:
-    """Return the JSON that `url` answers to the owner of `key`; raise OSError or ValueError where it does not.
+def ask(
+    url: str, *, seconds: float, key: AccessKey | None = None, method: str = "GET", body: Any = None
+) -> Any:
+    """Return the JSON answer of `url` to the owner of `key`; raise OSError or ValueError.
 
-    Another program may have got the port: what it answers may be anything.
+    Another program may have got the port meanwhile and may answer anything.
     """
     request = urllib.request.Request(  # noqa: S310  the address is the local AWS's own
         url,

@@ -1,9 +1,9 @@
-"""The task metadata endpoint, version 4, and the credentials of task roles: what containers ask about themselves.
+"""The task metadata endpoint, version 4, and the credentials of task roles.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
 
-The token in the path tells which container asks; nobody else knows it. No bucket of S3 can be called v4 or v2.
+The secret token in the path identifies the container. No S3 bucket can be named v4 or v2.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _CREDENTIALS_SECONDS = 6 * 3600
 _CPU_UNITS = 1024
 _MIB = 1024 * 1024
 _NANOSECONDS = 1_000_000_000
-# Of the 20 GiB of a task, Fargate's endpoint says 20496 MiB: it is the documentation's figure for the default.
+# For the default of 20 GiB, Fargate's endpoint reports 20496 MiB, according to the documentation.
 _RESERVED_BESIDE = 16
 
 
-class Source(Protocol):
-    """What knows the tasks. Called under the lock."""
+class TaskSource(Protocol):
+    """Finds tasks. Called under the lock."""
 
     def by_token(self, token: str) -> tuple[Task, Container] | None: ...
 
@@ -43,15 +43,15 @@ class Source(Protocol):
 
 
 class Metadata:
-    """Answers below `/v4/` and `/v2/credentials/`, and passes everything else on. `source` is None before tasks can run."""
+    """Answers requests below `/v4/` and `/v2/credentials/`, and passes on all others. `source` is None until tasks can run."""
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
-        self.source: Source | None = None
+        self.source: TaskSource | None = None
         self._exclusive = exclusive
         self._credentials: dict[str, tuple[dt.datetime, dict[str, Any]]] = {}
 
     def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply | None:
-        """Answer for the container of the token; where `task_id` is given, for those of that task alone."""
+        """Answer for the container of the token. If `task_id` is given, only for containers of that task."""
         path = str(environ["PATH_INFO"])
         document = _PATH.fullmatch(path)
         credentials = _CREDENTIALS.fullmatch(path)
@@ -80,7 +80,7 @@ class Metadata:
         return json_reply(HTTPStatus.OK, known[1])
 
 
-def _document(what: str | None, task: Task, container: Container, *, source: Source) -> Any:
+def _document(what: str | None, task: Task, container: Container, *, source: TaskSource) -> Any:
     if what == "/task/stats":
         usage = source.usage_of(task)
         return {
@@ -128,7 +128,7 @@ def _task(task: Task) -> dict[str, Any]:
 
 def _container(task: Task, container: Container) -> dict[str, Any]:
     definition = _definition(task, container)
-    place = task_logs.destination(
+    destination = task_logs.log_destination(
         definition, account_id=task.launch.account_id, region=task.launch.region, task_id=task.id
     )
     limits = {
@@ -153,7 +153,7 @@ def _container(task: Task, container: Container) -> dict[str, Any]:
         **_health(container, definition),
         "Networks": _networks(task),
         "ContainerARN": container.arn,
-        **({} if place is None else _logs(place, definition)),
+        **({} if destination is None else _logs(destination, definition)),
         "Snapshotter": "overlayfs",
     }
 
@@ -195,14 +195,14 @@ def _networks(task: Task) -> list[dict[str, Any]]:
     ]
 
 
-def _logs(place: task_logs.Destination, definition: Mapping[str, Any]) -> dict[str, Any]:
+def _logs(destination: task_logs.LogDestination, definition: Mapping[str, Any]) -> dict[str, Any]:
     options = dict(definition["logConfiguration"].get("options") or {})
     options.pop("awslogs-stream-prefix", None)
-    return {"LogOptions": {**options, "awslogs-stream": place.stream}, "LogDriver": "awslogs"}
+    return {"LogOptions": {**options, "awslogs-stream": destination.stream}, "LogDriver": "awslogs"}
 
 
 def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
-    """Return Docker's statistics, of which a process has processor time and memory."""
+    """Return statistics in Docker's format; only CPU time and memory are real."""
     definition = _definition(task, container)
     own = specification.container_memory_mib(task.launch, definition)
     limit = (own or specification.memory_mib(task.launch)) * _MIB
@@ -223,7 +223,7 @@ def _stats(task: Task, container: Container, usage: Usage) -> dict[str, Any]:
 
 
 def _assume(task: Task, role_arn: str, *, until: dt.datetime) -> tuple[dt.datetime, dict[str, Any]]:
-    """Return credentials that act in the account of the role, within what a task may (`aws/task_permissions.py`)."""
+    """Return credentials of the role, limited to what a task may do (`aws/api/task_permissions.py`)."""
     session = sts.issue(
         account_id=task.launch.account_id,
         region=task.launch.region,

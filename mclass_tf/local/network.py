@@ -1,4 +1,4 @@
-"""The network interfaces of running tasks: where an address of the VPC really is on this machine."""
+"""The network interfaces of running tasks: maps addresses of the VPC to addresses on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """One elastic network interface. `ports` gives, by container port, the address on this machine that answers."""
+    """An elastic network interface. `ports` maps container ports to addresses on this machine."""
 
     id: str
     private_ip: str
@@ -29,7 +29,7 @@ class Interfaces:
         self._attached: dict[tuple[str, str], Interface] = {}
 
     def attach(self, interface: Interface) -> None:
-        """Add the interface, or replace the one of the same address."""
+        """Add an interface, or replace the one with the same address."""
         with self._lock:
             self._attached[interface.vpc_id, interface.private_ip] = interface
 

@@ -1,4 +1,4 @@
-"""Which process is which: a process id alone is reused by the system, so it is never trusted."""
+"""Identifies processes by more than their id, which the system reuses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LISTEN = "0A"  # the state column of /proc/net/tcp
 
 
 def command_line(pid: int) -> str | None:
-    """Return the command line of a live process; None when there is no such process (a zombie counts as none), or nothing tells."""
-    if (_PROC / "self").exists():  # the folder is there, and empty, where /proc is not mounted
+    """Return the command line of a live process; None if it does not exist, is a zombie, or the system does not tell."""
+    if (_PROC / "self").exists():  # an unmounted /proc is an empty folder
         try:
             raw = (_PROC / str(pid) / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -35,18 +35,18 @@ def command_line(pid: int) -> str | None:
 
 
 def can_tell() -> bool:
-    """Return whether this system tells which process is which: not without /proc and without ps."""
+    """Return whether processes can be identified, which takes /proc or ps."""
     return command_line(os.getpid()) is not None
 
 
 def is_instance(*, pid: int, instance_id: str) -> bool:
-    """Return True if the process is the server of that instance: its random id stands in its command line."""
+    """Return whether the process is the server of that instance, by the random id in its command line."""
     command = command_line(pid)
     return command is not None and instance_id in command
 
 
 def stop_instance(*, pid: int, instance_id: str, patience: float) -> bool:
-    """Send SIGTERM, then after `patience` seconds SIGKILL; return True if the process is gone."""
+    """Send SIGTERM, and after `patience` seconds SIGKILL; return whether the process is gone."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
         if not is_instance(pid=pid, instance_id=instance_id):
             return True
@@ -62,7 +62,7 @@ def stop_instance(*, pid: int, instance_id: str, patience: float) -> bool:
 
 
 def listener_on(port: int) -> str | None:
-    """Return `name (pid N)` of the process that listens on a TCP port, where the system tells."""
+    """Return `name (pid N)` of the process that listens on a TCP port; None if unknown."""
     for inode in _listening_inodes(port):
         for pid in _pids_with_socket(inode):
             words = (command_line(pid) or "").split()
@@ -71,13 +71,13 @@ def listener_on(port: int) -> str | None:
 
 
 def _has_gone(*, pid: int, instance_id: str) -> bool:
-    """Return True if the process has let go of everything: it loses its command line before it closes its port."""
+    """Return whether the process has released everything: it loses its command line before it closes its port."""
     command = command_line(pid)
     if command is not None:
         return instance_id not in command
     try:
         state = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
-        # Its other threads may end after the first one, and have its files open until then.
+        # Other threads can outlive the first one and keep files open.
         threads = len(list((_PROC / str(pid) / "task").iterdir()))
     except OSError:
         return True
@@ -85,7 +85,7 @@ def _has_gone(*, pid: int, instance_id: str) -> bool:
 
 
 def _reap(pid: int) -> None:
-    """Collect the exit status if the process is our own child; else a zombie would stay."""
+    """Collect the exit status if the process is our child, so that no zombie stays."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf.local import documents
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalAws:
-    """A running local AWS; `started_at` is ISO 8601 in UTC, `tasks` what runs them ("": chosen by the image).
+    """A running local AWS. `started_at` is ISO 8601 in UTC. `tasks` is what runs tasks ("": chosen by the image).
 
-    `key` signs its owner's calls, and opens the admin endpoint.
+    `key` signs the owner's calls, and authorizes requests to the admin endpoint.
     """
 
     url: str
@@ -27,11 +27,11 @@ class LocalAws:
     instance_id: str
     started_at: str
     tasks: str = ""
-    key: Key = field(repr=False)
+    key: AccessKey = field(repr=False)
 
     @property
     def document(self) -> dict[str, Any]:
-        """Return all that may be shown: not the key."""
+        """Return all fields except the secret key."""
         return {name: value for name, value in asdict(self).items() if name != "key"}
 
 
@@ -40,7 +40,7 @@ def record_path(home: Path) -> Path:
 
 
 def read_record(home: Path) -> LocalAws | None:
-    """Return the record, or None where there is none that can be understood."""
+    """Return the record; None if it is missing or malformed."""
     try:
         fields = documents.parse_object(record_path(home).read_bytes())
         record = LocalAws(
@@ -54,20 +54,20 @@ def read_record(home: Path) -> LocalAws | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
-    # By these it is known which process is ours: an empty id stands in the command line of every process.
+    # They identify our process: every command line contains the empty id.
     return record if record.instance_id and record.pid > 0 else None
 
 
-def _key(fields: Mapping[str, Any]) -> Key:
-    """Return the key; an empty one where a version before keys has written the record: that instance is stopped, never asked."""
-    return Key(
+def _key(fields: Mapping[str, Any]) -> AccessKey:
+    """Return the key. It is empty in records of versions without keys: such an instance can only be stopped."""
+    return AccessKey(
         access_key_id=str(fields.get("access_key_id", "")),
         secret_access_key=str(fields.get("secret_access_key", "")),
     )
 
 
 def write_record(*, home: Path, record: LocalAws) -> None:
-    """Write the record whole or not at all: a reader never sees half a record."""
+    """Write the record atomically."""
     draft = home / f"server.json.{os.getpid()}"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(asdict(record), file)
@@ -75,7 +75,7 @@ def write_record(*, home: Path, record: LocalAws) -> None:
 
 
 def remove_record(*, home: Path, instance_id: str | None) -> None:
-    """Remove the record of that instance (None: any), and leave another instance's alone."""
+    """Remove the record of an instance (None: of any)."""
     record = read_record(home)
     if instance_id is not None and record is not None and record.instance_id != instance_id:
         return

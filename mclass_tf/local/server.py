@@ -23,11 +23,11 @@ from mclass_tf.local.record import LocalAws, remove_record, write_record
 
 _log = logging.getLogger("mclass_tf.local")
 
-# What moto reads when it is imported. The account of a call is that of its credentials; EC2 images are not
-# modelled, and loading moto's list of them would cost memory for nothing.
+# moto reads these when it is imported. A call's credentials determine its account. EC2 images are not
+# modelled, and moto's list of them would only cost memory.
 MOTO_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "local",
-    "AWS_CONFIG_FILE": os.devnull,  # what the user has set for AWS is none of its business
+    "AWS_CONFIG_FILE": os.devnull,  # ignore the user's AWS configuration
     "AWS_SECRET_ACCESS_KEY": "local",
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -37,7 +37,7 @@ MOTO_ENVIRONMENT = {
 }
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
-"""What Python ignores, and does not leave to the processes that it starts."""
+"""Signals that Python ignores, but restores in child processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,8 @@ def main(argv: list[str]) -> int:
     logging.getLogger("botocore").setLevel(logging.WARNING)
     os.environ.update(MOTO_ENVIRONMENT)
     stopped = _stop_on_signals()
-    os.set_inheritable(
-        arguments.alive_fd, False
-    )  # a lock that is held as long as this process lives, and no other
-    ready = _Ready(arguments.ready_fd)
+    os.set_inheritable(arguments.alive_fd, False)  # the lock must end with this process
+    ready = _StartReport(arguments.ready_fd)
     try:
         listener = socket.socket(fileno=arguments.listen_fd)
         _serve(arguments=arguments, listener=listener, stopped=stopped, ready=ready)
@@ -71,9 +69,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready: _Ready) -> None:
-    # Imported here: the arguments are checked and the signals handled before the second that moto costs. What is imported
-    # stays: to look for cycles in it would take a sixth of that time, and each time again while the server runs.
+def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready: _StartReport) -> None:
+    # Imported here, because importing moto takes a second: arguments and signals come first. The garbage collector is off
+    # meanwhile and ignores the imported modules later, which saves a sixth of that time, and the same at each collection.
     gc.disable()
     from mclass_tf.local.app import Application  # noqa: PLC0415
     from mclass_tf.local.http.server import Server  # noqa: PLC0415
@@ -92,7 +90,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
         listener=listener,
         app=application.answer,
         sink=application.sink,
-        bar=application.bar,
+        precheck=application.precheck,
         largest=application.largest_body,
         report=live.problems.append,
     )
@@ -101,7 +99,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
         application.await_restored()
     write_record(home=arguments.home, record=record)
     _log.info("ready at %s, instance %s", record.url, record.instance_id)
-    ready.say({"ready": True})
+    ready.send({"ready": True})
     while os.read(stopped, 1)[0] not in _ENDING:
         pass
     _log.info("stopping")
@@ -109,7 +107,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
     application.close()
     remove_record(home=arguments.home, instance_id=record.instance_id)
     logging.shutdown()
-    os._exit(0)  # Python would take a second to tidy up what moto holds, and nothing of it is kept
+    os._exit(0)  # skip a second of Python's clean-up of moto
 
 
 def _record(*, arguments: Arguments, listener: socket.socket) -> LocalAws:
@@ -132,15 +130,15 @@ def _log_to_standard_error() -> None:
 
 
 def _stop_on_signals() -> int:
-    """Return what can be read from once a signal has come.
+    """Return a descriptor on which signals arrive as bytes with their numbers.
 
-    Python runs a handler in the main thread alone, and does not wake it for a signal that another thread was given: one that
-    waits for an Event would sleep on. What is written here is written at once, by whichever thread: the signal's number.
+    Python runs handlers in the main thread, and does not wake it if another thread receives the signal: a main thread that waits
+    for an Event would sleep on. The wake-up descriptor is written at once, by whichever thread.
     """
     waiting, waking = os.pipe()
     os.set_blocking(waking, False)
     for number in signal.valid_signals():
-        # What a shell has had this process ignore, as nohup does, its children would ignore too; what it handles, they do not.
+        # Children inherit ignored signals, such as nohup's, but not handled ones.
         is_ignored = signal.getsignal(number) is signal.SIG_IGN and number not in _RESTORED
         if is_ignored or number in _ENDING:
             signal.signal(number, lambda _number, _frame: None)
@@ -149,20 +147,20 @@ def _stop_on_signals() -> int:
     return waiting
 
 
-class _Ready:
-    """Tells the starter, once: that the server is ready, or why it is not. The log may be on a disk that is full."""
+class _StartReport:
+    """Reports to the starter, once, that the server is ready or why it failed. (The log may be on a full disk.)"""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
-    def say(self, word: Mapping[str, object]) -> None:
-        """Tell the starter, who may have gone away meanwhile: the server then serves all the same."""
+    def send(self, report: Mapping[str, object]) -> None:
+        """Send the report. If the starter has died meanwhile, the server continues."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         try:
-            os.write(descriptor, json.dumps(word).encode() + b"\n")
+            os.write(descriptor, json.dumps(report).encode() + b"\n")
         except BrokenPipeError:
             _log.warning("the starter has gone away")
         os.close(descriptor)
@@ -172,7 +170,7 @@ class _Ready:
         if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
             number = errno.EAGAIN
         filename = getattr(error, "filename", None)
-        self.say(
+        self.send(
             {
                 "problem": f"{type(error).__name__}: {error}",
                 "errno": number,

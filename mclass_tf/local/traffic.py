@@ -1,4 +1,4 @@
-"""What is known of the traffic: where listeners answer on this machine, where requests went, and which failed."""
+"""Records traffic: listener addresses on this machine, request counts, and failed requests."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from mclass_tf.local.balancer.report import Failure, Listening, Metrics
 
 _FAILURES_KEPT = 20_000
-_LONGEST_PATH = 1024  # characters: a client may send a hundred times as many
+_LONGEST_PATH = 1024  # characters; clients may send a hundred times more
 _LONGEST_METHOD = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Requests by the ARNs of their listener and their target group, and the failures in their order."""
+    """Request counts by the ARNs of listener and target group, and failures in order."""
 
     requests: Mapping[tuple[str, str], int]
     failures: Sequence[Failure]
 
 
 class Traffic:
-    """Written by the balancer's part, read by the admin endpoint. May be used from any thread."""
+    """The balancer part writes it, the admin endpoint reads it. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,13 +37,13 @@ class Traffic:
             self._listening[report.listener_arn] = report
 
     def forget_listening(self) -> None:
-        """Forget the addresses: the process that listened is gone."""
+        """Forget all addresses, because the process that listened is gone."""
         with self._lock:
             self._listening.clear()
 
     @property
     def listening(self) -> Mapping[str, Listening]:
-        """Return the addresses by the listener's ARN; a listener that is deleted may still stand here."""
+        """Return the addresses by listener ARN. May contain deleted listeners."""
         with self._lock:
             return dict(self._listening)
 
@@ -54,7 +54,7 @@ class Traffic:
 
     @property
     def requests(self) -> Mapping[tuple[str, str], int]:
-        """Return how many requests went from a listener to a target group, by their ARNs, since the start; told a second late."""
+        """Return request counts since the start by the ARNs of listener and target group. They are up to a second late."""
         with self._lock:
             return dict(self._requests)
 
@@ -67,7 +67,7 @@ class Traffic:
 
     @property
     def history(self) -> History:
-        """Return what has passed, for a snapshot."""
+        """The past traffic, for a snapshot."""
         with self._lock:
             return History(requests=Counter(self._requests), failures=list(self._failures))
 
@@ -78,6 +78,6 @@ class Traffic:
             self._failures = deque(history.failures, maxlen=_FAILURES_KEPT)
 
     def failures(self, *, since: float = 0) -> tuple[Failure, ...]:
-        """Return those from `since` (seconds since the epoch) on, in the order in which they were told; the last 20,000 are kept."""
+        """Return failures from `since` (seconds since the epoch), in order of arrival. Only the last 20,000 are kept."""
         with self._lock:
             return tuple(failure for failure in self._failures if failure.at >= since)

@@ -1,4 +1,4 @@
-"""Patterns of `*` and `?`, matched in a time that grows with the text and not with the number of ways to match it."""
+"""Matches patterns of `*` and `?` without exponential backtracking."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ESCAPED = re.compile(r"\\[*?]|.", re.DOTALL)
 
 
 def expression(pattern: str, *, escapes: bool = False) -> str:
-    """Return a regular expression for `fullmatch` with DOTALL; with `escapes` a backslash makes `*` or `?` an ordinary character.
+    """Return a regular expression for `fullmatch` with DOTALL. With `escapes`, a backslash makes `*` or `?` a literal character.
 
-    What stands between two asterisks is taken where it occurs first. A later occurrence leaves less of the text for the rest, so
-    it need never be tried: the atomic groups say so. Without them, each asterisk multiplies the time by the length of the text.
+    Text between two asterisks matches at its first occurrence. A later one would only leave less text for the rest, so atomic
+    groups exclude it. Without them, each asterisk multiplies the time by the length of the text.
     """
     first, *others = _parts(pattern, escapes=escapes)
     if not others:
@@ -23,7 +23,7 @@ def expression(pattern: str, *, escapes: bool = False) -> str:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Return whether the pattern means the whole text, case included."""
+    """Return whether the pattern matches the whole text, case-sensitively."""
     return _compiled(pattern).fullmatch(text) is not None
 
 
@@ -33,7 +33,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _parts(pattern: str, *, escapes: bool) -> list[str]:
-    """Return the regular expressions of what stands before, between and behind the asterisks."""
+    """Return regular expressions for the parts before, between and after the asterisks."""
     parts = [""]
     for piece in (_ESCAPED if escapes else _PLAIN).findall(pattern):
         if piece == "*":

@@ -1,1 +1,1 @@
-"""A rehearsal: traffic over a release, what came of it, and what would have helped."""
+"""Rehearsals: a release under traffic, its effect on the requests, and the settings that would have helped."""

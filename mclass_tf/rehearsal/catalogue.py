@@ -1,4 +1,4 @@
-"""What can be rehearsed, by name."""
+"""All scenarios, by name."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mclass_tf.rehearsal.scenarios import (
     crash,
     crash_later,
     leak,
-    sick,
-    slow,
+    slow_start,
+    unhealthy,
 )
 from mclass_tf.rehearsal.shifting import BadAlarm, BadSmoke, BadUnderTraffic, CommandKilled
 
@@ -31,13 +31,13 @@ FAULTS: Mapping[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         BadVersion(name="crash-at-start", causes=("exited", "exit code 1"), make=crash),
-        BadVersion(name="never-healthy", causes=("health check",), make=sick),
+        BadVersion(name="never-healthy", causes=("health check",), make=unhealthy),
         BriefVersion(name="healthy-then-crash", causes=("exited", "exit code 1"), make=crash_later),
         ImageMissing(),
         NoPullPermission(),
         SecurityGroupClosed(),
         BriefVersion(name="out-of-memory", causes=("OutOfMemory", "memory", "137"), make=leak),
-        BadVersion(name="slower-than-grace", causes=("health check",), make=slow),
+        BadVersion(name="slower-than-grace", causes=("health check",), make=slow_start),
         TaskKilled(),
         TaskStopped(),
         SlowStarterInterrupted(),

@@ -1,4 +1,4 @@
-"""Says, of each failed request, why it failed: pure, from what a rehearsal saw."""
+"""Attributes a cause to each failed request. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mclass_tf.rehearsal.result import (
     BalancerFailure,
     FailedRequest,
     Rehearsal,
-    Settings,
+    ServiceSettings,
     TaskTimeline,
 )
 
@@ -19,7 +19,7 @@ DEREGISTRATION_DELAY = "deregistration-delay"
 MINIMUM_PERCENT = "minimum-percent"
 GRACE_PERIOD = "grace-period"
 PROTECTIONS = (LAME_DUCK, KEEP_ALIVE, DEREGISTRATION_DELAY, MINIMUM_PERCENT, GRACE_PERIOD)
-"""What stands between a release and a failed request, each a setting."""
+"""The protections that keep a release from failing requests. Each is a setting."""
 
 KILLED = "killed"
 IDLE_TIMEOUT = "idle-timeout"
@@ -29,31 +29,31 @@ SECURITY_GROUP = "security-group"
 UNKNOWN = "unknown"
 
 _SAME_REQUEST_SECONDS = 1.5
-# How long after a task's death a request may still have been given to it: until its end was noticed.
-_NOTICED_SECONDS = 3.0
-_AT_ONCE_SECONDS = 0.5  # by which two clocks, or two looks at one, may differ
+# How long after a task's death the load balancer may still send requests to it: until it notices.
+_DETECTION_SECONDS = 3.0
+_CLOCK_TOLERANCE_SECONDS = 0.5  # tolerance between two clocks or two polls
 _BROKEN_AT_TARGET = frozenset(
     ["connection_refused", "connection_timeout", "closed_in_flight", "closed_while_idle"]
 )
-_BY_HEALTH_CHECK = ("failed elb health checks", "failed container health checks", "unhealthy")
-_STOPPED_ALONE = frozenset(["UserInitiated", "SpotInterruption", "TerminationNotice"])
-_KILLED_CODES = frozenset([137, 139, 134])
-_DIED_BY_ITSELF = frozenset(["EssentialContainerExited"])
+_HEALTH_CHECK_REASONS = ("failed elb health checks", "failed container health checks", "unhealthy")
+_EXTERNAL_STOP_CODES = frozenset(["UserInitiated", "SpotInterruption", "TerminationNotice"])
+_SIGNAL_EXIT_CODES = frozenset([137, 139, 134])
+_EXIT_STOP_CODES = frozenset(["EssentialContainerExited"])
 
 
 def attribute(rehearsal: Rehearsal) -> tuple[str, ...]:
-    """Return the cause of each failed request, in their order."""
-    matched = _matched(rehearsal.load.failed, rehearsal.balancer_failures)
+    """Return the cause of each failed request, in order."""
+    matched = _match_failures(rehearsal.load.failed, rehearsal.balancer_failures)
     return tuple(
-        _own_cause(request) if failure is None else _cause(failure, rehearsal)
+        _unreported_cause(request) if failure is None else _cause(failure, rehearsal)
         for request, failure in zip(rehearsal.load.failed, matched, strict=True)
     )
 
 
-def _matched(
+def _match_failures(
     failed: Sequence[FailedRequest], failures: Sequence[BalancerFailure]
 ) -> list[BalancerFailure | None]:
-    """Return, for each failed request, what the load balancer says of it: the nearest in time of the same path, used once."""
+    """Return, for each failed request, the load balancer's nearest failure in time on the same path. Each is used once."""
     by_path: dict[str, list[BalancerFailure]] = {}
     for failure in sorted(failures, key=lambda failure: failure.at):
         by_path.setdefault(failure.path.partition("?")[0], []).append(failure)
@@ -68,20 +68,20 @@ def _matched(
 
 
 def _nearest(request: FailedRequest, failures: Sequence[BalancerFailure]) -> BalancerFailure | None:
-    """Return the failure nearest in time, of those in the order of time that fit; None where all are too far."""
+    """Return the nearest failure in time that fits, from failures sorted by time; None if all are too far."""
     first = bisect_left(failures, request.ended_at - _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
     last = bisect_right(failures, request.ended_at + _SAME_REQUEST_SECONDS, key=lambda failure: failure.at)
-    near = (failure for failure in failures[first:last] if _fits(request.kind, failure.status))
+    near = (failure for failure in failures[first:last] if _matches_status(request.kind, failure.status))
     return min(near, key=lambda failure: abs(failure.at - request.ended_at), default=None)
 
 
-def _fits(kind: str, status: int) -> bool:
-    """An answer must have the status that was told; what broke off has none."""
+def _matches_status(kind: str, status: int) -> bool:
+    """An HTTP error must have the same status on both sides. A broken connection has none."""
     return kind == f"http_{status}" if kind.startswith("http_") else True
 
 
-def _own_cause(request: FailedRequest) -> str:
-    """The cause of a failure that the load balancer does not know of: the service's own answer, or nobody's."""
+def _unreported_cause(request: FailedRequest) -> str:
+    """The cause of a failure that the load balancer did not report: the service answered with an error, or it is unknown."""
     return SERVICE if request.kind.startswith("http_") or request.kind == "wrong_answer" else UNKNOWN
 
 
@@ -106,26 +106,26 @@ def _cause_of_no_targets(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
 
 
 def _died(task: TaskTimeline) -> bool:
-    """Whether its process ended by itself, or for want of memory."""
-    return task.stop_code in _DIED_BY_ITSELF or (
-        task.exit_code in _KILLED_CODES and task.stop_code not in _STOPPED_ALONE
+    """Whether its process exited without being stopped, or ran out of memory."""
+    return task.stop_code in _EXIT_STOP_CODES or (
+        task.exit_code in _SIGNAL_EXIT_CODES and task.stop_code not in _EXTERNAL_STOP_CODES
     )
 
 
-def _may_stop_all(settings: Settings) -> bool:
-    """Whether a rolling deployment may stop every task before a new one serves: the minimum rounds up."""
+def _may_stop_all(settings: ServiceSettings) -> bool:
+    """Whether a rolling deployment may stop every task before a new one serves. ECS rounds the minimum up."""
     return settings.desired_count * settings.minimum_healthy_percent <= 0
 
 
 def _cause_at_target(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
-    """A connection that broke, or was refused, at a target: was its task killed, was it ending, or did it close what was idle?"""
+    """Distinguish why a connection failed at a target: its task was killed, was stopping, or closed an idle connection."""
     task = _task_at(failure, rehearsal.tasks)
     if task is not None and _was_killed(task, failure, rehearsal):
         return KILLED
-    if task is not None and _was_ending(task, failure):
-        return DEREGISTRATION_DELAY if _had_left(task) else LAME_DUCK
+    if task is not None and _was_stopping(task, failure):
+        return DEREGISTRATION_DELAY if _was_deregistered(task) else LAME_DUCK
     if task is not None and (task.healthy_at is None or failure.at < task.healthy_at):
-        # Where no target is healthy the load balancer asks all of them, those that are starting too.
+        # Without a healthy target, the load balancer sends requests to all targets, even starting ones.
         return _cause_of_no_targets(failure, rehearsal)
     if failure.reason == "closed_while_idle":
         return KEEP_ALIVE
@@ -133,69 +133,68 @@ def _cause_at_target(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
 
 
 def _task_at(failure: BalancerFailure, tasks: Sequence[TaskTimeline]) -> TaskTimeline | None:
-    """Return the task that had the target's address at the time; addresses are used again."""
+    """Return the task that had the target's address at the time. Addresses are reused."""
     ip = failure.target.rpartition(":")[0]
     there = [task for task in tasks if task.private_ip == ip and task.created_at <= failure.at]
     return max(there, key=lambda task: task.created_at, default=None)
 
 
 def _was_killed(task: TaskTimeline, failure: BalancerFailure, rehearsal: Rehearsal) -> bool:
-    """Whether its process died of itself or of SIGKILL, nobody having asked it to end."""
+    """Whether its process crashed or got SIGKILL, without a request to stop."""
     for incident in rehearsal.incidents:
         if incident.task == task.id and incident.kind == "killed":
-            return -_AT_ONCE_SECONDS <= failure.at - incident.at <= _NOTICED_SECONDS
+            return -_CLOCK_TOLERANCE_SECONDS <= failure.at - incident.at <= _DETECTION_SECONDS
     if not _died(task) or (ended := task.stopping_at or task.stopped_at) is None:
         return False
-    return failure.at <= ended + _NOTICED_SECONDS
+    return failure.at <= ended + _DETECTION_SECONDS
 
 
-def _was_ending(task: TaskTimeline, failure: BalancerFailure) -> bool:
-    return task.stopping_at is not None and task.stopping_at <= failure.at + _NOTICED_SECONDS
+def _was_stopping(task: TaskTimeline, failure: BalancerFailure) -> bool:
+    return task.stopping_at is not None and task.stopping_at <= failure.at + _DETECTION_SECONDS
 
 
-def _had_left(task: TaskTimeline) -> bool:
-    """Whether it was taken out of the load balancer well before it was told to end, as the service scheduler does."""
-    if task.stop_code in _STOPPED_ALONE or task.left_at is None or task.stopping_at is None:
+def _was_deregistered(task: TaskTimeline) -> bool:
+    """Whether the load balancer deregistered it before its SIGTERM, as the service scheduler does."""
+    if task.stop_code in _EXTERNAL_STOP_CODES or task.left_at is None or task.stopping_at is None:
         return False
     return task.left_at <= task.stopping_at
 
 
 def killed_while_starting(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
-    """Return the tasks that health checks killed before they had answered one, well or badly."""
+    """Return the tasks that health checks killed before they answered any check."""
     return tuple(
         task
         for task in rehearsal.tasks
         if _killed_by_check(task)
         and not _ever_answered(task, rehearsal)
-        and not _is_out_of_reach(task, rehearsal)
+        and not _is_unreachable(task, rehearsal)
     )
 
 
-def out_of_reach(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
-    """Return the tasks that health checks killed because nothing came back from them: one that starts refuses instead."""
+def unreachable_tasks(rehearsal: Rehearsal) -> tuple[TaskTimeline, ...]:
+    """Return the tasks that health checks killed by timeout. A starting task refuses connections instead."""
     return tuple(
-        task for task in rehearsal.tasks if _killed_by_check(task) and _is_out_of_reach(task, rehearsal)
+        task for task in rehearsal.tasks if _killed_by_check(task) and _is_unreachable(task, rehearsal)
     )
 
 
-def _is_out_of_reach(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
+def _is_unreachable(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
     reasons = {state.reason for state in task.target if state.state == "unhealthy"}
-    return reasons == {"Target.Timeout"} or "Request timed out" in _said_of(task, rehearsal)
+    return reasons == {"Target.Timeout"} or "Request timed out" in _events_about(task, rehearsal)
 
 
-def _said_of(task: TaskTimeline, rehearsal: Rehearsal) -> str:
-    """Return what ECS says of one task: a state that lasts less than a look at the targets is in its events alone."""
+def _events_about(task: TaskTimeline, rehearsal: Rehearsal) -> str:
+    """Return the ECS events about one task. A short state may fall between two polls and appear only there."""
     return " ".join(event.message for event in rehearsal.events if f"(task {task.id})" in event.message)
 
 
 def _killed_by_check(task: TaskTimeline) -> bool:
     reason = task.stopped_reason.lower()
-    return any(words in reason for words in _BY_HEALTH_CHECK)
+    return any(words in reason for words in _HEALTH_CHECK_REASONS)
 
 
 def _ever_answered(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
-    """Whether it answered a health check, well or badly."""
-    if "Health checks failed with these codes" in _said_of(task, rehearsal):
+    if "Health checks failed with these codes" in _events_about(task, rehearsal):
         return True
     return any(
         state.state == "healthy" or state.reason == "Target.ResponseCodeMismatch" for state in task.target

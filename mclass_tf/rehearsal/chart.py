@@ -1,4 +1,4 @@
-"""Scales and paths of a rehearsal's charts, all on one time axis, in units that the browser stretches to any width."""
+"""Scales and SVG paths of a rehearsal's charts on one time axis, in units that the browser stretches to any width."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_TICKS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """The time that a page shows, in seconds since the epoch."""
+    """The time range of a page, in seconds since the epoch."""
 
     start: float
     end: float
@@ -23,24 +23,24 @@ class Axis:
         return max(self.end - self.start, 1.0)
 
     def x(self, at: float) -> float:
-        """Return where a time is, in the drawing's units, within it."""
+        """Return the x coordinate of a time in drawing units, clamped to the axis."""
         return round(min(max((at - self.start) / self.seconds, 0.0), 1.0) * WIDTH, 2)
 
     def left(self, at: float) -> str:
-        """Return the style of a mark at a time."""
+        """Return the CSS of a mark at a time."""
         return f"left:{self.x(at) / WIDTH * 100:.2f}%"
 
     def span(self, start: float, end: float) -> str:
-        """Return the style of a box from one time to another."""
+        """Return the CSS of a box from `start` to `end`."""
         return f"{self.left(start)};width:{max(self.x(end) - self.x(start), 0.0) / WIDTH * 100:.2f}%"
 
     def ticks(self) -> list[float]:
-        """Return round numbers of seconds since the start, at most eight."""
+        """Return at most eight round numbers of seconds since the start."""
         step = next((step for step in _STEPS if self.seconds / step <= _MOST_TICKS), _STEPS[-1])
         return [float(second) for second in range(0, int(self.seconds) + 1, step)]
 
     def stairs(self, steps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Return the corners of stairs: each step is a time and a share of the height, which holds until the next one."""
+        """Return the corners of a step chart. Each step is a time and a share of the height, valid until the next step."""
         ends = [*(at for at, _ in steps[1:]), self.end]
         return [
             (self.x(at), round(HEIGHT * (1 - share), 2))
@@ -51,7 +51,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class LogScale:
-    """Latencies in milliseconds, from one power of ten to another."""
+    """A logarithmic scale of latencies in milliseconds, between two powers of ten."""
 
     low: int
     high: int
@@ -71,7 +71,7 @@ class LogScale:
 
 
 def line(points: Iterable[tuple[float, float | None]]) -> str:
-    """Return the path of a line, broken where there is no value; "" where there is none at all."""
+    """Return the path of a line, with gaps for None; "" if all values are None."""
     commands, command = [], "M"
     for x, y in points:
         if y is not None:

@@ -1,4 +1,4 @@
-"""Sends one request and says how it ended. It never tries again: what fails, fails."""
+"""Sends one request and reports its outcome. It never retries."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any
 
 import aiohttp
 
-from mclass_tf.rehearsal.plan import LoadPlan, Where
-from mclass_tf.rehearsal.tally import Outcome
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
+from mclass_tf.rehearsal.tally import RequestOutcome
 from mclass_tf.trust import pinned
 
-# Below the load balancer's idle timeout (60 s by default): the client's own connections must not be what goes idle for too long.
+# Below the load balancer's idle timeout (60 s by default), so that the client closes its idle connections first.
 _CLIENT_KEEP_ALIVE = 50.0
 _OK = 200
-_MOST_OF_A_VERSION = 60
-# Which revision answered, in errors too.
+_MAX_VERSION_LENGTH = 60
+# The revision that answered, present on errors too.
 _REVISION = "X-Revision"
 
 STEADY, LONG, PROBE = "steady", "long", "probe"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One request to be sent: what, over which connections ("new", "kept", "probe"), and when it is due."""
+class LoadRequest:
+    """A scheduled request. `over` is "new", "kept" or "probe": the connections to use. `due` is its scheduled time."""
 
     part: str
     path: str
@@ -41,12 +41,12 @@ class Ask:
 
     @property
     def url_path(self) -> str:
-        """The path with the request's number, by which the load balancer's own report of a failure finds it again."""
+        """The path with the request's number, which matches it to the load balancer's report of a failure."""
         return f"{self.path}{'&' if '?' in self.path else '?'}n={self.number}"
 
 
-class Requests:
-    """The connections: new ones, kept-alive ones that take turns, and those that only the probe uses."""
+class LoadClient:
+    """The client's connections: new ones, kept-alive ones used in turn, and those of the probe."""
 
     def __init__(self, plan: LoadPlan, *, clock: Callable[[], float]) -> None:
         self._plan = plan
@@ -61,14 +61,14 @@ class Requests:
         for session in (self._new, self._probe, *self._kept):
             await session.close()
 
-    def not_sent(self, ask: Ask) -> Outcome:
-        """Say that it was not even tried: too much is in flight already."""
+    def not_sent(self, request: LoadRequest) -> RequestOutcome:
+        """Return the outcome of a request that is skipped because too many are in flight."""
         now = self._clock()
-        return Outcome(
-            part=ask.part,
-            path=ask.path,
-            number=ask.number,
-            due=ask.due,
+        return RequestOutcome(
+            part=request.part,
+            path=request.path,
+            number=request.number,
+            due=request.due,
             begun=now,
             ended=now,
             kind="not_sent",
@@ -81,33 +81,33 @@ class Requests:
             return next(self._turns)
         return self._new if over == "new" else self._probe
 
-    async def send(self, ask: Ask) -> Outcome:
-        """Send it now."""
+    async def send(self, request: LoadRequest) -> RequestOutcome:
+        """Send the request and return its outcome."""
         begun = self._clock()
         used = SimpleNamespace(reused=False)
-        kind, version = await self._tried(ask, used)
-        # Time that a refusal took is no latency of the service; time until we gave up is.
+        kind, version = await self._attempt(request, used)
+        # The time until a refusal is no latency of the service; the time until a timeout is.
         is_measured = kind in {"", "timeout", "wrong_answer"} or kind.startswith("http_")
-        return Outcome(
-            part=ask.part,
-            path=ask.path,
-            number=ask.number,
-            due=ask.due,
+        return RequestOutcome(
+            part=request.part,
+            path=request.path,
+            number=request.number,
+            due=request.due,
             begun=begun,
             ended=self._clock(),
             kind=kind,
             connection="reused" if used.reused else "new",
             version=version,
-            asked_seconds=ask.asked_seconds,
+            asked_seconds=request.asked_seconds,
             is_measured=is_measured,
         )
 
-    async def _tried(self, ask: Ask, used: SimpleNamespace) -> tuple[str, str]:
+    async def _attempt(self, request: LoadRequest, used: SimpleNamespace) -> tuple[str, str]:
         where = self._plan.where
         headers = {"Host": where.host_header} if where.host_header else {}
         try:
-            async with self._session(ask.over).get(
-                where.base + ask.url_path,
+            async with self._session(request.over).get(
+                where.base + request.url_path,
                 headers=headers,
                 allow_redirects=False,
                 server_hostname=where.server_name or None,
@@ -116,25 +116,25 @@ class Requests:
                 body = await answer.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return kind_of(error), ""
-        revision = answer.headers.get(_REVISION, "")[:_MOST_OF_A_VERSION]
+        revision = answer.headers.get(_REVISION, "")[:_MAX_VERSION_LENGTH]
         if answer.status != _OK:
             return f"http_{answer.status}", revision
-        kind, version = _judged(ask, body)
+        kind, version = _evaluate_body(request, body)
         return kind, version or revision
 
 
-def _judged(ask: Ask, body: bytes) -> tuple[str, str]:
-    """Return the kind of failure and the version of an answer with status 200; a page of something else is no good answer."""
+def _evaluate_body(request: LoadRequest, body: bytes) -> tuple[str, str]:
+    """Return the kind of failure ("" for none) and the version of an answer with status 200. Its body must be the service's."""
     try:
         document: Any = json.loads(body)
     except ValueError:
         return "wrong_answer", ""
     if not isinstance(document, dict):
         return "wrong_answer", ""
-    if ask.part == LONG:
+    if request.part == LONG:
         return ("" if "worked_ms" in document else "wrong_answer"), ""
     version = document.get("revision")
-    return ("", version[:_MOST_OF_A_VERSION]) if isinstance(version, str) else ("wrong_answer", "")
+    return ("", version[:_MAX_VERSION_LENGTH]) if isinstance(version, str) else ("wrong_answer", "")
 
 
 def kind_of(error: BaseException) -> str:
@@ -144,7 +144,7 @@ def kind_of(error: BaseException) -> str:
     return next((kind for kinds, kind in _KINDS if isinstance(error, kinds)), "protocol")
 
 
-# In this order: some of the first are also of the types of the last.
+# The order matters: some exceptions of the first kinds also have types of the last ones.
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((asyncio.TimeoutError, TimeoutError), "timeout"),
     ((aiohttp.ServerDisconnectedError,), "closed"),
@@ -154,8 +154,8 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 )
 
 
-def tls_context(where: Where) -> ssl.SSLContext | None:
-    """Return what the client trusts: the certificates themselves, self-signed or not; None without TLS."""
+def tls_context(where: LoadEndpoint) -> ssl.SSLContext | None:
+    """Return a context that trusts exactly the given certificates, self-signed or not; None without TLS."""
     return pinned(where.certificates) if where.scheme == "https" else None
 
 
@@ -176,7 +176,7 @@ def _session(
         trust_env=False,
         headers={"User-Agent": "mclass-tf-rehearsal"},
     )
-    # By itself it repeats a GET whose kept-alive connection was closed under it, which is what is to be seen here.
+    # aiohttp retries a GET whose kept-alive connection was closed. The rehearsal must see that failure.
     session._retry_connection = False  # noqa: SLF001
     return session
 

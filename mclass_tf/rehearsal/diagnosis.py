@@ -1,4 +1,4 @@
-"""Says what to do about what a rehearsal found: its causes in words, each with the setting that would have helped."""
+"""Diagnoses a rehearsal: each cause in words, with the setting that would have helped."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from mclass_tf.rehearsal.causes import (
     VERSION,
     attribute,
     killed_while_starting,
-    out_of_reach,
+    unreachable_tasks,
 )
 from mclass_tf.rehearsal.result import Rehearsal, TaskTimeline
 
-# Of a task or a session: it differs from one to the next.
+# Ids of tasks and sessions differ between tasks, so they are removed from stop reasons.
 _ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Why `failed` requests failed. `cause` is one of PROTECTIONS where a setting would have saved them."""
+class Diagnosis:
+    """The cause of `failed` failed requests. `cause` is one of PROTECTIONS if a setting would have prevented them."""
 
     cause: str
     failed: int
@@ -44,25 +44,25 @@ class Finding:
         return self.cause in PROTECTIONS
 
 
-def diagnose(rehearsal: Rehearsal) -> tuple[Finding, ...]:
-    """Return what was found, the most failures first; each failed request that was told counts once."""
+def diagnose(rehearsal: Rehearsal) -> tuple[Diagnosis, ...]:
+    """Return the findings, the most failures first. Each failed request counts once."""
     causes = attribute(rehearsal)
     counted = Counter(causes)
     findings = [_finding(cause, count, rehearsal) for cause, count in counted.items()]
     if rehearsal.load.left_out:
         left = f"{rehearsal.load.left_out:,} more failed, and were only counted"
-        findings.append(Finding(cause=UNKNOWN, failed=0, text=left))
+        findings.append(Diagnosis(cause=UNKNOWN, failed=0, text=left))
     if GRACE_PERIOD not in counted and killed_while_starting(rehearsal):
         findings.append(_finding(GRACE_PERIOD, 0, rehearsal))
-    findings += [*_out_of_reach(rehearsal), *_version(rehearsal)]
+    findings += [*_unreachable(rehearsal), *_version_failures(rehearsal)]
     return tuple(sorted(findings, key=lambda finding: (-finding.failed, not finding.is_protection)))
 
 
-def _out_of_reach(rehearsal: Rehearsal) -> Iterator[Finding]:
-    count = len(out_of_reach(rehearsal))
+def _unreachable(rehearsal: Rehearsal) -> Iterator[Diagnosis]:
+    count = len(unreachable_tasks(rehearsal))
     if count:
         tasks = "1 task" if count == 1 else f"{count} tasks"
-        yield Finding(
+        yield Diagnosis(
             cause=SECURITY_GROUP,
             failed=0,
             text=f"health checks of {tasks} got no answer at all, not even a refusal",
@@ -70,33 +70,31 @@ def _out_of_reach(rehearsal: Rehearsal) -> Iterator[Finding]:
         )
 
 
-def _version(rehearsal: Rehearsal) -> Iterator[Finding]:
-    """What ended tasks that nobody wanted to end: the new version's own faults, in ECS's words."""
-    reasons = Counter(_why(task) for task in rehearsal.tasks if _failed_by_itself(task, rehearsal))
+def _version_failures(rehearsal: Rehearsal) -> Iterator[Diagnosis]:
+    reasons = Counter(_stop_reason(task) for task in rehearsal.tasks if _is_version_failure(task, rehearsal))
     if rehearsal.release is None or rehearsal.release.outcome != "failed":
         return
     for reason, count in reasons.most_common():
         tasks = "1 task" if count == 1 else f"{count} tasks"
-        yield Finding(cause=VERSION, failed=0, text=f"{tasks} of the new version ended: {reason}")
+        yield Diagnosis(cause=VERSION, failed=0, text=f"{tasks} of the new version ended: {reason}")
 
 
-def _failed_by_itself(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
+def _is_version_failure(task: TaskTimeline, rehearsal: Rehearsal) -> bool:
     newest = max((other.revision for other in rehearsal.tasks), default=0)
     scaled_in = "scaling activity" in task.stopped_reason.lower()
     return task.revision == newest and bool(task.stopped_reason) and not scaled_in
 
 
-def _why(task: TaskTimeline) -> str:
-    """Why it ended, without what differs from task to task."""
+def _stop_reason(task: TaskTimeline) -> str:
     reason = _ID.sub("…", task.stopped_reason.partition(" (port ")[0])
     inner = "" if task.container_reason in task.stopped_reason else f" ({task.container_reason})"
     code = f", exit code {task.exit_code}" if task.exit_code is not None else ""
     return f"{reason}{inner}{code}"
 
 
-def _finding(cause: str, count: int, rehearsal: Rehearsal) -> Finding:
-    text, advice = _WORDS[cause](count, rehearsal)
-    return Finding(cause=cause, failed=count, text=text, advice=advice)
+def _finding(cause: str, count: int, rehearsal: Rehearsal) -> Diagnosis:
+    text, advice = _EXPLANATIONS[cause](count, rehearsal)
+    return Diagnosis(cause=cause, failed=count, text=text, advice=advice)
 
 
 def _requests(count: int) -> str:
@@ -189,7 +187,7 @@ def _service(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
     )
 
 
-def _died(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+def _died_after_healthy(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
     return (
         f"{_requests(count)} found no task that served: those of the new version had died after they had been healthy",
         (
@@ -206,7 +204,7 @@ def _unknown(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
     )
 
 
-_WORDS = {
+_EXPLANATIONS = {
     LAME_DUCK: _lame_duck,
     KEEP_ALIVE: _keep_alive,
     DEREGISTRATION_DELAY: _deregistration_delay,
@@ -215,6 +213,6 @@ _WORDS = {
     KILLED: _killed,
     IDLE_TIMEOUT: _idle_timeout,
     SERVICE: _service,
-    VERSION: _died,
+    VERSION: _died_after_healthy,
     UNKNOWN: _unknown,
 }

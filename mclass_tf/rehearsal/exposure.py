@@ -1,24 +1,24 @@
-"""Who met a new version that was taken back: pure, from the answers of the load and the stages of its deployment."""
+"""Measures how much traffic reached a version that was rolled back, from the answers and the deployment's stages. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mclass_tf.rehearsal.result import Deployment, Exposure, Load
+from mclass_tf.rehearsal.result import Exposure, LoadResult, ObservedDeployment
 from mclass_tf.strategy import CANARY, LINEAR, Strategy
 
 _WHOLE = 100.0
 
 
 def exposure_of(
-    load: Load,
+    load: LoadResult,
     *,
     version: str,
     strategy: Strategy,
-    deployments: Sequence[Deployment],
+    deployments: Sequence[ObservedDeployment],
     balancer_requests: int | None,
 ) -> Exposure:
-    """Return how far the users met `version`."""
+    """Return the exposure of the users to `version`."""
     met = [sample for sample in load.samples if sample.versions.get(version)]
     requests = sum(sample.versions[version] for sample in met)
     within = [sample for sample in load.samples if met and met[0].at <= sample.at <= met[-1].at]
@@ -34,8 +34,8 @@ def exposure_of(
     )
 
 
-def _limit(strategy: Strategy, deployments: Sequence[Deployment]) -> float:
-    """Return the share that the strategy gives a version before it has stood the test: the first step, or the highest that was seen."""
+def _limit(strategy: Strategy, deployments: Sequence[ObservedDeployment]) -> float:
+    """Return the largest share of traffic that the strategy gives an unproven version: the first or the highest step seen."""
     if strategy.name == CANARY:
         return strategy.canary_percent / _WHOLE
     if strategy.name == LINEAR:

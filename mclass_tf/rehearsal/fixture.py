@@ -1,4 +1,4 @@
-"""Changes what a release depends on, through the API, and puts all of it back."""
+"""Changes the conditions of a release through the API, and restores all of them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from functools import partial
 from typing import Any, Final, Self
 
 from mclass_tf.aws import error_code
-from mclass_tf.rehearsal.service_reader import DELAY, ServiceReader
+from mclass_tf.rehearsal.service_reader import DEREGISTRATION_DELAY, ServiceReader
 
 _ENDING_SECONDS: Final = 180.0
 _COUNT: Final = "ecs:service:DesiredCount"
 _SUSPENDED = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
-# With these an execution role may pull an image.
+# An execution role needs these actions to pull an image.
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:*", "*")
 
 
 class ServiceFixture:
-    """Use it as a context: at its end everything is as it was, whatever happened. Each change puts back what was there."""
+    """A context manager whose exit restores everything it changed, even after an error."""
 
     def __init__(self, service: ServiceReader, *, report: Callable[[str], None]) -> None:
         self.service = service
@@ -34,20 +34,20 @@ class ServiceFixture:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def _later(self, what: str, undo: Callable[[], object]) -> None:
-        def put_back() -> None:
+    def _restore_later(self, what: str, undo: Callable[[], object]) -> None:
+        def restore() -> None:
             self._report(f"putting back {what}")
             undo()
 
-        self._undo.callback(put_back)
+        self._undo.callback(restore)
 
     def set_count(self, desired: int) -> None:
-        """Have the service run so many tasks, until autoscaling thinks otherwise."""
+        """Set the desired count of the service. Autoscaling may change it later."""
         if self.service.describe()["desiredCount"] not in {0, desired}:
             self._update({"desiredCount": desired})
 
     def hold_count(self, desired: int) -> None:
-        """Have the service run so many tasks, whatever autoscaling thinks of them meanwhile."""
+        """Set the desired count of the service and suspend autoscaling."""
         scaling, names = self._aws.autoscaling, self._names
         resource = f"service/{names.cluster}/{names.service}"
         targets = scaling.describe_scalable_targets(
@@ -55,7 +55,7 @@ class ServiceFixture:
         )["ScalableTargets"]
         for target in targets:
             state: Any = target.get("SuspendedState") or dict.fromkeys(_SUSPENDED, False)
-            self._later("autoscaling", partial(self._suspend, resource, state))
+            self._restore_later("autoscaling", partial(self._suspend, resource, state))
             self._suspend(resource, dict.fromkeys(_SUSPENDED, True))
         self.set_count(desired)
 
@@ -68,13 +68,13 @@ class ServiceFixture:
         elbv2 = self._aws.elbv2
         for arn in self._names.target_group_arns:
             attributes = elbv2.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
-            before = next(each["Value"] for each in attributes if each["Key"] == DELAY)
-            self._later(f"the deregistration delay of {before} s", partial(self._delay, arn, before))
+            before = next(each["Value"] for each in attributes if each["Key"] == DEREGISTRATION_DELAY)
+            self._restore_later(f"the deregistration delay of {before} s", partial(self._delay, arn, before))
             self._delay(arn, str(seconds))
 
     def _delay(self, arn: str, value: str) -> None:
         self._aws.elbv2.modify_target_group_attributes(
-            TargetGroupArn=arn, Attributes=[{"Key": DELAY, "Value": value}]
+            TargetGroupArn=arn, Attributes=[{"Key": DEREGISTRATION_DELAY, "Value": value}]
         )
 
     def set_health_check_interval(self, seconds: int) -> None:
@@ -82,7 +82,9 @@ class ServiceFixture:
         groups = elbv2.describe_target_groups(TargetGroupArns=list(self._names.target_group_arns))
         for group in groups["TargetGroups"]:
             arn, before = group["TargetGroupArn"], group["HealthCheckIntervalSeconds"]
-            self._later(f"the health check interval of {before} s", partial(self._interval, arn, before))
+            self._restore_later(
+                f"the health check interval of {before} s", partial(self._interval, arn, before)
+            )
             self._interval(arn, seconds)
 
     def _interval(self, arn: str, seconds: int) -> None:
@@ -93,28 +95,28 @@ class ServiceFixture:
         self._update({"healthCheckGracePeriodSeconds": seconds})
 
     def keep_grace_period(self) -> None:
-        """Put the grace period back in the end, whoever changes it meanwhile."""
+        """Restore the grace period at the end, even if something else changes it."""
         name = "healthCheckGracePeriodSeconds"
         before = self.service.describe()[name]
-        self._later(f"the grace period of {before} s", lambda: self._update({name: before}))
+        self._restore_later(f"the grace period of {before} s", lambda: self._update({name: before}))
 
     def keep_deployment_configuration(self) -> dict[str, Any]:
-        """Return it, and put it back in the end, whoever changes it meanwhile."""
+        """Return the deployment configuration, and restore it at the end, even if something else changes it."""
         service = self.service.describe()
         before: dict[str, Any] = dict(service["deploymentConfiguration"])
-        # What may be rebalanced over zones hangs on the maximum percent: ECS takes the two together or not at all.
+        # Zone rebalancing depends on the maximum percent, so ECS accepts only both together.
         both = {name: service[name] for name in ("deploymentConfiguration", "availabilityZoneRebalancing")}
-        self._later("the deployment configuration", lambda: self._update(both))
+        self._restore_later("the deployment configuration", lambda: self._update(both))
         return before
 
     def make_error_alarm(self, name: str) -> None:
-        """Make an alarm that goes off when a target of the load balancer has answered with 5xx within a minute.
+        """Create an alarm that fires when a target of the load balancer answered with 5xx within a minute.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
         """
         load_balancer = self._names.load_balancer_arn.partition(":loadbalancer/")[2]
         cloudwatch = self._aws.cloudwatch
-        self._later(f"the alarms without {name}", lambda: cloudwatch.delete_alarms(AlarmNames=[name]))
+        self._restore_later(f"the alarms without {name}", lambda: cloudwatch.delete_alarms(AlarmNames=[name]))
         cloudwatch.put_metric_alarm(
             AlarmName=name,
             AlarmDescription="Rehearsal: the new version answers with 5xx",
@@ -130,29 +132,29 @@ class ServiceFixture:
         )
 
     def keep_network(self) -> dict[str, Any]:
-        """Return the network configuration, and put it back in the end if it is another one then."""
+        """Return the network configuration, and restore it at the end if it has changed."""
         before: dict[str, Any] = dict(self.service.describe()["networkConfiguration"])
 
         def undo() -> None:
             if self.service.describe()["networkConfiguration"] != before:
                 self._update({"networkConfiguration": before})
 
-        self._later("the network configuration", undo)
+        self._restore_later("the network configuration", undo)
         return before
 
     def closed_security_group(self) -> str:
-        """Make a security group that lets nothing in and all out; return its id."""
+        """Create a security group without ingress and with full egress; return its id."""
         ec2 = self._aws.ec2
         group = ec2.create_security_group(
             GroupName=f"mclass-rehearsal-{time.time_ns()}",
             Description="Rehearsal: lets nothing in",
             VpcId=self._names.vpc_id,
         )["GroupId"]
-        self._later("the security groups", partial(self._delete_security_group, group))
+        self._restore_later("the security groups", partial(self._delete_security_group, group))
         return group
 
     def _delete_security_group(self, group: str) -> None:
-        """The last tasks that have it are still ending."""
+        """Retry, because the last tasks that use the group are still stopping."""
         deadline = time.monotonic() + _ENDING_SECONDS
         while True:
             try:
@@ -165,7 +167,7 @@ class ServiceFixture:
                 return
 
     def forbid_pull(self) -> None:
-        """Take the right to pull images from the execution role, in its inline policies."""
+        """Remove the permission to pull images from the execution role's inline policies."""
         iam, role = self._aws.iam, self._names.execution_role
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             policy: Any = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
@@ -173,7 +175,7 @@ class ServiceFixture:
             kept = [each for each in document["Statement"] if not _allows_pull(each)]
             if len(kept) == len(document["Statement"]):
                 continue
-            self._later(f"the policy {name}", partial(self._put_policy, role, name, document))
+            self._restore_later(f"the policy {name}", partial(self._put_policy, role, name, document))
             if kept:
                 self._put_policy(role, name, {**document, "Statement": kept})
             else:
@@ -183,7 +185,7 @@ class ServiceFixture:
         self._aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
     def delete_image(self, digest: str) -> None:
-        """Delete the rehearsal's own image from the repository: nothing to put back."""
+        """Delete the rehearsal's own image from the repository. It needs no restoring."""
         self._aws.ecr.batch_delete_image(
             repositoryName=self._names.repository, imageIds=[{"imageDigest": digest}]
         )

@@ -1,4 +1,4 @@
-"""What the local AWS can do that AWS cannot: its clock, its own account of failures, a task's sudden death."""
+"""Abilities of the local AWS that AWS lacks: its clock, its report of failures, and killing a task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Instrument:
         self._ask("PUT", "clock", {"speed": speed})
 
     def failures(self, *, load_balancer_arn: str, since: float) -> tuple[BalancerFailure, ...]:
-        """Return what a load balancer answered with an error of its own, or broke off, in order."""
+        """Return the requests that a load balancer itself answered with an error or broke off, in order."""
         failures = self._ask("GET", f"failures?since={since}")["failures"]
         return tuple(
             BalancerFailure(
@@ -44,7 +44,7 @@ class Instrument:
         )
 
     def requests(self, *, listener_arn: str) -> dict[str, int]:
-        """Return how many requests a listener has given to each target group so far, by its ARN; told a second late."""
+        """Return the number of requests that a listener has forwarded to each target group, by its ARN. It lags by one second."""
         counts = self._ask("GET", "requests")["requests"]
         return {
             each["target_group_arn"]: int(each["count"])
@@ -53,7 +53,7 @@ class Instrument:
         }
 
     def kill_task(self, task_arns: tuple[str, ...]) -> str:
-        """End the process of one of these tasks as `kill -9` does, nobody told; return the task's ARN."""
+        """Kill the process of one of these tasks with SIGKILL, unannounced. Return the task's ARN."""
         import psutil  # noqa: PLC0415  # only here
 
         for process in psutil.Process(self._running.pid).children(recursive=True):
@@ -64,7 +64,7 @@ class Instrument:
                     process.kill()
                     return str(arn)
             except (psutil.Error, OSError, ValueError):
-                continue  # it has ended meanwhile, or is none of a task's
+                continue  # it has exited since, or belongs to no task
         raise ConfigurationError(
             "no task of the service runs as a process of this machine",
             hint=Hint(
@@ -90,5 +90,5 @@ class Instrument:
 
 
 def _is_keeper(command: Sequence[str]) -> bool:
-    """Whether it is the process that keeps a task together, which has the task's environment (mclass_tf/local/containers/keeper.py)."""
-    return any(word.endswith("/containers/keeper.py") for word in command)
+    """Whether it is the supervisor of a container, which has the task's environment variables (mclass_tf/local/containers/supervisor.py)."""
+    return any(word.endswith("/containers/supervisor.py") for word in command)

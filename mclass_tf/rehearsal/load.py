@@ -1,10 +1,11 @@
-"""`python -m mclass_tf.rehearsal.load`: sends the load, in a process of its own so that nothing else disturbs its timing.
+"""`python -m mclass_tf.rehearsal.load`: sends the load from a process of its own, for undisturbed timing.
 
-Standard input: the plan (`LoadPlan`) as one line of JSON, then `{"phase": NAME}` at the begin of each phase and `{"stop": true}`;
-its end stops too. Standard output, a line each: `{"ready": …}`, `{"phase": …}`, `{"sample": …}`, `{"failed": …}`, `{"end": …}`.
+Standard input: the plan (`LoadPlan`) as one line of JSON, then `{"phase": NAME}` at the start of each phase and `{"stop":
+true}`. End of file stops it too. Standard output, one JSON object per line: `{"ready": …}`, `{"phase": …}`, `{"sample": …}`,
+`{"failed": …}`, `{"end": …}`.
 
-The load is open: a request is begun when it is due, whatever has become of those before it, and its latency counts from the moment
-at which it was due. So a service that stalls is seen to stall by every request that came meanwhile (no coordinated omission).
+The load is open: each request starts when it is due, whatever happened to those before it, and its latency counts from its due
+time. So if the service stalls, every request in that time shows it (no coordinated omission).
 https://www.scylladb.com/2021/04/22/on-coordinated-omission/
 """
 
@@ -22,24 +23,24 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from mclass_tf.rehearsal.client import LONG, PROBE, STEADY, Ask, Requests
-from mclass_tf.rehearsal.plan import LoadPlan, Probe
+from mclass_tf.rehearsal.client import LONG, PROBE, STEADY, LoadClient, LoadRequest
+from mclass_tf.rehearsal.plan import BurstProbe, LoadPlan
 from mclass_tf.rehearsal.tally import Tally
 
-# Above it the sender would run out of descriptors: what is due then fails at once.
-_MOST_IN_FLIGHT = 8000
-_TELL_SECONDS = 0.25
+# Above this limit the sender would run out of file descriptors, so further requests fail at once.
+_MAX_IN_FLIGHT = 8000
+_REPORT_SECONDS = 0.25
 
-Tell = Callable[[dict[str, Any]], None]
+WriteMessage = Callable[[dict[str, Any]], None]
 
 
-class Load:
-    """Sends what a plan says until it is stopped."""
+class LoadProcess:
+    """Sends the load of a plan until it is stopped."""
 
-    def __init__(self, plan: LoadPlan, *, tell: Tell) -> None:
+    def __init__(self, plan: LoadPlan, *, write: WriteMessage) -> None:
         self._plan = plan
-        self._tell = tell
-        # The loop's own clock counts whole milliseconds.
+        self._write = write
+        # The event loop's clock has only millisecond resolution.
         self._clock = time.monotonic
         self._stopped = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -47,20 +48,20 @@ class Load:
         now = self._clock()
         self._started = self._frontier = now
         self._tally = Tally(wall=time.time() - now, now=now)
-        self._requests = Requests(plan, clock=self._clock)
+        self._requests = LoadClient(plan, clock=self._clock)
 
-    def heed(self, message: dict[str, Any]) -> None:
-        """Do what the rehearsal says."""
+    def handle(self, message: dict[str, Any]) -> None:
+        """Handle a message of the rehearsal."""
         if message.get("stop"):
             self._stopped.set()
         elif "phase" in message:
             self._tally.enter(str(message["phase"]), now=self._clock())
-            self._tell({"phase": message["phase"], "at": time.time()})
+            self._write({"phase": message["phase"], "at": time.time()})
 
     async def run(self) -> None:
-        """Send until told to stop, wait for what is in flight, and tell what came of it all."""
-        self._tell({"ready": True, "at": time.time()})
-        background = [asyncio.create_task(self._tell_samples())]
+        """Send until stopped, wait for the requests in flight, and report the results."""
+        self._write({"ready": True, "at": time.time()})
+        background = [asyncio.create_task(self._report_samples())]
         if self._plan.probe is not None:
             background.append(asyncio.create_task(self._bursts(self._plan.probe)))
         await self._pace()
@@ -71,23 +72,23 @@ class Load:
             await asyncio.wait(self._in_flight)
         await self._requests.close()
         for sample in self._tally.samples(now=self._clock(), is_over=True):
-            self._tell({"sample": asdict(sample)})
-        self._tell({"end": self._tally.end(rate=self._plan.rate, now=stopped)})
+            self._write({"sample": asdict(sample)})
+        self._write({"end": self._tally.end(rate=self._plan.rate, now=stopped)})
 
     async def _pace(self) -> None:
-        """Begin each request when it is due; after a delay of our own all that are due by then, counted from when they were."""
-        asks = self._asks()
-        ask = next(asks)
+        """Start each request when it is due. After a delay of our own, start all overdue ones, measured from their due times."""
+        schedule = self._schedule()
+        request = next(schedule)
         while not self._stopped.is_set():
             now = self._clock()
-            while ask.due <= now:
-                self._begin(ask)
-                ask = next(asks)
-            self._frontier = ask.due
-            await asyncio.sleep(max(0.0, ask.due - self._clock()))
+            while request.due <= now:
+                self._start(request)
+                request = next(schedule)
+            self._frontier = request.due
+            await asyncio.sleep(max(0.0, request.due - self._clock()))
 
-    def _asks(self) -> Iterator[Ask]:
-        """Yield the steady requests in order. Which is long and which opens a connection is drawn, with a seed."""
+    def _schedule(self) -> Iterator[LoadRequest]:
+        """Yield the steady requests in order. A seeded draw decides which are long and which open a connection."""
         plan, draw = self._plan, random.Random(self._plan.seed)  # noqa: S311  # no secret
         number = 0
         while True:
@@ -95,7 +96,7 @@ class Load:
             number += 1
             over = "new" if draw.random() < plan.new_connection_share else "kept"
             if draw.random() < plan.long_share:
-                yield self._ask(
+                yield self._request(
                     part=LONG,
                     path=f"{plan.long_path}?ms={plan.long_ms}",
                     due=due,
@@ -103,86 +104,89 @@ class Load:
                     asked_seconds=plan.long_ms / 1000,
                 )
             else:
-                yield self._ask(part=STEADY, path=plan.paths[number % len(plan.paths)], due=due, over=over)
+                yield self._request(
+                    part=STEADY, path=plan.paths[number % len(plan.paths)], due=due, over=over
+                )
 
-    def _ask(self, *, part: str, path: str, due: float, over: str, asked_seconds: float = 0.0) -> Ask:
+    def _request(
+        self, *, part: str, path: str, due: float, over: str, asked_seconds: float = 0.0
+    ) -> LoadRequest:
         self._numbers += 1
-        return Ask(
+        return LoadRequest(
             part=part, path=path, number=self._numbers, due=due, over=over, asked_seconds=asked_seconds
         )
 
-    async def _bursts(self, probe: Probe) -> None:
-        """Use many connections at once, leave them idle, use them again."""
+    async def _bursts(self, probe: BurstProbe) -> None:
         number = 0
         due = self._clock()
         while True:
             for _ in range(probe.connections):
                 path = self._plan.paths[0]
-                self._begin(self._ask(part=PROBE, path=path, due=self._clock(), over="probe"))
+                self._start(self._request(part=PROBE, path=path, due=self._clock(), over="probe"))
             due += probe.intervals[number % len(probe.intervals)]
             number += 1
             await asyncio.sleep(max(0.0, due - self._clock()))
 
-    def _begin(self, ask: Ask) -> None:
-        self._tally.began(part=ask.part, due=ask.due, begun=self._clock())
-        task = asyncio.create_task(self._sent(ask))
+    def _start(self, request: LoadRequest) -> None:
+        self._tally.began(part=request.part, due=request.due, begun=self._clock())
+        task = asyncio.create_task(self._send(request))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
-    async def _sent(self, ask: Ask) -> None:
-        if len(self._in_flight) > _MOST_IN_FLIGHT:
-            outcome = self._requests.not_sent(ask)
+    async def _send(self, request: LoadRequest) -> None:
+        if len(self._in_flight) > _MAX_IN_FLIGHT:
+            outcome = self._requests.not_sent(request)
         else:
-            outcome = await self._requests.send(ask)
+            outcome = await self._requests.send(request)
         failed = self._tally.ended(outcome)
         if failed is not None:
-            self._tell({"failed": asdict(failed)})
+            self._write({"failed": asdict(failed)})
 
-    async def _tell_samples(self) -> None:
+    async def _report_samples(self) -> None:
         while True:
-            await asyncio.sleep(_TELL_SECONDS)
-            # What is due and not begun yet, because we are late, belongs to its second all the same.
+            await asyncio.sleep(_REPORT_SECONDS)
+            # Overdue requests that have not started yet still belong to the second in which they were due.
             for sample in self._tally.samples(now=min(self._frontier, self._clock())):
-                self._tell({"sample": asdict(sample)})
+                self._write({"sample": asdict(sample)})
 
 
-async def _listen(heed: Callable[[dict[str, Any]], None]) -> None:
-    """Pass on each line of standard input; its end says stop."""
+async def _listen(handle: Callable[[dict[str, Any]], None]) -> None:
+    """Pass on each line of standard input. End of file means stop."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        heed(json.loads(line))
-    heed({"stop": True})
+        handle(json.loads(line))
+    handle({"stop": True})
 
 
-def _tell(document: dict[str, Any]) -> None:
+def _write(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
     sys.stdout.flush()
 
 
 async def _run(plan: LoadPlan) -> None:
-    load = Load(plan, tell=_tell)
-    listening = asyncio.create_task(_listen(load.heed))
-    # Whoever listens no more wants no more load.
+    load = LoadProcess(plan, write=_write)
+    listening = asyncio.create_task(_listen(load.handle))
+    # If the rehearsal no longer listens, stop the load.
     listening.add_done_callback(partial(_stop, load))
-    # What is there now stays: the collector need not look at it again and again.
+    # Keep the present objects out of garbage collections.
     gc.freeze()
     await load.run()
     listening.cancel()
 
 
-def _stop(load: Load, _task: asyncio.Task[None]) -> None:
-    load.heed({"stop": True})
+def _stop(load: LoadProcess, _task: asyncio.Task[None]) -> None:
+    load.handle({"stop": True})
 
 
 def main() -> None:
-    """Read the plan, and do it."""
-    # Not a byte beyond the line: what follows is for `_listen`.
+    """Read the plan and send its load."""
+    # Read not a byte beyond the line: the rest is for `_listen`.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:
         plan = LoadPlan.from_json(unbuffered.readline())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = hard if hard != resource.RLIM_INFINITY else max(soft, 2 * _MOST_IN_FLIGHT)
+    limit = hard if hard != resource.RLIM_INFINITY else max(soft, 2 * _MAX_IN_FLIGHT)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(plan))
@@ -190,7 +194,7 @@ def main() -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415  # not everywhere
+        import uvloop  # noqa: PLC0415  # not available on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

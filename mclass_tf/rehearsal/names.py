@@ -1,4 +1,4 @@
-"""The names of what can be rehearsed; apart from what they stand for, so that `--help` answers at once."""
+"""The names of all scenarios, without their implementations, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ STEPS = (
     "bake-time",
     "verifying",
 )
-"""Where a command can be killed."""
+"""The steps at which a command can be killed."""
 PROTECTIONS = ("lame-duck", "keep-alive", "deregistration-delay", "minimum-percent", "grace-period")

@@ -1,4 +1,4 @@
-"""The report of a rehearsal as one HTML page that needs nothing else: no script, no font, no address."""
+"""Renders the report of a rehearsal as one self-contained HTML page: no scripts, fonts or links."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from mclass_tf.rehearsal import summary
 from mclass_tf.rehearsal.report import Report, document, instant
-from mclass_tf.rehearsal.result import COMPARED, Rehearsal, Settings
+from mclass_tf.rehearsal.result import COMPARED, Rehearsal, ServiceSettings
 from mclass_tf.rehearsal.timeline import Timeline
 from mclass_tf.terminal import inline, json_text
 
-_MOST_FAILED = 50
+_MAX_FAILED = 50
 _SETTINGS = (
     ("speed", "Speed of the local AWS's clock", "times"),
     ("desired_count", "Desired tasks", ""),
@@ -31,7 +31,7 @@ _SETTINGS = (
 
 
 def render(report: Report) -> str:
-    """Return the whole page. The templates escape every value: text of any origin opens no element and ends no attribute."""
+    """Return the whole page. The templates escape every value, so no text can open an element or end an attribute."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # no other command needs it
 
     environment = Environment(
@@ -56,7 +56,7 @@ def render(report: Report) -> str:
 
 
 def _finalize(value: object) -> object:
-    """Return what a template inserts: its own markup, or text without marks of direction, which a browser heeds."""
+    """Return the text that a template inserts: its own markup, or text without direction marks, which browsers would obey."""
     return value if hasattr(value, "__html__") else inline(str(value))
 
 
@@ -72,15 +72,14 @@ def _values(report: Report) -> dict[str, object]:
         "shown": timelines[report.runs.index(report.shown)],
         "started_at": instant(rehearsal.started_at)[:19].replace("T", " "),
         "latencies": {name: latency for name in COMPARED if (latency := report.latency(name)) is not None},
-        "failed": rehearsal.load.failed[:_MOST_FAILED],
+        "failed": rehearsal.load.failed[:_MAX_FAILED],
         "settings": list(_settings(rehearsal.settings)),
-        # As `--json` prints it, so that the page is its own record.
+        # The same JSON as `--json`, so that the page is a complete record.
         "document": document(report),
     }
 
 
 def _notes(rehearsal: Rehearsal) -> Iterator[str]:
-    """Yield what was promoted, met and killed."""
     if rehearsal.promotion is not None:
         yield summary.promotion_text(rehearsal.promotion)
     if rehearsal.exposure is not None:
@@ -89,8 +88,7 @@ def _notes(rehearsal: Rehearsal) -> Iterator[str]:
         yield summary.killed_text(rehearsal.killed)
 
 
-def _settings(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the settings that are known, as label and value."""
+def _settings(settings: ServiceSettings) -> Iterator[tuple[str, str]]:
     for name, label, unit in _SETTINGS:
         value = getattr(settings, name)
         if isinstance(value, bool):

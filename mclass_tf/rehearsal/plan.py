@@ -1,4 +1,4 @@
-"""What load is to be sent: decided by the rehearsal, read by the process that sends it."""
+"""The load of a rehearsal: decided by the rehearsal, read by the load process."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FASTEST = 2000.0
-"""Requests a second above which one process of Python measures itself rather than the service."""
+MAX_RATE = 2000.0
+"""Requests a second above which one Python process measures itself rather than the service."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """Where requests go: `host` and `port` to connect to, and what to say there. `certificates` are PEM texts that are trusted."""
+class LoadEndpoint:
+    """The target of the requests: the `host` and `port` to connect to, the names to send, and PEM `certificates` to trust."""
 
     scheme: str
     host: str
@@ -30,10 +30,10 @@ class Where:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """Bursts over many kept-alive connections, which are idle in between: `intervals` are the seconds between bursts, in turn.
+class BurstProbe:
+    """Bursts over many kept-alive connections that are idle in between. `intervals` are the seconds between bursts, in turn.
 
-    A service that closes idle connections after about as many seconds closes some of them under the next burst.
+    A service with an idle timeout of about an interval closes some connections under the next burst.
     """
 
     connections: int = 24
@@ -42,13 +42,13 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadPlan:
-    """Constant load, open loop. Shares are of all steady requests, from 0 to 1; durations in seconds unless named otherwise.
+    """A constant, open load. Shares are of all steady requests, from 0 to 1. Durations are in seconds unless named otherwise.
 
-    `connections` is how many kept-alive connections the requests that open no new one take turns over; `long_ms` how long the
-    service is asked to hold a long request open. `timeout` is counted from the moment a request is begun.
+    `connections` is the number of kept-alive connections shared by all requests that do not open a new one. `long_ms` is how
+    long the service must hold a long request open. `timeout` counts from the start of a request.
     """
 
-    where: Where
+    where: LoadEndpoint
     rate: float = 200.0
     paths: tuple[str, ...] = ("/version", "/")
     new_connection_share: float = 0.2
@@ -57,14 +57,16 @@ class LoadPlan:
     long_ms: int = 2000
     long_path: str = "/work"
     timeout: float = 15.0
-    probe: Probe | None = dataclasses.field(default_factory=Probe)
+    probe: BurstProbe | None = dataclasses.field(default_factory=BurstProbe)
     seed: int = 1
 
     def problems(self) -> list[str]:
-        """Return what is wrong with it, each a sentence."""
+        """Return what is wrong with the plan, one sentence each."""
         problems = []
-        if not (math.isfinite(self.rate) and 0 < self.rate <= FASTEST):
-            problems.append(f"the rate is {self.rate:g}; it must be above 0 and at most {FASTEST:g} a second")
+        if not (math.isfinite(self.rate) and 0 < self.rate <= MAX_RATE):
+            problems.append(
+                f"the rate is {self.rate:g}; it must be above 0 and at most {MAX_RATE:g} a second"
+            )
         for name in ("new_connection_share", "long_share"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
@@ -74,7 +76,7 @@ class LoadPlan:
         return problems
 
     def to_json(self) -> str:
-        """Return it as one line."""
+        """Return the plan as one line."""
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
 
     @classmethod
@@ -83,8 +85,8 @@ class LoadPlan:
         where = _tuples(document.pop("where"))
         probe = document.pop("probe")
         return cls(
-            where=Where(**where),
-            probe=None if probe is None else Probe(**_tuples(probe)),
+            where=LoadEndpoint(**where),
+            probe=None if probe is None else BurstProbe(**_tuples(probe)),
             **_tuples(document),
         )
 

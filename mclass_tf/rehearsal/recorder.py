@@ -1,4 +1,4 @@
-"""Looks at the service while the load runs, and writes down what changes: deployments, tasks, targets, events."""
+"""Polls the service while the load runs and records changes: deployments, tasks, targets, events."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mclass_tf.aws import Aws
-from mclass_tf.rehearsal.result import Deployment, Event, Stage, TargetState, TaskTimeline
+from mclass_tf.rehearsal.result import (
+    ObservedDeployment,
+    ObservedStage,
+    TargetState,
+    TaskTimeline,
+    TimelineEvent,
+)
 
-_TASKS_A_CALL = 100
-_DEPLOYMENTS_LOOKED_AT = 10
+_TASKS_PER_CALL = 100
+_POLLED_DEPLOYMENTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
-    """The service that is looked at."""
+class RecordedService:
+    """The service to poll."""
 
     cluster: str
     service: str
@@ -26,9 +32,9 @@ class Watched:
 
 
 class Recorder:
-    """Looks every `every` seconds, in a thread of its own, from `start` to `stop`. What does not answer is looked at again."""
+    """Polls every `every` seconds, in its own thread, from `start` to `stop`. A poll that fails is repeated."""
 
-    def __init__(self, aws: Aws, watched: Watched, *, every: float = 0.5) -> None:
+    def __init__(self, aws: Aws, watched: RecordedService, *, every: float = 0.5) -> None:
         self._aws = aws
         self._watched = watched
         self._every = every
@@ -36,14 +42,14 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._tasks: dict[str, TaskTimeline] = {}
         self._targets: dict[str, list[TargetState]] = {}
-        self._events: dict[str, Event] = {}
-        self._own: list[Event] = []
-        self._deployments: dict[str, Deployment] = {}
+        self._events: dict[str, TimelineEvent] = {}
+        self._own: list[TimelineEvent] = []
+        self._deployments: dict[str, ObservedDeployment] = {}
         self._before: frozenset[str] | None = None
         self.problems: set[str] = set()
 
     def start(self) -> None:
-        self._look()
+        self._poll()
         self._thread.start()
 
     def stop(self) -> None:
@@ -52,27 +58,27 @@ class Recorder:
             self._thread.join()
 
     def note(self, message: str) -> None:
-        """Put what the rehearsal does on the time axis."""
-        self._own.append(Event(at=time.time(), source="rehearsal", message=message))
+        """Record an action of the rehearsal on the time axis."""
+        self._own.append(TimelineEvent(at=time.time(), source="rehearsal", message=message))
 
-    def events(self, *, since: float) -> tuple[Event, ...]:
+    def events(self, *, since: float) -> tuple[TimelineEvent, ...]:
         events = [event for event in (*self._events.values(), *self._own) if event.at >= since]
         return tuple(sorted(events, key=lambda event: event.at))
 
     def tasks(self) -> tuple[TaskTimeline, ...]:
-        """Return the tasks in the order of their creation, each with the states of its target."""
+        """Return the tasks in order of creation, each with the states of its target."""
         ordered = sorted(self._tasks.values(), key=lambda task: task.created_at)
         return tuple(replace(task, target=self._states_of(task)) for task in ordered)
 
     def _states_of(self, task: TaskTimeline) -> tuple[TargetState, ...]:
-        """Addresses are used again: what was seen of one belongs to the task that had it then."""
+        """Addresses are reused, so a target's states belong to the task that had the address at that time."""
         later = [
             other.created_at
             for other in self._tasks.values()
             if other.private_ip == task.private_ip and other.created_at > task.created_at
         ]
         until = min(later, default=float("inf"))
-        # The first look finds states that are older.
+        # The first poll also finds older states.
         return tuple(
             replace(state, at=max(state.at, task.created_at))
             for state in self._targets.get(task.private_ip, ())
@@ -81,34 +87,25 @@ class Recorder:
 
     def _run(self) -> None:
         while not self._over.wait(self._every):
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
-        for look in (
-            self._look_at_deployments,
-            self._look_at_events,
-            self._look_at_tasks,
-            self._look_at_targets,
-        ):
+    def _poll(self) -> None:
+        for poll in (self._poll_deployments, self._poll_events, self._poll_tasks, self._poll_targets):
             try:
-                look()
-            except Exception as error:  # noqa: BLE001  # the next look may do; the report tells
+                poll()
+            except Exception as error:  # noqa: BLE001  # the next poll may succeed; the report lists it
                 self.problems.add(f"{type(error).__name__}: {error}")
 
-    def deployments(self) -> tuple[Deployment, ...]:
-        """Return the service deployments that began since the first look, in order."""
+    def deployments(self) -> tuple[ObservedDeployment, ...]:
+        """Return the service deployments that began since the first poll, in order."""
         return tuple(sorted(self._deployments.values(), key=lambda each: each.created_at))
 
-    def _look_at_deployments(self) -> None:
-        """Through no model: the SDK's may not know the fields of the native strategies."""
+    def _poll_deployments(self) -> None:
+        """Parse the raw response: the SDK's model may not know the fields of the native strategies."""
         watched, call = self._watched, self._aws.call_ecs
         listed = call(
             "ListServiceDeployments",
-            {
-                "cluster": watched.cluster,
-                "service": watched.service,
-                "maxResults": _DEPLOYMENTS_LOOKED_AT,
-            },
+            {"cluster": watched.cluster, "service": watched.service, "maxResults": _POLLED_DEPLOYMENTS},
         )
         arns = [str(each["serviceDeploymentArn"]) for each in listed.get("serviceDeployments", ())]
         if self._before is None:
@@ -125,14 +122,14 @@ class Recorder:
         known = self._deployments.get(arn)
         return known is not None and known.finished_at is not None
 
-    def _look_at_events(self) -> None:
+    def _poll_events(self) -> None:
         watched = self._watched
         answer = self._aws.ecs.describe_services(cluster=watched.cluster, services=[watched.service])
         for entry in answer["services"][0].get("events", []):
-            event = Event(at=entry["createdAt"].timestamp(), source="ecs", message=entry["message"])
+            event = TimelineEvent(at=entry["createdAt"].timestamp(), source="ecs", message=entry["message"])
             self._events.setdefault(entry["id"], event)
 
-    def _look_at_tasks(self) -> None:
+    def _poll_tasks(self) -> None:
         watched, ecs = self._watched, self._aws.ecs
         running = ecs.list_tasks(
             cluster=watched.cluster, serviceName=watched.service, desiredStatus="RUNNING"
@@ -140,19 +137,21 @@ class Recorder:
         stopped = ecs.list_tasks(
             cluster=watched.cluster, serviceName=watched.service, desiredStatus="STOPPED"
         )
-        unfinished = [arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._is_over(arn)]
-        for first in range(0, len(unfinished), _TASKS_A_CALL):
+        unfinished = [
+            arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._has_stopped(arn)
+        ]
+        for first in range(0, len(unfinished), _TASKS_PER_CALL):
             answer = ecs.describe_tasks(
-                cluster=watched.cluster, tasks=unfinished[first : first + _TASKS_A_CALL]
+                cluster=watched.cluster, tasks=unfinished[first : first + _TASKS_PER_CALL]
             )
             for task in answer["tasks"]:
                 self._tasks[task["taskArn"]] = timeline_of(task)
 
-    def _is_over(self, arn: str) -> bool:
+    def _has_stopped(self, arn: str) -> bool:
         known = self._tasks.get(arn)
         return known is not None and known.stopped_at is not None
 
-    def _look_at_targets(self) -> None:
+    def _poll_targets(self) -> None:
         now = time.time()
         seen: dict[str, TargetState] = {}
         for group in self._watched.target_group_arns:
@@ -163,16 +162,18 @@ class Recorder:
                     at=now, state=health["State"], reason=health.get("Reason", "")
                 )
         for ip in {*seen, *self._targets}:
-            self._saw(ip, seen.get(ip, TargetState(at=now, state="")))
+            self._record_state(ip, seen.get(ip, TargetState(at=now, state="")))
 
-    def _saw(self, ip: str, state: TargetState) -> None:
+    def _record_state(self, ip: str, state: TargetState) -> None:
         states = self._targets.setdefault(ip, [])
         if not states or (states[-1].state, states[-1].reason) != (state.state, state.reason):
             states.append(state)
 
 
-def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now: float) -> Deployment:
-    """Return a service deployment as DescribeServiceDeployments gives it, with the stages that were seen of it before.
+def deployment_of(
+    described: Mapping[str, Any], known: ObservedDeployment | None, *, now: float
+) -> ObservedDeployment:
+    """Return a service deployment from DescribeServiceDeployments, with the stages already seen of it.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
@@ -183,10 +184,10 @@ def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now
     stages = () if known is None else known.stages
     last = stages[-1] if stages else None
     if last is None or (last.name, last.production) != (name, share):
-        # A look comes late: the first stage began with the deployment, the last with its end.
+        # Polls lag: the first stage began with the deployment, and the last ended with it.
         at = created if last is None else float(finished) if finished else now
-        stages = (*stages, Stage(name=name, at=at, production=share))
-    return Deployment(
+        stages = (*stages, ObservedStage(name=name, at=at, production=share))
+    return ObservedDeployment(
         arn=described["serviceDeploymentArn"],
         status=status,
         created_at=created,
@@ -196,7 +197,7 @@ def deployment_of(described: Mapping[str, Any], known: Deployment | None, *, now
 
 
 def timeline_of(task: Mapping[str, Any]) -> TaskTimeline:
-    """Return the timeline of a task as DescribeTasks gives it."""
+    """Return the timeline of a task from DescribeTasks."""
     containers: Sequence[Mapping[str, Any]] = task.get("containers", ())
     codes = [container["exitCode"] for container in containers if container.get("exitCode") is not None]
     reasons = [str(container["reason"]) for container in containers if container.get("reason")]

@@ -1,4 +1,4 @@
-"""A report: the runs of one rehearsal with their verdicts, and what is said of all of them together."""
+"""The report of a rehearsal: its runs with their verdicts, and totals over all runs."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Any
 
 from mclass_tf.rehearsal.result import COMPARED, PHASES, Exposure, Latency, Promotion, Rehearsal
 from mclass_tf.rehearsal.tally import histogram, latency_of
-from mclass_tf.rehearsal.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
+from mclass_tf.rehearsal.verdict import FAILED, INCONCLUSIVE, PASSED, RehearsalVerdict
 
-_MOST_FAILED_SHOWN = 200
+_MAX_FAILED_SHOWN = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RehearsalRun:
     rehearsal: Rehearsal
-    verdict: Verdict
+    verdict: RehearsalVerdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`scenario` is "" for a release as it is; `promise` says in a sentence what must come of it.
+    """`scenario` is "" for a plain release. `promise` states in a sentence what the scenario requires.
 
-    `source` is the environment that was promoted from, "" where nothing was; `strategy` how traffic came to the new version.
+    `source` is the environment that was promoted from, or "". `strategy` is how traffic shifted to the new version.
     """
 
     environment: str
     target: str
     scenario: str
     promise: str
-    runs: tuple[Run, ...]
+    runs: tuple[RehearsalRun, ...]
     source: str = ""
     strategy: str = ""
 
@@ -61,8 +61,8 @@ class Report:
         return dict(counted.most_common())
 
     @property
-    def shown(self) -> Run:
-        """The run that is told of in full: the first that did not pass, else the last."""
+    def shown(self) -> RehearsalRun:
+        """The run to show in full: the first that did not pass, else the last."""
         return next((run for run in self.runs if not run.verdict.passed), self.runs[-1])
 
     @property
@@ -70,7 +70,7 @@ class Report:
         return tuple(dict.fromkeys(reason for run in self.runs for reason in run.verdict.reasons))
 
     def latency(self, phase: str) -> Latency | None:
-        """Return the latencies of a phase, of all runs together."""
+        """Return the latencies of a phase over all runs."""
         merged = histogram()
         for run in self.runs:
             latest = run.rehearsal.load.phase(phase)
@@ -79,14 +79,14 @@ class Report:
         return latency_of(merged)
 
     def p99_ratio(self) -> float | None:
-        """How many times as long the slowest hundredth took during the release as before it."""
+        """The 99th percentile of the latency during the release, divided by that before it."""
         before, during = self.latency("before"), self.latency("during")
         if before is None or during is None or not before.p99:
             return None
         return round(during.p99 / before.p99, 2)
 
     def phases(self) -> dict[str, dict[str, Any]]:
-        """Return, by phase, what was sent and what failed, of all runs together."""
+        """Return the requests sent and failed by phase, over all runs."""
         phases: dict[str, dict[str, Any]] = {}
         for name in PHASES:
             own = [phase for run in self.runs for phase in run.rehearsal.load.phases if phase.name == name]
@@ -103,7 +103,7 @@ class Report:
 
 
 def document(report: Report) -> dict[str, Any]:
-    """Return what `rehearse --json` prints: a contract, in docs/rehearsal.md."""
+    """Return the document of `rehearse --json`: a contract, in docs/rehearsal.md."""
     shown = report.shown
     return {
         "environment": report.environment,
@@ -122,13 +122,12 @@ def document(report: Report) -> dict[str, Any]:
         },
         "latency": {name: _latency(report.latency(name)) for name in COMPARED},
         "p99_ratio": report.p99_ratio(),
-        "runs": [_run(run) for run in report.runs],
-        **_in_full(shown),
+        "runs": [_short_run(run) for run in report.runs],
+        **_full_run(shown),
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
-    """One run in short."""
+def _short_run(run: RehearsalRun) -> dict[str, Any]:
     load = run.rehearsal.load
     latencies = {
         name: _latency(phase.latency) if (phase := load.phase(name)) is not None else None
@@ -146,7 +145,7 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
-def _in_full(run: Run) -> dict[str, Any]:
+def _full_run(run: RehearsalRun) -> dict[str, Any]:
     rehearsal = run.rehearsal
     load, release = rehearsal.load, rehearsal.release
     return {
@@ -162,8 +161,8 @@ def _in_full(run: Run) -> dict[str, Any]:
         "events": [_times(asdict(event)) for event in rehearsal.events],
         "incidents": [_times(asdict(incident)) for incident in rehearsal.incidents],
         "tasks": [_times(asdict(task)) for task in rehearsal.tasks],
-        "failed_requests": [_times(asdict(request)) for request in load.failed[:_MOST_FAILED_SHOWN]],
-        "failed_requests_left_out": load.failures - len(load.failed[:_MOST_FAILED_SHOWN]),
+        "failed_requests": [_times(asdict(request)) for request in load.failed[:_MAX_FAILED_SHOWN]],
+        "failed_requests_left_out": load.failures - len(load.failed[:_MAX_FAILED_SHOWN]),
         "sender": asdict(load.sender),
         "notes": list(rehearsal.notes),
     }
@@ -189,7 +188,6 @@ def _latency(latency: Latency | None) -> dict[str, float] | None:
 
 
 def _times(document: Any) -> Any:
-    """Write times as the rest of the world reads them."""
     if isinstance(document, Mapping):
         return {
             key: instant(value) if _is_time(key, value) else _times(value) for key, value in document.items()

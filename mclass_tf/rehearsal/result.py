@@ -1,4 +1,4 @@
-"""What a rehearsal found: values only. Times are seconds since the epoch, latencies milliseconds."""
+"""The results of a rehearsal, as values only. Times are seconds since the epoch, latencies milliseconds."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PHASES = ("warm-up", "before", "prepare", "during", "after")
-"""In order. "prepare" is what stands between the steady state and the rollout: planning takes a processor of its own."""
+"""In order. "prepare" lies between the steady state and the rollout: planning needs a processor core of its own."""
 
 COMPARED = ("before", "during", "after")
-"""The phases whose latencies are told and compared."""
+"""The phases whose latencies are reported and compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Of the answered requests and of those that were given up, from the moment at which each was to be sent."""
+    """Latencies of answered and timed-out requests, from the due time of each."""
 
     count: int
     mean: float
@@ -27,11 +27,11 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
-    """What was sent while it lasted, and what failed in it: a request counts as sent where it was to begin, as failed where it ended.
+class LoadPhase:
+    """The requests of one phase. A request counts as sent in the phase of its due time, as failed in the phase of its end.
 
-    `latency` is that of the steady short requests; `long_latency` what long ones took beyond what was asked of them.
-    `late` counts the steady requests that were begun late, by the fault of the sender.
+    `latency` is that of the steady short requests. `long_latency` is the time that long requests took beyond the requested one.
+    `late` counts the steady requests that the sender started late.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One second: the requests that were to begin in it. Percentiles None where nothing was answered.
+    """The requests due in one second. Percentiles are None if nothing was answered.
 
-    `versions` counts its answers by the version that gave them, errors of the service included; `failed_versions` these alone.
+    `versions` counts answers, errors of the service included, by version. `failed_versions` counts only the errors.
     """
 
     at: float
@@ -66,9 +66,10 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRequest:
-    """One that got no good answer. `kind`: "http_502", "connect_refused", …; `connection`: "new" or "reused"; `part`: "steady", "long", "probe".
+    """A request without a good answer.
 
-    `version` is the one that answered, "" where it was none of the service's.
+    `kind`: "http_502", "connect_refused", …; `connection`: "new" or "reused"; `part`: "steady", "long", "probe". `version` is
+    the one that answered, "" if the answer was not the service's.
     """
 
     started_at: float
@@ -83,8 +84,8 @@ class FailedRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sender:
-    """How well the load was sent. `is_behind`: so badly that latencies and timeouts may be its own; `why` says how."""
+class SenderQuality:
+    """The quality of the sending. `is_behind`: latencies and timeouts may be the sender's own fault; `why` states the reason."""
 
     late: int
     worst_ms: float
@@ -96,16 +97,16 @@ class Sender:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
-    """All that the load process found; `failed` holds the first failures, `left_out` counts the others."""
+class LoadResult:
+    """All results of the load process. `failed` holds the first failures, and `left_out` counts the others."""
 
     started_at: float
     ended_at: float
-    phases: tuple[Phase, ...]
+    phases: tuple[LoadPhase, ...]
     samples: tuple[Sample, ...]
     failed: tuple[FailedRequest, ...]
     left_out: int
-    sender: Sender
+    sender: SenderQuality
     connections_new: int = 0
     connections_reused: int = 0
 
@@ -125,13 +126,13 @@ class Load:
                 counts[kind] = counts.get(kind, 0) + count
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
-    def phase(self, name: str) -> Phase | None:
+    def phase(self, name: str) -> LoadPhase | None:
         return next((phase for phase in self.phases if phase.name == name), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetState:
-    """The state of a target from `at` on, as DescribeTargetHealth gives it; "" once it is not listed any more."""
+    """The state of a target since `at`, as in DescribeTargetHealth; "" once it is not listed any more."""
 
     at: float
     state: str
@@ -140,7 +141,7 @@ class TargetState:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTimeline:
-    """One task, from its creation to its end. None: not yet, or never seen. `revision` is its task definition's number."""
+    """One task, from its creation to its end. None: not yet, or never seen. `revision` is its task definition revision's number."""
 
     id: str
     revision: int
@@ -156,12 +157,12 @@ class TaskTimeline:
     target: tuple[TargetState, ...] = ()
 
     def lived_at(self, at: float) -> bool:
-        """Whether it was there then, or came later: ECS tells of tasks for an hour after their end."""
+        """Whether it still ran at that time or started later. ECS lists tasks for an hour after their end."""
         return self.stopped_at is None or self.stopped_at >= at
 
     @property
     def left_at(self) -> float | None:
-        """When it ceased to be a target for new requests."""
+        """When the load balancer stopped sending it new requests."""
         left = (state.at for state in self.target if state.state in {"draining", "unused", ""})
         return next(left, None)
 
@@ -171,8 +172,8 @@ class TaskTimeline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something on the time axis. `source`: "ecs" for a service event, "rehearsal" for what the rehearsal did."""
+class TimelineEvent:
+    """An event on the time axis. `source`: "ecs" for a service event, "rehearsal" for an action of the rehearsal."""
 
     at: float
     source: str
@@ -181,7 +182,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class BalancerFailure:
-    """A request that the load balancer itself answered with an error or broke off; fields as in the local AWS's report."""
+    """A request that the load balancer itself answered with an error or broke off. Fields as in the local AWS's report."""
 
     at: float
     reason: str
@@ -193,8 +194,8 @@ class BalancerFailure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The settings in force, in AWS's seconds where they are AWS's; None where they are not known."""
+class ServiceSettings:
+    """The settings in force. Those of AWS are in AWS's units (seconds). None means unknown."""
 
     speed: float
     desired_count: int
@@ -214,11 +215,11 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release:
-    """What came of the release under traffic. `outcome`: "released", "unchanged", "failed"; `exit_code` what `release` would end with.
+class ReleaseResult:
+    """The result of the release under traffic. `outcome`: "released", "unchanged", "failed". `exit_code` is that of `release`.
 
-    `asked_at` is when the command began, `started_at` when it called UpdateService. `verified` tells whether every check of the
-    environment passed, None where the rehearsal itself has changed what they check.
+    `asked_at` is when the command began, `started_at` when it called UpdateService. `verified` is whether every check of the
+    environment passed, or None if the rehearsal itself has changed what they check.
     """
 
     outcome: str
@@ -235,8 +236,8 @@ class Release:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A stage that a service deployment came to, by ECS's name; `production` is the new version's per cent, None where unknown."""
+class ObservedStage:
+    """A stage that a service deployment reached, by ECS's name. `production` is the new version's traffic in per cent, or None."""
 
     name: str
     at: float
@@ -244,17 +245,17 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployment:
-    """A service deployment that began while the rehearsal looked on; `finished_at` None where it was not over then."""
+class ObservedDeployment:
+    """A service deployment that began during the rehearsal. `finished_at` is None if it had not finished by the end."""
 
     arn: str
     status: str
     created_at: float
     finished_at: float | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[ObservedStage, ...] = ()
 
     def spans(self, *, until: float) -> tuple[StageSpan, ...]:
-        """Return its stages as stretches of time; one in which the share grew step by step is one stretch."""
+        """Return the time spans of its stages. A stage in which the share grew in steps is one span."""
         own = [stage for stage in self.stages if self.finished_at is None or stage.at < self.finished_at]
         first = [each for n, each in enumerate(own) if n == 0 or own[n - 1].name != each.name]
         changes = itertools.pairwise([*(stage.at for stage in first), min(self.finished_at or until, until)])
@@ -266,7 +267,7 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class StageSpan:
-    """How long a deployment was at a stage."""
+    """The time that a deployment spent in a stage."""
 
     name: str
     start: float
@@ -279,7 +280,7 @@ class StageSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What a promotion took: `seconds` in all, `ecs_seconds` of them from ECS's own beginning to its end."""
+    """The duration of a promotion: `seconds` in all, of which the ECS service deployment took `ecs_seconds`."""
 
     source: str
     seconds: float
@@ -287,17 +288,17 @@ class Promotion:
 
     @property
     def overhead_seconds(self) -> float:
-        """Return the seconds that are not ECS's: proof, copy, plan, gates, apply before it, verification after it."""
+        """Return the seconds outside ECS: proof, copy, plan, gates and apply before the deployment, verification after it."""
         return max(0.0, self.seconds - self.ecs_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """How many production requests met a new version that was taken back, by what the load's answers say.
+    """How many production requests reached a version that was rolled back, by the answers of the load.
 
-    `requests` it answered, `failed` of them badly; `share` is the first of all requests that were to begin between its first
-    and its last answer, which are `seconds` apart; `limit` the share that the strategy was to give it. `balancer_requests` is
-    what the load balancer gave to its target group by the production listener, None where it does not tell.
+    It answered `requests`, of which `failed` with errors. `seconds` is the time between its first and last answer, and `share`
+    its share of all requests due in that time. `limit` is the share that the strategy allowed. `balancer_requests` is the
+    number that the production listener forwarded to its target group, or None if unknown.
     """
 
     requests: int
@@ -310,11 +311,11 @@ class Exposure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Killed:
-    """A release or promotion whose command was killed at `step`, and what `release --resume` made of it.
+class KilledCommand:
+    """A release or promotion whose command was killed at `step`, and the result of `release --resume`.
 
-    `exit_code`, `outcome` and `cause` are what that said; `serves_what_it_says`, `record_is_true` and `is_plan_empty` whether
-    it was so: in the service, in the ledger, and for Terraform.
+    `exit_code`, `outcome` and `cause` are those that `release --resume` reported. `serves_what_it_says`, `record_is_true` and
+    `is_plan_empty` state whether the service, the ledger and Terraform agree with that report.
     """
 
     step: str
@@ -331,7 +332,7 @@ class Killed:
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """What a scenario did to one task on purpose: `kind` "killed" (nobody told) or "stopped" (by StopTask)."""
+    """What a scenario did to one task on purpose: `kind` is "killed" (without notice) or "stopped" (by StopTask)."""
 
     at: float
     kind: str
@@ -340,28 +341,28 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """One run: what was done, what was sent, what was seen. `deployments` are those of its own service, in order."""
+    """One run: its actions, its requests and its observations. `deployments` are those of its own service, in order."""
 
     environment: str
     target: str
     scenario: str
     started_at: float
     ended_at: float
-    load: Load
-    settings: Settings
-    release: Release | None
+    load: LoadResult
+    settings: ServiceSettings
+    release: ReleaseResult | None
     tasks: tuple[TaskTimeline, ...] = ()
-    events: tuple[Event, ...] = ()
+    events: tuple[TimelineEvent, ...] = ()
     balancer_failures: tuple[BalancerFailure, ...] = ()
     incidents: tuple[Incident, ...] = ()
     strategy: str = ""
-    deployments: tuple[Deployment, ...] = ()
+    deployments: tuple[ObservedDeployment, ...] = ()
     promotion: Promotion | None = None
     exposure: Exposure | None = None
-    killed: Killed | None = None
+    killed: KilledCommand | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[ObservedStage, ...]:
         """Return the stages of all its deployments, in order."""
         return tuple(stage for deployment in self.deployments for stage in deployment.stages)

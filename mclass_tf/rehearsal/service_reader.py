@@ -1,4 +1,4 @@
-"""Reads from the API what the service under rehearsal runs, and by which settings."""
+"""Reads the rehearsed service and its settings from the API."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.aws import Aws
-from mclass_tf.rehearsal.result import Settings
+from mclass_tf.rehearsal.result import ServiceSettings
 
-DELAY = "deregistration_delay.timeout_seconds"
+DEREGISTRATION_DELAY = "deregistration_delay.timeout_seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceNames:
-    """The names of what is read or changed, from the environment's outputs."""
+    """The names of the resources to read or change, from the environment's outputs."""
 
     cluster: str
     service: str
@@ -36,13 +36,13 @@ class ServiceReader:
     names: ServiceNames
 
     def describe(self) -> Any:
-        """Return the service as ECS answers it: the SDK's model may be too old for all of its settings, and what it drops could not be put back."""
+        """Return ECS's raw answer: an old SDK model would drop settings, which could then not be restored."""
         names = self.names
         request = {"cluster": names.cluster, "services": [names.service]}
         return self.aws.call_ecs("DescribeServices", request)["services"][0]
 
     def group_in_use(self) -> str:
-        """Return the ARN of the target group that has all production traffic, or most of it."""
+        """Return the ARN of the target group with all or most of the production traffic."""
         rules = self.aws.elbv2.describe_rules(RuleArns=[self.names.production_rule_arn])["Rules"]
         weights = {
             group["TargetGroupArn"]: int(group.get("Weight", 0))
@@ -65,7 +65,7 @@ class ServiceReader:
         )
 
     def is_waiting(self) -> bool:
-        """Tell whether the latest deployment waits at a pause for somebody's answer.
+        """Tell whether the latest deployment waits at a pause for an answer.
 
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/pause-lifecycle-hooks.html
         """
@@ -85,7 +85,7 @@ class ServiceReader:
         )
 
     def is_steady(self) -> bool:
-        """Tell whether the service runs what it should, all of it healthy targets."""
+        """Tell whether the service runs its desired tasks and all of them are healthy targets."""
         service = self.describe()
         desired = service["desiredCount"]
         return (
@@ -104,8 +104,8 @@ class ServiceReader:
             for target in answer["TargetHealthDescriptions"]
         )
 
-    def settings(self, *, speed: float, service_variables: Mapping[str, str]) -> Settings:
-        """Return what is in force now; `service_variables` are those of the image, below those of the task definition."""
+    def settings(self, *, speed: float, service_variables: Mapping[str, str]) -> ServiceSettings:
+        """Return the settings in force. `service_variables` are the image's; those of the task definition override them."""
         service, elbv2 = self.describe(), self.aws.elbv2
         group_arn = self.names.target_group_arns[0]
         group = elbv2.describe_target_groups(TargetGroupArns=[group_arn])["TargetGroups"][0]
@@ -117,14 +117,14 @@ class ServiceReader:
         own = {each["name"]: each["value"] for each in container.get("environment", ())}
         variables = {**service_variables, **own}
         deployment = service["deploymentConfiguration"]
-        return Settings(
+        return ServiceSettings(
             speed=speed,
             desired_count=service["desiredCount"],
             minimum_healthy_percent=deployment["minimumHealthyPercent"],
             maximum_percent=deployment["maximumPercent"],
             circuit_breaker=bool(deployment.get("deploymentCircuitBreaker", {}).get("rollback")),
             grace_period=service.get("healthCheckGracePeriodSeconds", 0),
-            deregistration_delay=int(_value(delays, DELAY)),
+            deregistration_delay=int(_value(delays, DEREGISTRATION_DELAY)),
             idle_timeout=int(_value(attributes, "idle_timeout.timeout_seconds")),
             health_check_interval=group["HealthCheckIntervalSeconds"],
             healthy_threshold=group["HealthyThresholdCount"],

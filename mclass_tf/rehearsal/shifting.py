@@ -1,4 +1,4 @@
-"""Faults of a rollout on its way: a new version that is bad under shifted traffic, and the end of who watches it."""
+"""Faults during a traffic shift: a bad new version, and the death of the command that watches the rollout."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.rehearsal.fixture import ServiceFixture
-from mclass_tf.rehearsal.scenarios import Base, Facts, Stage, Variables
+from mclass_tf.rehearsal.scenarios import BaseScenario, ScenarioContext, ScenarioFacts, Variables
 from mclass_tf.rehearsal.verdict import BOUNDED, NEW_VERSION, NOBODY, NONE, Expected
 
-# Spread evenly over the requests of a task: so many in a row are well, and pass the smoke test.
+# Spread evenly over the requests of a task. The first ones succeed, so the smoke test passes.
 _ERROR_RATE = "0.2"
 _ALARM = "mclass-rehearsal"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadSmoke(Base):
-    """A new version that is healthy and answers every request but the health check's with 500: the smoke test finds it."""
+class BadSmoke(BaseScenario):
+    """A healthy new version that answers all requests but health checks with 500. The smoke test detects it."""
 
     name: str = "bad-smoke"
     promise: str = "the smoke test fails, ECS takes the new version back, no production request ever reaches it, and none fails"
@@ -27,17 +27,17 @@ class BadSmoke(Base):
     def expected(self) -> Expected:
         return Expected(release="failed", failed_requests=NONE, causes=("smoke test",), met_by=NOBODY)
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002
         return Variables(new={"MCLASS_FAULT_ERROR_RATE": "1"})
 
     def settings(self, release: ReleaseSettings) -> ReleaseSettings:
-        """An environment without a smoke test gets one."""
+        """Add a smoke test if the environment has none."""
         return replace(release, smoke=release.smoke or None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadUnderTraffic(Base):
-    """A new version that passes its smoke test and answers a fifth of its requests with 500: the comparison finds it."""
+class BadUnderTraffic(BaseScenario):
+    """A new version that passes its smoke test but answers a fifth of its requests with 500. The analysis detects it."""
 
     name: str = "bad-under-traffic"
     promise: str = (
@@ -49,17 +49,17 @@ class BadUnderTraffic(Base):
     def expected(self) -> Expected:
         return Expected(release="failed", failed_requests=NEW_VERSION, causes=("worse",), met_by=BOUNDED)
 
-    def variables(self, facts: Facts) -> Variables:  # noqa: ARG002
+    def variables(self, facts: ScenarioFacts) -> Variables:  # noqa: ARG002
         return Variables(new={"MCLASS_FAULT_ERROR_RATE": _ERROR_RATE})
 
     def settings(self, release: ReleaseSettings) -> ReleaseSettings:
-        """An environment that compares nothing does so here."""
+        """Add an analysis if the environment has none."""
         return replace(release, analysis=replace(release.analysis, is_on=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class BadAlarm(BadUnderTraffic):
-    """The same, and nothing is compared: an alarm of CloudWatch has ECS take the version back, as it does when we have died."""
+    """The same without an analysis: a CloudWatch alarm makes ECS roll back, as it would after the command has died."""
 
     name: str = "bad-alarm"
     promise: str = (
@@ -81,14 +81,14 @@ class BadAlarm(BadUnderTraffic):
         fixture.make_error_alarm(_ALARM)
         fixture.keep_deployment_configuration()
 
-    def before_new(self, stage: Stage) -> Mapping[str, Any]:
+    def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note(f"ECS heeds the alarm {_ALARM}: a target answers with 5xx")
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommandKilled(Base):
-    """The command that releases or promotes is killed at a step: ECS goes on by itself, or waits, and `--resume` ends it."""
+class CommandKilled(BaseScenario):
+    """The command of a release or promotion is killed at a step. ECS continues or pauses, and `--resume` completes the attempt."""
 
     name: str = "killed"
     promise: str = (

@@ -1,4 +1,4 @@
-"""The summary of a rehearsal for a terminal: plain text, no wider than it is."""
+"""The summary of a rehearsal for a terminal: plain text, wrapped to its width."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from mclass_tf.rehearsal.report import Report, Run
-from mclass_tf.rehearsal.result import COMPARED, Event, Exposure, Killed, Promotion, Rehearsal
+from mclass_tf.rehearsal.report import RehearsalRun, Report
+from mclass_tf.rehearsal.result import COMPARED, Exposure, KilledCommand, Promotion, Rehearsal, TimelineEvent
 from mclass_tf.rehearsal.verdict import PASSED
 from mclass_tf.strategy import ROLLING
 from mclass_tf.terminal import inline
 
-_NARROWEST: Final = 40
+# A narrower summary has no room for the text of events.
+_MIN_WIDTH: Final = 40
 _DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
-_MOST_EVENTS: Final = 12
-# Below it the events' own words have no room.
+_MAX_EVENTS: Final = 12
 _COLUMNS: Final = ("p50", "p90", "p99", "p99.9", "max")
-# A hundredth of the requests that took longer than so many times what it took before is worth a word.
+# Report a 99th percentile that exceeds this multiple of the earlier one.
 _MUCH_SLOWER: Final = 2.0
 
 
 def render(report: Report, *, width: int = 100) -> str:
-    """Return the summary, lines at most `width` wide where a word allows it."""
-    width = max(width, _NARROWEST)
+    """Return the summary. Lines are at most `width` wide unless a word is longer."""
+    width = max(width, _MIN_WIDTH)
     parts = (
         _head(report, width),
         _requests(report, width),
@@ -43,7 +43,7 @@ def number(count: int) -> str:
 
 
 def brief(text: str) -> str:
-    """Return a text with its digests cut short: sixty-four digits tell a reader nothing."""
+    """Return a text with shortened digests, for readers."""
     return _DIGEST.sub(r"\1…", text)
 
 
@@ -55,7 +55,7 @@ def headline(report: Report) -> str:
 
 
 def subject_of(report: Report) -> str:
-    """Return what was rehearsed: "dev → prod by canary: fault bad-smoke"."""
+    """Return what was rehearsed, for example "dev → prod by canary: fault bad-smoke"."""
     where = f"{report.source} → {report.environment}" if report.source else report.environment
     how = f" by {report.strategy}" if report.strategy and report.strategy != ROLLING else ""
     return f"{where}{how}: {report.scenario}" if report.scenario else f"{where}{how}"
@@ -98,7 +98,7 @@ def _latencies(report: Report) -> Iterator[str]:
 
 
 def milliseconds(value: float) -> str:
-    """Return it with as many digits as mean something."""
+    """Return the number with its significant digits."""
     whole = 100
     return f"{value:.0f}" if value >= whole else f"{value:.1f}"
 
@@ -111,19 +111,18 @@ def _runs(report: Report) -> Iterator[str]:
         yield f"run {count}: {run.verdict.outcome}, {number(load.failures)} of {number(load.sent)} failed"
 
 
-def _findings(run: Run, width: int) -> Iterator[str]:
+def _findings(run: RehearsalRun, width: int) -> Iterator[str]:
     for finding in run.verdict.findings:
         yield from _wrapped(brief(finding.text), width, indent="  ", first="")
         if finding.advice:
             yield from _wrapped(finding.advice, width, indent="       ", first="  fix: ")
 
 
-def _promotion(run: Run, width: int) -> Iterator[str]:
-    """What the promotion took, what the stages took, and who met a version that was taken back."""
+def _promotion(run: RehearsalRun, width: int) -> Iterator[str]:
     rehearsal = run.rehearsal
     sentences = [
         *([promotion_text(rehearsal.promotion)] if rehearsal.promotion else []),
-        *stages_told(rehearsal),
+        *stage_lines(rehearsal),
         *([exposure_text(rehearsal.exposure)] if rehearsal.exposure else []),
         *([killed_text(rehearsal.killed)] if rehearsal.killed else []),
     ]
@@ -138,14 +137,14 @@ def promotion_text(promotion: Promotion) -> str:
     )
 
 
-def stages_told(rehearsal: Rehearsal) -> Iterator[str]:
+def stage_lines(rehearsal: Rehearsal) -> Iterator[str]:
     for deployment in rehearsal.deployments:
         spans = deployment.spans(until=rehearsal.ended_at)
         yield "stages: " + ", ".join(f"{span.words} {span.end - span.start:.1f} s" for span in spans)
 
 
 def exposure_text(exposure: Exposure) -> str:
-    """Return in a sentence who met a version that was taken back."""
+    """Return a sentence on the exposure to a version that was rolled back."""
     if not exposure.requests:
         given = exposure.balancer_requests
         witness = "" if given is None else f", and the load balancer gave it {number(given)} of them"
@@ -157,8 +156,8 @@ def exposure_text(exposure: Exposure) -> str:
     )
 
 
-def killed_text(killed: Killed) -> str:
-    """Return in a sentence what became of a command that was killed."""
+def killed_text(killed: KilledCommand) -> str:
+    """Return a sentence on the result of a command that was killed."""
     cause = f" ({brief(killed.cause)})" if killed.cause else ""
     return (
         f"killed at {killed.step}; {killed.resumed_at - killed.killed_at:.0f} s later `release --resume` ended it within "
@@ -166,18 +165,18 @@ def killed_text(killed: Killed) -> str:
     )
 
 
-def _release(run: Run, width: int) -> Iterator[str]:
+def _release(run: RehearsalRun, width: int) -> Iterator[str]:
     release = run.rehearsal.release
     if release is not None:
         yield from _wrapped(_run_summary(run), width, indent="  ", first="")
     events = run.rehearsal.events
-    for event in events[-_MOST_EVENTS:]:
+    for event in events[-_MAX_EVENTS:]:
         yield from _event(event, run, width)
 
 
-def _run_summary(run: Run) -> str:
+def _run_summary(run: RehearsalRun) -> str:
     release = run.rehearsal.release
-    assert release is not None  # noqa: S101  # the caller looked
+    assert release is not None  # noqa: S101  # the caller has checked
     seconds = release.ended_at - release.started_at
     if release.outcome == "failed":
         cause = brief(release.cause or release.error)
@@ -185,12 +184,12 @@ def _run_summary(run: Run) -> str:
     return f"{release.new_version} replaced {release.old_version} in {seconds:.0f} s"
 
 
-def _event(event: Event, run: Run, width: int) -> Iterator[str]:
+def _event(event: TimelineEvent, run: RehearsalRun, width: int) -> Iterator[str]:
     since = event.at - run.rehearsal.load.started_at
     yield from _wrapped(event.message, width, indent=" " * 11, first=f"  {since:6.1f} s ")
 
 
-def _doubts(run: Run, width: int) -> Iterator[str]:
+def _doubts(run: RehearsalRun, width: int) -> Iterator[str]:
     sender = run.rehearsal.load.sender
     if sender.is_behind:
         yield from _wrapped(f"the sender was behind: {sender.why}", width, indent="  ", first="")

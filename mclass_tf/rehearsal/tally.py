@@ -1,4 +1,4 @@
-"""Counts what becomes of requests, in bounded memory: by phase, by second, and the first failures one by one."""
+"""Counts the outcomes of requests in bounded memory: by phase, by second, and the first failures in full."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from mclass_tf.rehearsal.result import COMPARED, FailedRequest, Latency, Phase, Sample, Sender
+from mclass_tf.rehearsal.result import COMPARED, FailedRequest, Latency, LoadPhase, Sample, SenderQuality
 
 LONGEST_US = 600 * 1_000_000
 _DIGITS = 3
 KEPT_FAILURES = 5000
-# A version of the service that names itself anew with every answer must not fill the memory.
-_MOST_VERSIONS = 20
+# Bounds the memory if a service reports a new version with every answer.
+_MAX_VERSIONS = 20
 LATE_SECONDS = 0.1
 _LATE_SHARE = 0.05
 _SLOW_SHARE = 0.98
 
 
 def histogram() -> HdrHistogram:
-    """Return an empty one of microseconds, up to ten minutes, to three digits."""
+    """Return an empty histogram of microseconds, up to ten minutes, with three significant digits."""
     return HdrHistogram(1, LONGEST_US, _DIGITS)
 
 
 def latency_of(recorded: HdrHistogram) -> Latency | None:
-    """Return what a histogram of microseconds says, in milliseconds; None of an empty one."""
+    """Return the latencies of a histogram of microseconds, in milliseconds; None if it is empty."""
     count = recorded.get_total_count()
     if not count:
         return None
@@ -39,7 +39,7 @@ def latency_of(recorded: HdrHistogram) -> Latency | None:
 
 
 def _mean(recorded: HdrHistogram) -> float:
-    """Return what `get_mean_value` does, from the counts that are not 0: hdrh walks through all that could be."""
+    """Return the same as `get_mean_value`, but from non-zero counts only: hdrh iterates over every possible bucket."""
     total = 0
     for index, count in enumerate(recorded.counts):
         if count:
@@ -53,8 +53,8 @@ def _ms(microseconds: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How one request ended. `kind` "" is a good answer; `due`, `begun` and `ended` are seconds of one clock."""
+class RequestOutcome:
+    """The outcome of one request. `kind` "" is a good answer. `due`, `begun` and `ended` are seconds of one clock."""
 
     part: str
     path: str
@@ -84,7 +84,7 @@ class _PhaseTally:
 
 @dataclass
 class _Second:
-    """The requests that were to begin in one second; closed when all of them have ended."""
+    """The requests due in one second. It closes when all of them have ended."""
 
     sent: int = 0
     pending: int = 0
@@ -95,7 +95,7 @@ class _Second:
 
 
 class Tally:
-    """`wall` turns a time of the sender's clock into seconds since the epoch: it is what to add."""
+    """`wall` is the offset from the sender's clock to seconds since the epoch."""
 
     def __init__(self, *, wall: float, now: float) -> None:
         self._wall = wall
@@ -121,7 +121,7 @@ class Tally:
         return sum(phase.failed for phase in self._phases)
 
     def enter(self, name: str, *, now: float) -> None:
-        """Begin a phase; requests that are due from `now` on belong to it."""
+        """Begin a phase for the requests that are due from `now` on."""
         self._phases.append(_PhaseTally(name, now))
 
     def began(self, *, part: str, due: float, begun: float) -> None:
@@ -137,8 +137,8 @@ class Tally:
             self._lateness.record_value(_bounded(late))
             phase.late += late > LATE_SECONDS
 
-    def ended(self, outcome: Outcome) -> FailedRequest | None:
-        """Take in how it ended; return what is to be told of it alone, if anything is."""
+    def ended(self, outcome: RequestOutcome) -> FailedRequest | None:
+        """Count an outcome. Return the failed request if it must be reported individually."""
         self._connections[outcome.connection] += 1
         self._measure(outcome)
         if not outcome.kind:
@@ -162,7 +162,7 @@ class Tally:
             version=outcome.version,
         )
 
-    def _measure(self, outcome: Outcome) -> None:
+    def _measure(self, outcome: RequestOutcome) -> None:
         second = self._seconds[int(outcome.due - self._started)]
         second.pending -= 1
         second.failed += bool(outcome.kind)
@@ -182,7 +182,7 @@ class Tally:
             second.latencies.append(taken * 1000)
 
     def _known(self, version: str) -> str:
-        if len(self._versions) < _MOST_VERSIONS:
+        if len(self._versions) < _MAX_VERSIONS:
             self._versions.add(version)
         return version if version in self._versions else "others"
 
@@ -190,7 +190,7 @@ class Tally:
         return next((phase for phase in reversed(self._phases) if phase.started <= time), self._phases[0])
 
     def samples(self, *, now: float, is_over: bool = False) -> Iterator[Sample]:
-        """Yield the seconds that are over and whose requests have all ended, once each and in order."""
+        """Yield each completed second whose requests have all ended, once and in order."""
         for number in sorted(self._seconds):
             second = self._seconds[number]
             if second.pending or not (is_over or self._started + number + 1 <= now):
@@ -211,11 +211,11 @@ class Tally:
             failed_versions=dict(second.failed_versions),
         )
 
-    def phases(self, *, now: float) -> Iterator[Phase]:
-        """Yield the phases; the last one ends now."""
+    def phases(self, *, now: float) -> Iterator[LoadPhase]:
+        """Yield the phases. The last one ends now."""
         ends = [*(phase.started for phase in self._phases[1:]), now]
         for phase, end in zip(self._phases, ends, strict=True):
-            yield Phase(
+            yield LoadPhase(
                 name=phase.name,
                 started_at=self._wall + phase.started,
                 ended_at=self._wall + end,
@@ -229,12 +229,12 @@ class Tally:
                 histogram=phase.latency.encode().decode("ascii"),
             )
 
-    def sender(self, *, rate: float, now: float) -> Sender:
-        """Judge the sending itself."""
+    def sender(self, *, rate: float, now: float) -> SenderQuality:
+        """Judge the quality of the sending."""
         steady = sum(phase.steady for phase in self._phases)
         seconds = max(now - self._started, 1e-9)
         why = self._behind(achieved=steady / seconds, rate=rate)
-        return Sender(
+        return SenderQuality(
             late=sum(phase.late for phase in self._phases),
             worst_ms=_ms(self._lateness.get_max_value()),
             p99_ms=_ms(self._lateness.get_value_at_percentile(99)),
@@ -245,7 +245,7 @@ class Tally:
         )
 
     def _behind(self, *, achieved: float, rate: float) -> str:
-        """Say why the load was not sent as it should have been; "" where it was. A phase alone may spoil a comparison."""
+        """Return why the load fell behind its plan, or "". One phase alone can spoil a comparison."""
         compared = [phase for phase in self._phases if phase.name in COMPARED]
         for phase in compared or self._phases:
             if phase.late > max(_LATE_SHARE * phase.steady, 1):
@@ -254,11 +254,11 @@ class Tally:
                     f"{LATE_SECONDS * 1000:.0f} ms late"
                 )
         if achieved < _SLOW_SHARE * rate and rate > 1:
-            return f"{achieved:.0f} requests a second were sent where {rate:g} were wanted"
+            return f"{achieved:.0f} requests a second were sent instead of {rate:g}"
         return ""
 
     def end(self, *, rate: float, now: float) -> dict[str, Any]:
-        """Return what there is to say in the end."""
+        """Return the final report."""
         return {
             "phases": [asdict(phase) for phase in self.phases(now=now)],
             "sender": asdict(self.sender(rate=rate, now=now)),

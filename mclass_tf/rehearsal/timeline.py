@@ -1,4 +1,4 @@
-"""One run over time: the values that the panels of its timeline show, one above the other on one axis."""
+"""The timeline of one run: the values of its panels, stacked on one time axis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cached_property
 
 from mclass_tf.rehearsal import chart
 from mclass_tf.rehearsal.chart import HEIGHT, WIDTH, Axis, LogScale
-from mclass_tf.rehearsal.result import Event, Rehearsal, Sample, StageSpan, TaskTimeline
+from mclass_tf.rehearsal.result import Rehearsal, Sample, StageSpan, TaskTimeline, TimelineEvent
 from mclass_tf.rehearsal.summary import milliseconds, number
 
 _MOST_POINTS, _MOST_ROWS, _MOST_BARS = 400, 40, 400
@@ -24,8 +24,8 @@ _STATES = {"healthy": "serving", "unhealthy": "unhealthy", "draining": "draining
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
-    """A version that answered: `area` is the path of its share of the answers, `kind` the class that colours it."""
+class AnsweringVersion:
+    """A version that answered. `area` is the path of its share of the answers, `kind` its CSS class."""
 
     name: str
     kind: str
@@ -34,7 +34,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A mark from the top where requests failed."""
+    """A mark at the top for failed requests."""
 
     x: float
     width: float
@@ -44,7 +44,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Healthy targets over time: `area` is the path of their number, `levels` the heights of some numbers, by text."""
+    """Healthy targets over time. `area` is the path of their number, `levels` the heights of some numbers, by text."""
 
     label: str
     area: str
@@ -53,9 +53,9 @@ class Targets:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """An event on the axis, `number` in the table of events; a `text` of "" where another mark is near."""
+    """An event on the axis, with its `number` in the table of events. `text` is "" if another mark is near."""
 
-    event: Event
+    event: TimelineEvent
     number: int
     text: str
 
@@ -66,7 +66,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A stretch of a task's life."""
+    """A span of a task's life."""
 
     start: float
     end: float
@@ -75,7 +75,7 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """What the template shows of one run; `number` counts the runs from 1."""
+    """The template's data of one run. `number` counts the runs from 1."""
 
     rehearsal: Rehearsal
     number: int
@@ -134,8 +134,8 @@ class Timeline:
         return f"Latency over time. {'; '.join(sentences)}."
 
     @cached_property
-    def versions(self) -> list[Version]:
-        """Return the versions that answered, the old one first, each on top of those before it."""
+    def versions(self) -> list[AnsweringVersion]:
+        """Return the versions that answered, stacked with the old one first."""
         answered = {version for sample in self.rehearsal.load.samples for version in sample.versions}
         release = self.rehearsal.release
         known = [] if release is None else [release.old_version, release.new_version]
@@ -144,7 +144,9 @@ class Timeline:
         floor = [0.0] * len(self.samples)
         tops = itertools.accumulate(shares, lambda low, own: [a + b for a, b in zip(low, own, strict=True)])
         return [
-            Version(name=name, kind=self._kind(name), area=chart.area(self._stairs(top), self._stairs(base)))
+            AnsweringVersion(
+                name=name, kind=self._kind(name), area=chart.area(self._stairs(top), self._stairs(base))
+            )
             for name, (base, top) in zip(names, itertools.pairwise([floor, *tops]), strict=True)
         ]
 
@@ -168,7 +170,7 @@ class Timeline:
 
     @property
     def failure_bars(self) -> Iterator[Bar]:
-        """Yield a bar for each second in which requests failed: the longer the more, and never too short to be seen."""
+        """Yield a bar for each second with failed requests. Its length grows with their number and is always visible."""
         load, axis = self.rehearsal.load, self.axis
         width = max(1, round(axis.seconds / _MOST_BARS))
         failed = Counter(int((request.ended_at - axis.start) / width) * width for request in load.failed)
@@ -243,7 +245,7 @@ class Timeline:
 
 
 def _merged(samples: Sequence[Sample], *, most: int) -> list[Sample]:
-    """Return neighbouring seconds as one: a long rehearsal has more of them than a screen has points."""
+    """Merge neighbouring seconds: a long rehearsal has more of them than a screen has points."""
     size = max(1, math.ceil(len(samples) / most))
     return [_merge(samples[first : first + size]) for first in range(0, len(samples), size)]
 
@@ -253,7 +255,7 @@ def _merge(samples: Sequence[Sample]) -> Sample:
         at=samples[0].at,
         sent=sum(sample.sent for sample in samples),
         failed=sum(sample.failed for sample in samples),
-        # The worst second stands for its neighbours: nothing is averaged away.
+        # The worst second represents its neighbours, so that no peak is averaged away.
         p50=_largest(sample.p50 for sample in samples),
         p99=_largest(sample.p99 for sample in samples),
         max=_largest(sample.max for sample in samples),
@@ -270,7 +272,6 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 
 def _healthy_counts(tasks: Iterable[TaskTimeline], *, start: float) -> dict[float, int]:
-    """Return the number of healthy targets from each time on, in order."""
     changes = Counter({start: 0})
     for task in tasks:
         was_healthy = False
@@ -284,7 +285,7 @@ def _healthy_counts(tasks: Iterable[TaskTimeline], *, start: float) -> dict[floa
 
 
 def spans(task: TaskTimeline, *, until: float) -> list[Span]:
-    """Return the stretches of a task's life: starting until it is healthy, serving, unhealthy, draining, ending."""
+    """Return the spans of a task's life: starting until it is healthy, serving, unhealthy, draining, ending."""
     over = task.stopped_at if task.stopped_at is not None else until
     states = (state for state in task.target if state.state != "unhealthy" or task.healthy_at is not None)
     marks = [(task.created_at, "starting")]

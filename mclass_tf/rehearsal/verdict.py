@@ -1,4 +1,4 @@
-"""The verdict on a rehearsal: whether what must come did come. Pure."""
+"""The verdict on a rehearsal: whether it kept the scenario's promise. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mclass_tf.rehearsal.causes import KILLED, attribute
-from mclass_tf.rehearsal.diagnosis import Finding, diagnose
+from mclass_tf.rehearsal.diagnosis import Diagnosis, diagnose
 from mclass_tf.rehearsal.result import COMPARED, Exposure, Rehearsal
 
 PASSED = "passed"
@@ -22,20 +22,20 @@ NEW_VERSION = "answered by the new version"
 NOBODY = "nobody"
 BOUNDED = "bounded"
 
-# Fewer requests in a phase say little of it.
-_FEWEST = 20
-# What the sender may have brought about by being slow itself.
+# A phase with fewer requests proves little.
+_MIN_REQUESTS = 20
+# Kinds of failure that a slow sender may have caused itself.
 _SENDERS_OWN = frozenset(["timeout", "not_sent"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What must come of a rehearsal.
+    """The required result of a rehearsal.
 
-    `release`: "released", "failed", or "" where nothing is released. `failed_requests`: NONE, IN_FLIGHT, SOME or NEW_VERSION.
-    `met_by` says who may have met a version that was taken back: NOBODY, or no more than the strategy gave it (BOUNDED).
-    `causes`: words of which one must stand in what the failed release says. `finding`: the cause that must be named first.
-    `replaced`: a task that was lost must have been replaced.
+    `release`: "released", "failed", or "" if nothing is released. `failed_requests`: NONE, IN_FLIGHT, SOME or NEW_VERSION.
+    `met_by` is who may reach a version that was rolled back: NOBODY, or no more than the strategy allows (BOUNDED). `causes`:
+    alternatives, one of which the message of the failed release must contain. `finding`: the cause that must be named first.
+    `replaced`: a lost task must have been replaced.
     """
 
     release: str = "released"
@@ -47,15 +47,15 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """`outcome` is PASSED, FAILED or INCONCLUSIVE, and `reasons` say why it is not the first.
+class RehearsalVerdict:
+    """`outcome` is PASSED, FAILED or INCONCLUSIVE. `reasons` explain why it did not pass.
 
-    `killed` counts, apart, the failed requests that were at a task that died.
+    `killed` separately counts the failed requests on a task that died.
     """
 
     outcome: str
     reasons: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnosis, ...]
     killed: int
 
     @property
@@ -63,7 +63,7 @@ class Verdict:
         return self.outcome == PASSED
 
 
-def judge(rehearsal: Rehearsal, expected: Expected) -> Verdict:
+def judge(rehearsal: Rehearsal, expected: Expected) -> RehearsalVerdict:
     """Return the verdict."""
     findings = diagnose(rehearsal)
     killed = attribute(rehearsal).count(KILLED)
@@ -75,11 +75,11 @@ def judge(rehearsal: Rehearsal, expected: Expected) -> Verdict:
         outcome, reasons = INCONCLUSIVE, doubts
     else:
         outcome, reasons = PASSED, ()
-    return Verdict(outcome=outcome, reasons=reasons, findings=findings, killed=killed)
+    return RehearsalVerdict(outcome=outcome, reasons=reasons, findings=findings, killed=killed)
 
 
 def _missing(
-    rehearsal: Rehearsal, expected: Expected, *, findings: tuple[Finding, ...], killed: int
+    rehearsal: Rehearsal, expected: Expected, *, findings: tuple[Diagnosis, ...], killed: int
 ) -> Iterator[str]:
     yield from _missing_release(rehearsal, expected)
     failures = rehearsal.load.failures
@@ -88,7 +88,7 @@ def _missing(
     if expected.failed_requests == IN_FLIGHT and failures > killed:
         yield f"{failures - killed} requests failed that were not in flight on the task that died"
     yield from _missing_exposure(rehearsal, expected)
-    yield from _missing_truth(rehearsal)
+    yield from _false_statements(rehearsal)
     if expected.failed_requests == SOME and not failures:
         yield "no request failed: the protection was not missed"
     if expected.finding and (not findings or findings[0].cause != expected.finding):
@@ -109,12 +109,12 @@ def _missing_exposure(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]
     if expected.met_by == BOUNDED:
         if not exposure.failed:
             yield "no user met an error of the new version: it was not seen under traffic"
-        if exposure.share > _most(exposure):
+        if exposure.share > _max_share(exposure):
             yield f"{exposure.share:.1%} of the requests met the new version, the strategy gives it {exposure.limit:.1%}"
 
 
-def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
-    """What a command that went on with one that was killed says, and is not so."""
+def _false_statements(rehearsal: Rehearsal) -> Iterator[str]:
+    """False statements by the command that resumed a killed one."""
     killed = rehearsal.killed
     if killed is None:
         return
@@ -126,8 +126,8 @@ def _missing_truth(rehearsal: Rehearsal) -> Iterator[str]:
         yield "Terraform's plan is not empty after it"
 
 
-def _most(exposure: Exposure) -> float:
-    """Return the share above which more than chance is at work: the limit and three standard deviations, and a request."""
+def _max_share(exposure: Exposure) -> float:
+    """Return the largest share explained by chance: the limit, three standard deviations, and one request."""
     if not exposure.sent:
         return 1.0
     deviation = math.sqrt(exposure.limit * (1 - exposure.limit) / exposure.sent)
@@ -140,7 +140,7 @@ def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
         return
     if release.outcome != expected.release:
         cause = f": {release.cause or release.error}" if release.cause or release.error else ""
-        yield f"the release {_SAID.get(release.outcome, release.outcome)}{cause}"
+        yield f"the release {_OUTCOME_WORDS.get(release.outcome, release.outcome)}{cause}"
     elif expected.causes and not any(
         words.lower() in f"{release.cause} {release.error}".lower() for words in expected.causes
     ):
@@ -151,11 +151,10 @@ def _missing_release(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
         yield "the old version does not serve any more"
 
 
-_SAID = {"released": "succeeded", "failed": "failed", "unchanged": "had nothing to do"}
+_OUTCOME_WORDS = {"released": "succeeded", "failed": "failed", "unchanged": "had nothing to do"}
 
 
 def _old_serves(rehearsal: Rehearsal) -> bool:
-    """Whether the last seconds were answered by the old version alone."""
     release = rehearsal.release
     last = next((sample for sample in reversed(rehearsal.load.samples) if sample.versions), None)
     return last is not None and release is not None and set(last.versions) == {release.old_version}
@@ -169,13 +168,12 @@ def _was_replaced(rehearsal: Rehearsal) -> bool:
 
 
 def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
-    """What keeps the result from meaning anything."""
     load = rehearsal.load
     if load.sender.is_behind and expected.failed_requests != SOME:
         yield f"the load was not sent as it should have been: {load.sender.why}; the machine is too busy for this rate"
     for name in COMPARED:
         phase = load.phase(name)
-        if phase is None or phase.sent < _FEWEST:
+        if phase is None or phase.sent < _MIN_REQUESTS:
             yield f"too few requests in the phase {name!r}: {0 if phase is None else phase.sent}"
     release = rehearsal.release
     if expected.release == "released" and release is not None and release.outcome == "released":
@@ -185,7 +183,6 @@ def _doubts(rehearsal: Rehearsal, expected: Expected) -> Iterator[str]:
 
 
 def _only_senders_own(rehearsal: Rehearsal, expected: Expected) -> bool:
-    """Whether all that is missing may be the sender's own doing."""
     release = rehearsal.release
     released = release is None or not expected.release or release.outcome == expected.release
     return (
@@ -197,7 +194,7 @@ def _only_senders_own(rehearsal: Rehearsal, expected: Expected) -> bool:
 
 
 def _own_errors(rehearsal: Rehearsal, expected: Expected) -> set[str]:
-    """The kinds of failures that are all the new version's, where these are expected."""
+    """The failure kinds that occurred only at the new version, if failures of it are expected."""
     release = rehearsal.release
     if expected.failed_requests != NEW_VERSION or release is None:
         return set()

@@ -1,31 +1,31 @@
-"""A rollout: one service deployment started, watched to its end, and explained where it did not end well."""
+"""A rollout: one service deployment, started, watched to its end, and explained if it failed."""
 
-from mclass_tf.rollout.cause import Cause, explain, explain_task
-from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.rollout.cause import FailureCause, explain, explain_task
+from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.rollout.follow import Choice, follow
-from mclass_tf.rollout.serving import require_alone
-from mclass_tf.rollout.start import BeforeUpdate, Order, Started, ongoing, start
-from mclass_tf.rollout.view import Tasks, View, tasks_of
-from mclass_tf.rollout.watch import End, Outcome, Watch
+from mclass_tf.rollout.serving import require_sole_revision
+from mclass_tf.rollout.start import BeforeUpdate, ServiceUpdate, StartedRollout, ongoing, start
+from mclass_tf.rollout.view import DeploymentTasks, View, tasks_of
+from mclass_tf.rollout.watch import RolloutEnd, RolloutOutcome, Watch
 
 __all__ = [
     "BeforeUpdate",
-    "Cause",
     "Choice",
-    "Client",
-    "End",
-    "Order",
-    "Outcome",
+    "DeploymentTasks",
+    "EcsClient",
+    "FailureCause",
     "Patience",
-    "Started",
-    "Tasks",
+    "RolloutEnd",
+    "RolloutOutcome",
+    "ServiceUpdate",
+    "StartedRollout",
     "View",
     "Watch",
     "explain",
     "explain_task",
     "follow",
     "ongoing",
-    "require_alone",
+    "require_sole_revision",
     "start",
     "tasks_of",
 ]

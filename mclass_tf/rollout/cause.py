@@ -1,4 +1,4 @@
-"""Why a rollout failed, in one sentence, and what to do next: read from stopped tasks, then from what ECS says."""
+"""Why a rollout failed, in one sentence, and what to do next: from its stopped tasks, or else from ECS's own reasons."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from mclass_tf.errors import Hint, ServiceEvent
 from mclass_tf.service import Container, Deployment, ServiceDeployment, Task
 
-# What the scheduler stops because it is no longer wanted has not failed.
+# A task that the scheduler stops because it is no longer needed has not failed.
 _UNWANTED = "Scaling activity initiated by"
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
 _LONGEST = 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cause:
-    """`sentence` is one sentence, without a period; `hint` what to do next."""
+class FailureCause:
+    """`sentence` is one sentence without a period, `hint` the next step."""
 
     sentence: str
     hint: str
@@ -32,31 +32,31 @@ def explain(
     events: Sequence[ServiceEvent],
     environment: str,
     log_group: str,
-) -> Cause:
-    """Return the cause; `stopped` are the tasks of the revision that failed, and the hint speaks of `environment`."""
+) -> FailureCause:
+    """Return the cause. `stopped` are the tasks of the failed revision; the hint's commands name `environment`."""
     sentence = (
         _of_tasks(stopped) or _of_hooks(deployment) or _of_events(events) or _of_ecs(deployment, primary)
     )
     return _with_hint(sentence, environment=environment, logs=f"aws logs tail {log_group} --since 1h")
 
 
-def explain_task(task: Task, *, environment: str, logs: str) -> Cause:
-    """Return why one task ended as it did; `logs` is the command that shows what it wrote."""
+def explain_task(task: Task, *, environment: str, logs: str) -> FailureCause:
+    """Return why one task ended; `logs` is the command that shows its log."""
     return _with_hint(_of_task(task) or "ECS gives no reason", environment=environment, logs=logs)
 
 
-def _with_hint(sentence: str, *, environment: str, logs: str) -> Cause:
+def _with_hint(sentence: str, *, environment: str, logs: str) -> FailureCause:
     function = re.search(r"Lambda hook ([\w-]+)", sentence)
     hints = _hints(environment, logs=logs, function=function[1] if function else "")
     otherwise = f"the log of the tasks may say more: {logs}"
-    return Cause(
+    return FailureCause(
         sentence=sentence,
         hint=next((hint for pattern, hint in hints if re.search(pattern, sentence)), otherwise),
     )
 
 
 def _hints(environment: str, *, logs: str, function: str) -> tuple[tuple[str, str], ...]:
-    """Return what a cause says, and what to do about it. The first that fits counts.
+    """Return pairs of a pattern of causes and a hint. The first match counts.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
     """
@@ -92,21 +92,21 @@ def _hints(environment: str, *, logs: str, function: str) -> tuple[tuple[str, st
         ),
         (
             r"a pause",
-            Hint("release again when it is to be; ", release, " takes a rollout up that still waits"),
+            Hint("release again; ", release, " adopts a rollout that still waits"),
         ),
         (r"Lambda hook", f"what the function said: aws logs tail /aws/lambda/{function} --since 1h"),
         (r"unable to place|capacity", "Fargate had no room: try again, or add FARGATE beside FARGATE_SPOT"),
         (
             r"requested|by user",
-            Hint("that was asked for: ", status, " shows what runs; release again when it is mended"),
+            Hint("that was asked for: ", status, " shows what runs; release again when the problem is fixed"),
         ),
-        (r"alarm", "see what the alarm measured; release again when it is mended"),
+        (r"alarm", "see what the alarm measured; release again when the problem is fixed"),
         (r"exited|exit code", f"its log says why: {logs}"),
     )
 
 
 def _of_tasks(stopped: Iterable[Task]) -> str:
-    """Return what most of the tasks died of; the latest of them where that is undecided."""
+    """Return the most frequent cause; of equally frequent ones, that of the latest task."""
     failed = [task for task in stopped if not task.stopped_reason.startswith(_UNWANTED)]
     failed.sort(key=lambda task: task.stopped_at.timestamp() if task.stopped_at else 0.0, reverse=True)
     counted = Counter(filter(None, map(_of_task, failed)))
@@ -118,9 +118,9 @@ def _of_tasks(stopped: Iterable[Task]) -> str:
 
 def _of_task(task: Task) -> str:
     reasons = [words for words in map(_of_container, task.containers) if words]
-    # Of a task that could not start, ECS says the same of the task and of its container.
+    # ECS gives a task that could not start and its container the same reason.
     reasons = [words for words in reasons if not task.stopped_reason or words not in task.stopped_reason]
-    # That a container exited is what ECS says of every such task; how is what the container says.
+    # ECS's reason is only "Essential container in task exited"; the container's reason is more specific.
     if reasons and (not task.stopped_reason or "Essential container" in task.stopped_reason):
         return _one_line("; ".join(reasons))
     return _one_line("; ".join([task.stopped_reason, *reasons] if task.stopped_reason else reasons))
@@ -138,7 +138,7 @@ def _of_container(container: Container) -> str:
 
 
 def _of_hooks(deployment: ServiceDeployment) -> str:
-    """Return which hook has ended the rollout; where alarms went off, those have, and no hook is waited for any more."""
+    """Return the hook that ended the rollout; "" if alarms ended it, since ECS then waits for no hook."""
     if deployment.alarms:
         return ""
     for hook in deployment.hooks:
@@ -155,7 +155,7 @@ def _of_hooks(deployment: ServiceDeployment) -> str:
 
 
 def _of_events(events: Sequence[ServiceEvent]) -> str:
-    """Return the latest event that says why no task could be started at all."""
+    """Return the latest event that explains why no task could start."""
     placed = [event.message for event in events if "unable to" in event.message]
     return _one_line(placed[-1]) if placed else ""
 

@@ -1,4 +1,4 @@
-"""What a rollout asks of ECS, and how long it bears with it when it does not answer."""
+"""The ECS calls of a rollout, and their retries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mclass_tf.system import machine
 
 T = TypeVar("T")
 
-PATIENCE = 30.0  # seconds in which AWS may fail to answer before a rollout is given up
+PATIENCE = 30.0  # seconds of failed calls after which a rollout is given up
 _SHORTEST, _LONGEST = 0.5, 5.0
 
 
-class Client(Protocol):
-    """One service; see `service.Ecs`."""
+class EcsClient(Protocol):
+    """The ECS calls on one service; see `service.Ecs`."""
 
     def service(self) -> Service: ...
     def service_deployments(self) -> Sequence[ServiceDeployment]: ...
@@ -41,14 +41,14 @@ class Client(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Asks again, more and more slowly, as long as AWS is throttling or in trouble, and tells so."""
+    """Retries calls with backoff while AWS throttles or fails transiently, and reports it."""
 
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], object] = time.sleep
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns; raise RolloutError where AWS has not answered for `PATIENCE` seconds."""
+        """Return the result of `call`; raise RolloutError if AWS has not answered for `PATIENCE` seconds."""
         began = self.clock()
         pause = _SHORTEST
         while True:
@@ -58,8 +58,8 @@ class Patience:
                 if not is_transient(error):
                     raise
                 if self.clock() - began >= PATIENCE:
-                    raise out_of_patience(error) from None
-                self.tell(trouble(error))
+                    raise no_answer_error(error) from None
+                self.report(retry_message(error))
                 self.wait(pause)
                 pause = next_pause(pause)
 
@@ -68,17 +68,15 @@ def next_pause(pause: float) -> float:
     return min(2 * pause, _LONGEST)
 
 
-def trouble(error: Exception) -> str:
+def retry_message(error: Exception) -> str:
     return f"AWS does not answer, asking again: {error_message(error)}"
 
 
-def out_of_patience(error: Exception) -> RolloutError:
+def no_answer_error(error: Exception) -> RolloutError:
     shortage = machine.shortage(error)
     why = error_message(error) if shortage is None else f"it could not be asked, {shortage.message}"
     return RolloutError(
         f"AWS has not answered for {PATIENCE:g} s: {why}",
-        hint=Hint(
-            "ECS goes on by itself with what it was told; ", ("status", "ENV"), " shows what came of it"
-        ),
+        hint=Hint("ECS goes on by itself with the deployment; ", ("status", "ENV"), " shows its state"),
         cause="AWS did not answer",
     )

@@ -1,4 +1,4 @@
-"""Follows a rollout to its end, showing what changes, and does what its user decides when interrupted."""
+"""Follows a rollout to its end, shows its changes, and carries out the user's choice after an interrupt."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Protocol
 
 from mclass_tf.aws import error_message
 from mclass_tf.errors import LeaseLostError
-from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.rollout.view import View
-from mclass_tf.rollout.watch import End, Watch
+from mclass_tf.rollout.watch import RolloutEnd, Watch
 from mclass_tf.service import HookState, ServiceDeployment
 
 
 class Choice(enum.Enum):
-    """What is to become of a rollout whose command was interrupted. LEAVE: ECS goes on by itself, and the command ends."""
+    """What to do with a rollout after an interrupt. DETACH: the command ends, and ECS continues the rollout."""
 
     KEEP = "keep going"
     ROLL_BACK = "roll back"
-    LEAVE = "leave"
+    DETACH = "leave"
 
 
 class Interruption(Protocol):
-    """`wait` returns True as soon as the user has interrupted, else False when the seconds are over.
+    """`wait` returns True as soon as the user interrupts, else False after the seconds.
 
-    `is_final`: this process is to end, and nobody can be asked.
+    `is_final`: this process must end, and nobody can be asked.
     """
 
     @property
@@ -36,97 +36,96 @@ class Interruption(Protocol):
 
 
 OnPause = Callable[[str, HookState], bool | None]
-"""Is asked about a hook that waits at a stage: to go on (True), to roll back (False), or to leave the answer to others."""
+"""Decides on a hook that waits at a stage: continue (True), roll back (False), or leave it unanswered (None)."""
 
 
-def _leave(_stage: str, _hook: HookState) -> None:
+def _leave_unanswered(_stage: str, _hook: HookState) -> None:
     return None
 
 
 def follow(
     watch: Watch,
-    client: Client,
+    client: EcsClient,
     *,
     show: Callable[[View], None],
     interruption: Interruption,
     on_interrupt: Callable[[], Choice],
     patience: Patience,
-    back_to: int | None = None,
-    on_pause: OnPause = _leave,
+    reset_to: int | None = None,
+    on_pause: OnPause = _leave_unanswered,
     on_look: Callable[[ServiceDeployment], bool] = lambda _: False,
-) -> End | None:
-    """Return the end of the rollout; None where the user leaves it to ECS.
+) -> RolloutEnd | None:
+    """Return the end of the rollout; None if the user detaches.
 
-    `back_to` is the desired count that the service returns to when ECS rolls back: after a first release, 0, since what
-    it would roll back to cannot start. `on_pause` is asked once for each hook that waits. `on_look` is told of the service deployment at every
-    look; where it says True, ECS is told to roll back until it does.
+    `reset_to` is the desired count to set when ECS rolls back: 0 for a first release, since the placeholder cannot start.
+    `on_pause` is called once for each waiting hook. `on_look` gets the service deployment at every look; while it returns True,
+    ECS is asked to roll back until it accepts.
     """
-    asked: set[str] = set()
+    handled: set[str] = set()
     refusal: str | None = None
     while True:
         view = watch.look()
         if view is not None:
             show(view)
-        if back_to is not None and watch.is_rolling_back:
-            count, back_to = back_to, None
+        if reset_to is not None and watch.is_rolling_back:
+            count, reset_to = reset_to, None
             _set_desired_count(client, count, patience=patience)
-        is_to_go = watch.deployment is not None and on_look(watch.deployment)
+        must_roll_back = watch.deployment is not None and on_look(watch.deployment)
         if watch.end is not None:
             return watch.end
-        if is_to_go and refusal != "" and not watch.is_rolling_back:
+        if must_roll_back and refusal != "" and not watch.is_rolling_back:
             refusal = _roll_back(client, watch, patience=patience, reported=refusal)
-        _answer_pauses(client, watch, asked, on_pause, patience=patience)
+        _answer_pauses(client, watch, handled, on_pause, patience=patience)
         if not interruption.wait(watch.pause):
             continue
-        choice = Choice.LEAVE if interruption.is_final else on_interrupt()
+        choice = Choice.DETACH if interruption.is_final else on_interrupt()
         interruption.clear()
-        if choice is Choice.LEAVE:
+        if choice is Choice.DETACH:
             return None
         if choice is Choice.ROLL_BACK:
             _roll_back(client, watch, patience=patience)
 
 
-def _set_desired_count(client: Client, count: int, *, patience: Patience) -> None:
+def _set_desired_count(client: EcsClient, count: int, *, patience: Patience) -> None:
     patience(lambda: client.update(task_definition=None, desired=count))
 
 
 def _answer_pauses(
-    client: Client,
+    client: EcsClient,
     watch: Watch,
-    asked: set[str],
+    handled: set[str],
     on_pause: OnPause,
     *,
     patience: Patience,
 ) -> None:
-    """Answer each pause that was not asked about yet."""
     for hook in watch.pauses:
-        if hook.id in asked:
+        if hook.id in handled:
             continue
-        asked.add(hook.id)
+        handled.add(hook.id)
         goes_on = on_pause(watch.stage, hook)
         if goes_on is not None:
             _answer(client, watch, hook.id, goes_on=goes_on, patience=patience)
 
 
-def _answer(client: Client, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:
-    """Answer a pause; where ECS takes no answer any more, say so and go on watching."""
+def _answer(client: EcsClient, watch: Watch, hook: str, *, goes_on: bool, patience: Patience) -> None:
+    """Answer a pause; if ECS no longer accepts an answer, report that and keep watching."""
     try:
         patience(lambda: client.answer_pause(watch.service_deployment_arn, hook, goes_on=goes_on))
     except LeaseLostError:
         raise
-    except Exception as error:  # noqa: BLE001  (timed out meanwhile, or answered by somebody else)
-        patience.tell(f"ECS does not take the answer: {error_message(error)}")
+    except Exception as error:  # noqa: BLE001  (it timed out, or somebody else answered it)
+        patience.report(f"ECS does not take the answer: {error_message(error)}")
 
 
-def _roll_back(client: Client, watch: Watch, *, patience: Patience, reported: str | None = None) -> str:
-    """Tell ECS to roll back; where it will not, say why, unless that was `told`, and go on watching. "" where it does."""
+def _roll_back(client: EcsClient, watch: Watch, *, patience: Patience, reported: str | None = None) -> str:
+    """Ask ECS to roll back; return "" or the reason of its refusal, reported unless it equals `reported`."""
     try:
         patience(lambda: client.roll_back(watch.service_deployment_arn))
     except LeaseLostError:
         raise
-    except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment goes on)
+    except Exception as error:  # noqa: BLE001  (a refusal must not end the watch: the deployment continues)
         refusal = error_message(error) or type(error).__name__
         if refusal != reported:
-            patience.tell(f"ECS does not roll it back: {refusal}")
+            patience.report(f"ECS does not roll it back: {refusal}")
         return refusal
     return ""

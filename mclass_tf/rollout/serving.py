@@ -1,4 +1,4 @@
-"""Makes sure, once ECS says that it is done, that the revision which was released is the one that serves."""
+"""Checks, after ECS reports success, that only the released revision serves."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from mclass_tf.errors import Hint, NotServingError
-from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.service import Service, Task
 
-_SETTLED_WITHIN = 10.0  # seconds in which what ECS answers to different calls becomes consistent
+_SETTLED_WITHIN = 10.0  # seconds within which the answers of different ECS calls become consistent
 _PAUSE = 0.5
 
 
-def require_alone(
-    client: Client,
+def require_sole_revision(
+    client: EcsClient,
     *,
     task_definition_arn: str,
     container: str,
@@ -23,24 +23,24 @@ def require_alone(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] = time.sleep,
 ) -> tuple[Task, ...]:
-    """Return the tasks that run, all of `task_definition_arn`; raise NotServingError where others do, or too few."""
+    """Return the running tasks; raise NotServingError if too few run, or any are not of `task_definition_arn`."""
     began = clock()
     while True:
         service = patience(client.service)
         tasks = tuple(task for task in patience(client.tasks) if task.last_status == "RUNNING")
         states = patience(lambda: client.target_states(service.target_group_arns))  # noqa: B023  # called at once
-        wrong = [
+        problems = [
             *_of_service(service, task_definition_arn),
             *_of_tasks(tasks, task_definition_arn, container=container, digest=digest),
             *_of_targets(tasks, dict(states), service),
         ]
-        if not wrong:
+        if not problems:
             return tasks
         if clock() - began >= _SETTLED_WITHIN:
             raise NotServingError(
-                f"ECS calls the deployment successful, but {wrong[0]}",
+                f"ECS calls the deployment successful, but {problems[0]}",
                 hint=Hint(("status", "ENV"), " shows what runs; somebody may have changed the service since"),
-                cause="; ".join(wrong),
+                cause="; ".join(problems),
             )
         wait(_PAUSE)
 
@@ -68,7 +68,7 @@ def _of_tasks(
 
 
 def _of_targets(tasks: tuple[Task, ...], states: dict[str, str], service: Service) -> Iterator[str]:
-    """Yield what the load balancer sends requests to that is none of the tasks, and which of them it does not reach."""
+    """Yield healthy targets that are none of the tasks, and the lack of any healthy target."""
     if not service.target_group_arns:
         return
     addresses = {task.address for task in tasks}

@@ -1,4 +1,4 @@
-"""Starts a service deployment and finds which one it is."""
+"""Starts a service deployment and identifies it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.errors import Hint, RolloutError
-from mclass_tf.rollout.client import Client, Patience
+from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.service import ONGOING, ServiceDeployment
 
-_FOUND_WITHIN = 60.0  # seconds; ECS takes a moment to list what UpdateService has started
+_FOUND_WITHIN = 60.0  # seconds; ECS lists a deployment some time after UpdateService
 _PAUSE = 0.5
 
 
 BeforeUpdate = Callable[[], Mapping[str, Any]]
-"""Is called just before UpdateService; returns what is to be added to its settings."""
+"""Called just before UpdateService; returns settings to add."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What the service is told: the task definition to run, and how many; `desired` None: as many as now.
+class ServiceUpdate:
+    """The task definition and desired count for UpdateService; `desired` None keeps the count.
 
-    `settings` are further ones of UpdateService, by its names.
+    `settings` are further parameters of UpdateService, by their names.
     """
 
     task_definition_arn: str
@@ -32,8 +32,8 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Started:
-    """A service deployment under way. `seen` are the ids of the service's events from before, `at` is the clock's.
+class StartedRollout:
+    """A service deployment under way. `seen` are the ids of earlier service events, `at` is a time of the monotonic clock.
 
     `is_adopted`: it was under way already.
     """
@@ -45,24 +45,24 @@ class Started:
     is_adopted: bool = False
 
 
-def ongoing(client: Client) -> ServiceDeployment | None:
-    """Return the service deployment that is not over; None where the service is at rest."""
+def ongoing(client: EcsClient) -> ServiceDeployment | None:
+    """Return the service deployment under way; None if the service is at rest."""
     return next((each for each in client.service_deployments() if each.status in ONGOING), None)
 
 
 def start(
-    client: Client,
-    order: Order,
+    client: EcsClient,
+    order: ServiceUpdate,
     *,
     patience: Patience,
     before_update: BeforeUpdate = dict,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] = time.sleep,
-) -> Started:
-    """Update the service; return the service deployment that came of it.
+) -> StartedRollout:
+    """Update the service; return the service deployment that this starts.
 
-    Of several that are new, ours is the one whose revision runs our task definition: somebody else may have updated the
-    service at the same time. Asked to run what it runs already, ECS would start none, so it is told to.
+    Of several new ones, ours is the one whose service revision has our task definition: somebody else may have updated the
+    service at the same time. ECS starts no deployment of a task definition that runs already, so that one is forced.
     """
     before = patience(client.service)
     known = {each.arn for each in patience(client.service_deployments)}
@@ -78,10 +78,10 @@ def start(
         )
     )
     while clock() - began < _FOUND_WITHIN:
-        # The oldest first: a later one would be somebody's who has started the same again.
+        # Oldest first: a later one of the same task definition is somebody else's.
         for deployment in reversed(patience(client.service_deployments)):
             if deployment.arn not in known and _runs(client, deployment, order, patience=patience):
-                return Started(
+                return StartedRollout(
                     service_deployment_arn=deployment.arn,
                     task_definition_arn=order.task_definition_arn,
                     seen=frozenset(event.id for event in before.events),
@@ -96,12 +96,14 @@ def start(
 
 
 def _merged(settings: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return both; of a deployment configuration in both, what is added goes over the other."""
+    """Return both settings; merge their deployment configurations, in which `added` wins."""
     name = "deploymentConfiguration"
     both = {name: {**settings[name], **added[name]}} if name in settings and name in added else {}
     return {**settings, **added, **both}
 
 
-def _runs(client: Client, deployment: ServiceDeployment, order: Order, *, patience: Patience) -> bool:
+def _runs(
+    client: EcsClient, deployment: ServiceDeployment, order: ServiceUpdate, *, patience: Patience
+) -> bool:
     revision = patience(lambda: client.revision_task_definition(deployment.target_revision_arn))
     return revision == order.task_definition_arn

@@ -1,4 +1,4 @@
-"""How a rollout is seen: its stage in a few words, the tasks of each revision, what ECS says."""
+"""What a rollout shows: its stage in a few words, the tasks of each revision, and ECS's events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mclass_tf.service import Service, ServiceDeployment, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tasks:
-    """The tasks of one of the service's deployments. `healthy` counts those that are healthy targets.
+class DeploymentTasks:
+    """Task counts of one of the service's deployments. `healthy` counts healthy targets, `failed` ECS's failed tasks.
 
-    `is_new`: they run the task definition that is being released. `failed` counts the tasks that ECS gave up.
+    `is_new`: the tasks run the task definition of the rollout.
     """
 
     task_definition_arn: str
@@ -27,17 +27,16 @@ class Tasks:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A rollout as it is now. `stage` is a few words, `status` ECS's own; `events` are new since the last view.
+    """A rollout as it is now. `stage` is a short description, `status` ECS's own; `events` are new since the last view.
 
-    `production` and `test` are the new revision's per cent of that traffic, None where ECS shifts none.
-    `elapsed` is in seconds since the rollout began. `notice` tells what stands in the way of watching, if anything does.
-    `left` is for how many seconds of AWS's the stage goes on, None where that is not known; `analysis` tells in a few words
-    how the versions compare, "" where they are not compared.
+    `production` and `test` are the new version's per cent of that traffic, None if ECS shifts none. `elapsed` is in seconds
+    since the start. `notice` describes what prevents watching, if anything. `left` is the rest of the bake time in seconds of
+    AWS's clock, None if unknown. `analysis` summarises the comparison of the versions, "" if there is none.
     """
 
     stage: str
     status: str
-    tasks: tuple[Tasks, ...]
+    tasks: tuple[DeploymentTasks, ...]
     events: tuple[ServiceEvent, ...]
     elapsed: float
     notice: str = ""
@@ -48,8 +47,8 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """Everything that was read at one time. `target_states` is by address."""
+class RolloutReading:
+    """Everything read at one time. `target_states` is keyed by address."""
 
     deployment: ServiceDeployment
     service: Service
@@ -63,10 +62,10 @@ def tasks_of(
     running: Sequence[Task],
     target_states: Mapping[str, str],
     task_definition_arn: str,
-) -> tuple[Tasks, ...]:
-    """Return the tasks of each deployment, those of `task_definition_arn` marked as new."""
+) -> tuple[DeploymentTasks, ...]:
+    """Return the tasks of each deployment; those of `task_definition_arn` are marked as new."""
     return tuple(
-        Tasks(
+        DeploymentTasks(
             task_definition_arn=own.task_definition_arn,
             is_new=own.task_definition_arn == task_definition_arn,
             desired=own.desired,
@@ -85,22 +84,22 @@ def _healthy(tasks: Sequence[Task], service: Service, target_states: Mapping[str
     return sum(target_states.get(task.address) == "healthy" for task in tasks)
 
 
-def stage(deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> str:
-    """Return in a few words what the rollout is at."""
+def stage(deployment: ServiceDeployment, tasks: Sequence[DeploymentTasks]) -> str:
+    """Return the stage of the rollout in a few words."""
     if deployment.status != "IN_PROGRESS":
         return _STATUSES.get(deployment.status, _words(deployment.status))
     if deployment.pauses:
         return f"paused at {_words(deployment.stage)}"
     if baking_minutes(deployment):
-        # ECS has no name for the time between two shifts: it is a part of the stage of the shift.
+        # ECS has no stage for the bake time between two shifts: it belongs to the shift.
         return "bake time" if deployment.stage == "BAKE_TIME" else "bake time of this share"
-    # A rolling update is at SCALE_UP from its first task to its last: the tasks tell more.
+    # A rolling update is at SCALE_UP from the first task to the last: the tasks are more specific.
     is_rolling = deployment.production is None and deployment.stage in {"", "SCALE_UP"}
     return _rolling_stage(tasks) if is_rolling else _words(deployment.stage)
 
 
 def baking_minutes(deployment: ServiceDeployment) -> int:
-    """Return for how many minutes ECS lets the new version have its share of the traffic at this stage, 0 where not at all.
+    """Return the minutes for which ECS keeps the new version's share of traffic at this stage, 0 if it does not.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/canary-deployment.html
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-linear.html
@@ -111,8 +110,7 @@ def baking_minutes(deployment: ServiceDeployment) -> int:
     return deployment.step_minutes if is_share and deployment.stage == "PRODUCTION_TRAFFIC_SHIFT" else 0
 
 
-def _rolling_stage(tasks: Sequence[Tasks]) -> str:
-    """Return what a rolling update is at, for which ECS has no names."""
+def _rolling_stage(tasks: Sequence[DeploymentTasks]) -> str:
     new = [each for each in tasks if each.is_new]
     running, healthy = sum(each.running for each in new), sum(each.healthy for each in new)
     if running < sum(each.desired for each in new):

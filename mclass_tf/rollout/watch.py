@@ -1,4 +1,4 @@
-"""Looks at one service deployment until it is over, whatever the service does besides."""
+"""Watches one service deployment until it ends."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 from mclass_tf.aws import is_transient
 from mclass_tf.errors import ServiceEvent
-from mclass_tf.rollout.client import PATIENCE, Client, next_pause, out_of_patience, trouble
-from mclass_tf.rollout.start import Started
-from mclass_tf.rollout.view import Snapshot, Tasks, View, baking_minutes, stage, tasks_of
+from mclass_tf.rollout.client import PATIENCE, EcsClient, next_pause, no_answer_error, retry_message
+from mclass_tf.rollout.start import StartedRollout
+from mclass_tf.rollout.view import DeploymentTasks, RolloutReading, View, baking_minutes, stage, tasks_of
 from mclass_tf.service import ROLLING_BACK, HookState, ServiceDeployment
 
 PAUSE = 0.5  # seconds between two looks
 _MINUTE = 60.0
 
 
-class Outcome(enum.Enum):
+class RolloutOutcome(enum.Enum):
     """How a rollout ended; only the first is success."""
 
     SUCCEEDED = "succeeded"
@@ -31,25 +31,25 @@ class Outcome(enum.Enum):
 
 
 _OUTCOMES = {
-    "SUCCESSFUL": Outcome.SUCCEEDED,
-    "ROLLBACK_SUCCESSFUL": Outcome.ROLLED_BACK,
-    "ROLLBACK_FAILED": Outcome.ROLLBACK_FAILED,
-    "STOPPED": Outcome.STOPPED,
+    "SUCCESSFUL": RolloutOutcome.SUCCEEDED,
+    "ROLLBACK_SUCCESSFUL": RolloutOutcome.ROLLED_BACK,
+    "ROLLBACK_FAILED": RolloutOutcome.ROLLBACK_FAILED,
+    "STOPPED": RolloutOutcome.STOPPED,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
-    """The end of a rollout, with all that was read last; `by` is the service deployment that has superseded it."""
+class RolloutEnd:
+    """The end of a rollout, with the last reading; `by` is the service deployment that superseded it."""
 
-    outcome: Outcome
-    last: Snapshot
+    outcome: RolloutOutcome
+    last: RolloutReading
     by: ServiceDeployment | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Progress:
-    """What only grows while a rollout gets on. Its failures count: the circuit breaker decides by them."""
+    """Counts that only grow while a rollout progresses. Failures count, too: they lead to the circuit breaker."""
 
     status: str
     stage: str
@@ -60,22 +60,22 @@ class _Progress:
 
 
 class Watch:
-    """`look` reads once and returns what has changed; `end` is set when there is no more to see.
+    """Watches one rollout. `look` reads once and returns a changed view; `end` is set at the end.
 
-    `speed`: how many times as fast as AWS's the time of the control plane goes. `analysis` is what each view tells of how
-    the versions compare; who compares them sets it.
+    `speed` is the speed of the control plane's clock, 1 on AWS. `analysis` is the summary for each view, which the analyst
+    sets.
     """
 
     def __init__(
         self,
-        client: Client,
-        started: Started,
+        client: EcsClient,
+        started: StartedRollout,
         *,
         stall_after: float,
         speed: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.end: End | None = None
+        self.end: RolloutEnd | None = None
         self.analysis = ""
         self.pause = PAUSE
         self.events: list[ServiceEvent] = []
@@ -88,19 +88,19 @@ class Watch:
         self._at_since: float | None = None
         self._seen = set(started.seen)
         self._shown: View | None = None
-        self._trouble_since: float | None = None
+        self._unanswered_since: float | None = None
         self._progress: _Progress | None = None
         self._progress_at = clock()
         self._deployment: ServiceDeployment | None = None
 
     @property
     def pauses(self) -> tuple[HookState, ...]:
-        """Return the hooks that wait for an answer, in a rollout that goes forward."""
+        """The hooks that wait for an answer, unless the rollout is rolling back."""
         return () if self._deployment is None else self._deployment.pauses
 
     @property
     def deployment(self) -> ServiceDeployment | None:
-        """Return the service deployment as it was read last."""
+        """The service deployment as read last."""
         return self._deployment
 
     @property
@@ -112,9 +112,9 @@ class Watch:
         return self._started.service_deployment_arn
 
     def look(self) -> View | None:
-        """Return the rollout as it is now where that differs from what was returned last, else None.
+        """Return the rollout if it changed since the last call, else None.
 
-        Raises RolloutError where AWS has not answered for half a minute.
+        Raises RolloutError if AWS has not answered for half a minute.
         """
         try:
             snapshot = self._read()
@@ -122,8 +122,8 @@ class Watch:
         except Exception as error:
             if not is_transient(error):
                 raise
-            return self._troubled(error)
-        self._trouble_since, self.pause, self._deployment = None, PAUSE, snapshot.deployment
+            return self._unanswered(error)
+        self._unanswered_since, self.pause, self._deployment = None, PAUSE, snapshot.deployment
         tasks = tasks_of(
             snapshot.service,
             running=snapshot.running,
@@ -154,7 +154,7 @@ class Watch:
         return self._clock() - self._started.at
 
     def _left(self, deployment: ServiceDeployment) -> float | None:
-        """Return for how many seconds of AWS's it bakes yet; None where it does not, or began to before it was watched."""
+        """Return the rest of the bake time in seconds of AWS's clock; None if it does not bake, or its start was not seen."""
         at = (deployment.stage, deployment.production)
         if at != self._at:
             self._at_since = None if self._at is None else self._clock()
@@ -165,19 +165,18 @@ class Watch:
         gone = (self._clock() - self._at_since) * self._speed
         return float(max(0, math.ceil(minutes * _MINUTE - gone)))
 
-    def _read(self) -> Snapshot:
+    def _read(self) -> RolloutReading:
         client = self._client
         deployment = client.service_deployment(self._started.service_deployment_arn)
         service = client.service()
-        return Snapshot(
+        return RolloutReading(
             deployment=deployment,
             service=service,
             running=tuple(client.tasks()),
             target_states=client.target_states(service.target_group_arns),
         )
 
-    def _successor(self, snapshot: Snapshot) -> ServiceDeployment | None:
-        """Return the later service deployment that has taken this one's place, if one has."""
+    def _successor(self, snapshot: RolloutReading) -> ServiceDeployment | None:
         own, primary = snapshot.deployment, snapshot.service.primary
         displaced = primary is not None and primary.task_definition_arn != self._started.task_definition_arn
         stopped = own.status in ("STOPPED", "STOP_REQUESTED")
@@ -187,16 +186,16 @@ class Watch:
         return next((each for each in later if each.arn != own.arn), None)
 
     def _evaluate(
-        self, snapshot: Snapshot, tasks: Sequence[Tasks], by: ServiceDeployment | None
-    ) -> End | None:
+        self, snapshot: RolloutReading, tasks: Sequence[DeploymentTasks], by: ServiceDeployment | None
+    ) -> RolloutEnd | None:
         if by is not None:
-            return End(outcome=Outcome.SUPERSEDED, last=snapshot, by=by)
+            return RolloutEnd(outcome=RolloutOutcome.SUPERSEDED, last=snapshot, by=by)
         outcome = _OUTCOMES.get(snapshot.deployment.status)
         if outcome is None and self._has_stalled(snapshot.deployment, tasks):
-            outcome = Outcome.STALLED
-        return None if outcome is None else End(outcome=outcome, last=snapshot)
+            outcome = RolloutOutcome.STALLED
+        return None if outcome is None else RolloutEnd(outcome=outcome, last=snapshot)
 
-    def _has_stalled(self, deployment: ServiceDeployment, tasks: Sequence[Tasks]) -> bool:
+    def _has_stalled(self, deployment: ServiceDeployment, tasks: Sequence[DeploymentTasks]) -> bool:
         best = self._progress
         now = _Progress(
             status=deployment.status,
@@ -206,7 +205,7 @@ class Watch:
             gone=-sum(each.running for each in tasks if not each.is_new),
             failures=deployment.failures,
         )
-        # To wait for an answer is no stall: ECS ends that by itself.
+        # Waiting for an answer is not a stall: ECS ends a pause at its timeout.
         if best is None or deployment.pauses or (now.status, now.stage) != (best.status, best.stage):
             self._progress, self._progress_at = now, self._clock()
             return False
@@ -227,14 +226,14 @@ class Watch:
         self.events += new
         return new
 
-    def _troubled(self, error: Exception) -> View | None:
+    def _unanswered(self, error: Exception) -> View | None:
         now = self._clock()
-        self._trouble_since = now if self._trouble_since is None else self._trouble_since
-        if now - self._trouble_since >= PATIENCE:
-            raise out_of_patience(error) from None
+        self._unanswered_since = now if self._unanswered_since is None else self._unanswered_since
+        if now - self._unanswered_since >= PATIENCE:
+            raise no_answer_error(error) from None
         self.pause = next_pause(self.pause)
         last = self._shown or View(stage="", status="", tasks=(), events=(), elapsed=0.0)
-        return self._changed(replace(last, events=(), elapsed=self._elapsed, notice=trouble(error)))
+        return self._changed(replace(last, events=(), elapsed=self._elapsed, notice=retry_message(error)))
 
     def _changed(self, view: View) -> View | None:
         before, self._shown = self._shown, view

@@ -1,1 +1,1 @@
-"""What this package needs of the operating system: processes, folders, and errors of the machine."""
+"""Operating system access: processes, private folders, and errors of the machine."""

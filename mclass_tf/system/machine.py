@@ -1,4 +1,4 @@
-"""What the system says when the machine is short of something, as an error with its cause and what to do."""
+"""Turns errors of a machine that is short of resources into MachineErrors with a cause and a remedy."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _NOTHING_LOST = "what was done before stays done, and the same command may be ru
 
 
 def shortage(error: BaseException) -> MachineError | None:
-    """Return what the machine is short of where that is why `error` came, by itself or wrapped in a library's own; else None."""
+    """Return a MachineError if `error`, or an error that it wraps, comes from a lack of resources; else None."""
     return next((reason for each in _chain(error) if (reason := _shortage(each)) is not None), None)
 
 
 def require_room(folder: Path) -> None:
-    """Raise MachineError where an apply would run short in the middle of its work, which is where it can lose its state.
+    """Raise MachineError if an apply would run out of resources midway, where it can lose its state.
 
-    Terraform and the provider need some dozens of threads and descriptors, which they have from the same limits as this
-    process (Go raises the soft limit of descriptors to the hard one by itself), and a place to leave a state in.
+    Terraform and the provider need dozens of threads and descriptors, under the same limits as this process (Go raises the soft
+    limit of descriptors to the hard limit), and disk space for the state.
     """
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files not in (resource.RLIM_INFINITY, -1) and files < _FILES_NEEDED:
@@ -50,7 +50,7 @@ def require_room(folder: Path) -> None:
 
 
 def _require_threads(count: int) -> None:
-    """Start so many threads for a moment: how many a user or a control group may have, only that tells."""
+    """Start `count` threads for a moment: nothing else shows the limits of the user and the cgroup."""
     over = threading.Event()
     threads = [threading.Thread(target=over.wait, daemon=True) for _ in range(count)]
     started: list[threading.Thread] = []
@@ -85,10 +85,10 @@ def _shortage(error: BaseException) -> MachineError | None:
         )
     if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
         return _no_process("thread")
-    return _of_the_system(error) if isinstance(error, OSError) else None
+    return _system_error(error) if isinstance(error, OSError) else None
 
 
-def _of_the_system(error: OSError) -> MachineError | None:
+def _system_error(error: OSError) -> MachineError | None:
     where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
     if error.errno in _FULL:
         return DiskFullError(
@@ -112,7 +112,7 @@ def _of_the_system(error: OSError) -> MachineError | None:
 
 
 def _full_folders() -> str:
-    """Return which folders that a command writes to are on a full disk: an error of a write does not say."""
+    """Return the folders on a full disk among those that commands write to, because a write error does not name its file."""
     named = (os.environ.get("MCLASS_TF_HOME") or ".mclass", tempfile.gettempdir())
     folders = (next(p for p in (path, *path.parents) if p.exists()) for path in map(_absolute, named))
     full = [str(folder) for folder in folders if shutil.disk_usage(folder).free < _LITTLE]

@@ -1,4 +1,4 @@
-"""Folders that no other user can have put anything into."""
+"""Creates and checks folders that no other user can write to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_private(folder: Path) -> bool:
-    """Return whether `folder` is a folder of this user (no link to one) that nobody else may write to."""
+    """Return whether `folder` is a folder of this user, not a symbolic link, that nobody else may write to."""
     try:
         status = folder.lstat()
     except OSError:
@@ -24,14 +24,14 @@ def is_private(folder: Path) -> bool:
 
 
 def make_private(folder: Path) -> bool:
-    """Make `folder` for this user alone, unless it is there; return whether it is private then. Raise OSError as mkdir does."""
+    """Create `folder` for this user only, unless it exists; return whether it is private. Raises OSError like mkdir."""
     folder.mkdir(mode=0o700, exist_ok=True)
     return is_private(folder)
 
 
 @contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
-    """Have what makes temporary files in this process make them in `folder`; where that is not private, in one for this once."""
+    """Make `folder` the folder for temporary files of this process; if it is not private, a fresh folder instead."""
     before = tempfile.gettempdir()
     with tempfile.TemporaryDirectory(prefix="mclass-tf-") as fresh:
         tempfile.tempdir = str(folder if _can_be_private(folder) else fresh)

@@ -1,4 +1,4 @@
-"""Run a child process: its output read line by line, an interrupt forwarded once."""
+"""Runs child processes: reads their output line by line, and forwards an interrupt once."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from mclass_tf.errors import InterruptedByUserError
 from mclass_tf.system.runs import RunFolder
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LOOK = 0.05  # seconds between two looks at what a child has written to its file
+_POLL_SECONDS = 0.05  # between two reads of the file that a child writes to
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run: `env` is the child's whole environment.
+    """A command to run. `env` is its whole environment.
 
-    `run_folder` is for a child that must come to its own end whatever happens to this process: it writes to files there. What
-    it does is told there as `name`. Otherwise it writes to pipes, and is ended by the first word that nobody reads.
+    `run_folder` is for a child that must complete even if this process dies: it writes to files there, and its record there says
+    that it does `name`. Other children write to pipes, and die at the first write that nobody reads.
     """
 
     argv: tuple[str, ...]
@@ -39,9 +39,10 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """How it ended: the exit status (negative: killed by that signal) and whether an interrupt was forwarded.
+    """The result of a command. `status` is the exit status (negative: killed by that signal).
 
-    `group` is its process group, in which it may have left processes behind; 0 where it has none.
+    `interrupted` says whether an interrupt was forwarded. `group` is its process group, in which it may have left processes
+    behind; 0 if it had none.
     """
 
     status: int
@@ -52,20 +53,20 @@ class Completed:
 
 
 class Runner(Protocol):
-    """Runs a command to its end; `on_stdout` gets each line, without its newline, as it comes."""
+    """Runs a command to its end. `on_stdout` gets each line, without its newline, as it arrives."""
 
     def __call__(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed: ...
 
 
 class Deferred:
-    """An interrupt that waits to be asked for. The next one, before it was cleared, raises KeyboardInterrupt after all."""
+    """An interrupt that does not raise, but waits to be queried. A second one before `clear` raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self._arrived = threading.Event()
         self.number = 0
 
     def wait(self, seconds: float) -> bool:
-        """Return True as soon as there is an interrupt, else False when the seconds are over."""
+        """Return True as soon as an interrupt arrives, or False after `seconds`."""
         return self._arrived.wait(seconds)
 
     def clear(self) -> None:
@@ -73,11 +74,11 @@ class Deferred:
 
     @property
     def is_final(self) -> bool:
-        """Return whether the signal was another than Ctrl-C's: nobody is to be asked then."""
+        """Return whether the signal was not SIGINT: then the user must not be asked."""
         return self.number != signal.SIGINT
 
     def take(self, number: int) -> bool:
-        """Keep the signal for `wait`; return False where one is there already."""
+        """Keep the signal for `wait`; return False if one is already pending."""
         if self._arrived.is_set():
             return False
         self.number = number
@@ -86,10 +87,10 @@ class Deferred:
 
 
 class _Interrupts:
-    """The children that run now, and whether the user has interrupted."""
+    """The running children, and whether the user has interrupted."""
 
     def __init__(self) -> None:
-        # Reentrant: a signal may arrive while its own thread holds it.
+        # Reentrant, because a signal may arrive while its thread holds it.
         self._lock = threading.RLock()
         self._children: dict[int, subprocess.Popen[str]] = {}
         self._interrupted: set[int] = set()
@@ -112,23 +113,23 @@ class _Interrupts:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                # In the terminal's own group the child would get Ctrl-C from the terminal and again from us;
-                # at the second interrupt Terraform gives up its state.
+                # In the terminal's process group, the child would get Ctrl-C from the terminal and again from us.
+                # At the second interrupt Terraform abandons its state.
                 start_new_session=True,
             )
             self._children[child.pid] = child
             return child
 
     def finish(self, child: subprocess.Popen[str]) -> bool:
-        """Forget the child; return whether it was interrupted."""
+        """Unregister the child; return whether it was interrupted."""
         with self._lock:
             del self._children[child.pid]
             was_interrupted = child.pid in self._interrupted
             self._interrupted.discard(child.pid)
             return was_interrupted
 
-    def tell(self, child: subprocess.Popen[str]) -> None:
-        """Ask the child to stop, once."""
+    def interrupt(self, child: subprocess.Popen[str]) -> None:
+        """Send SIGINT to the child, once."""
         with self._lock:
             if child.pid not in self._interrupted:
                 self._interrupted.add(child.pid)
@@ -140,7 +141,7 @@ class _Interrupts:
                 return
             self._raised = True
             for child in self._children.values():
-                self.tell(child)
+                self.interrupt(child)
             if not self._children:
                 raise KeyboardInterrupt
 
@@ -153,25 +154,25 @@ _interrupts = _Interrupts()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """In the main thread: let SIGINT, SIGTERM and SIGHUP reach every child exactly once.
+    """In the main thread: forward SIGINT, SIGTERM and SIGHUP to every child exactly once.
 
-    With no child running they raise KeyboardInterrupt. Once interrupted, no further child is started.
+    Without running children they raise KeyboardInterrupt. After an interrupt no further child is started.
     """
     _interrupts.reset()
-    # One that is ignored (nohup) stays so.
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, _interrupts.handle) for number in heeded}
+    # Ignored signals (nohup) stay ignored.
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, _interrupts.handle) for number in handled}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        _interrupts.reset()  # what comes after in this process was not interrupted
+        _interrupts.reset()  # later work of this process was not interrupted
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Deferred]:
-    """In the main thread, within `interruptible`: let the first interrupt wait until it is asked for, instead of raising."""
+    """In the main thread, within `interruptible`: keep the first interrupt for a query, instead of raising."""
     deferred = Deferred()
     if threading.current_thread() is threading.main_thread():
         _interrupts.deferred = deferred
@@ -182,7 +183,7 @@ def deferred_interrupts() -> Iterator[Deferred]:
 
 
 def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
-    """Run `command` to its end in a session of its own. Raises FileNotFoundError where there is no such program."""
+    """Run `command` to its end in its own session. Raises FileNotFoundError if the program is missing."""
     if command.run_folder is None:
         return _run_in_pipes(command, on_stdout)
     return _run_in_files(command, command.run_folder, on_stdout)
@@ -191,7 +192,7 @@ def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> 
 def _run_in_pipes(command: Command, on_stdout: Callable[[str], None] | None) -> Completed:
     child = _interrupts.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     stderr: list[str] = []
-    # A pipe that nobody reads stops the child at 64 kB.
+    # The child blocks after 64 kB in a pipe that nobody reads.
     drain = threading.Thread(target=lambda: stderr.extend(child.stderr or ()), daemon=True)
     drain.start()
     try:
@@ -199,8 +200,8 @@ def _run_in_pipes(command: Command, on_stdout: Callable[[str], None] | None) -> 
         status = child.wait()
         drain.join()
     except BaseException:
-        # To kill Terraform would lose what it has done and leave its state locked: it is asked, and heard to its end.
-        _interrupts.tell(child)
+        # Killing Terraform would lose its work and leave the state locked: interrupt it, and read its output to the end.
+        _interrupts.interrupt(child)
         _lines(child.stdout or (), None)
         child.wait()
         drain.join()
@@ -211,15 +212,12 @@ def _run_in_pipes(command: Command, on_stdout: Callable[[str], None] | None) -> 
             if pipe is not None:
                 pipe.close()
     return Completed(
-        status=status,
-        stdout="".join(stdout),
-        stderr="".join(stderr),
-        interrupted=_interrupts.finish(child),
+        status=status, stdout="".join(stdout), stderr="".join(stderr), interrupted=_interrupts.finish(child)
     )
 
 
 def _run_in_files(command: Command, folder: RunFolder, on_stdout: Callable[[str], None] | None) -> Completed:
-    """Run a child that needs no reader: this process may be killed at any moment, and the child does not notice."""
+    """Run a child that writes to files, so that it continues if this process is killed."""
     with folder.opened(command.name) as files:
         try:
             child = _interrupts.start(command, stdout=files.stdout, stderr=files.stderr)
@@ -228,9 +226,9 @@ def _run_in_files(command: Command, folder: RunFolder, on_stdout: Callable[[str]
             raise
     try:
         folder.note(child.pid)
-        stdout = "".join(_followed(folder.stdout, child, on_stdout))
+        stdout = "".join(_follow_file(folder.stdout, child, on_stdout))
     except BaseException:
-        _interrupts.tell(child)
+        _interrupts.interrupt(child)
         child.wait()
         _interrupts.finish(child)
         raise
@@ -243,27 +241,25 @@ def _run_in_files(command: Command, folder: RunFolder, on_stdout: Callable[[str]
     )
 
 
-def _followed(
+def _follow_file(
     file: Path, child: subprocess.Popen[str], on_line: Callable[[str], None] | None
 ) -> Iterator[str]:
-    """Yield each line of the file as the child writes it, until the child has ended."""
+    """Yield the lines of the file as the child writes them, until it has ended."""
     rest = b""
     with file.open("rb", buffering=0) as stream:
         has_ended = False
         while not has_ended:
-            has_ended = _ends_within(
-                child, _LOOK
-            )  # before the file is read to its end, so that nothing comes after
+            has_ended = _ends_within(child, _POLL_SECONDS)  # before reading, so that nothing is missed
             while chunk := stream.read(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    yield _decoded(line + b"\n", on_line)
+                    yield _pass_line(line + b"\n", on_line)
     if rest:
-        yield _decoded(rest, on_line)
+        yield _pass_line(rest, on_line)
 
 
-def _decoded(line: bytes, on_line: Callable[[str], None] | None) -> str:
-    """Return the line as text, once `on_line` has it without its newline."""
+def _pass_line(line: bytes, on_line: Callable[[str], None] | None) -> str:
+    """Return the line as text, after passing it to `on_line` without its newline."""
     text = line.decode("utf-8", errors="replace")
     if on_line is not None:
         on_line(text.rstrip("\n"))
@@ -271,9 +267,9 @@ def _decoded(line: bytes, on_line: Callable[[str], None] | None) -> str:
 
 
 def _ends_within(child: subprocess.Popen[str], seconds: float) -> bool:
-    """Wait for the end of the child, without the thread or the look every few milliseconds that `wait` would take."""
+    """Return whether the child ends within `seconds`, without the busy polling of `Popen.wait`."""
     if child.poll() is None and hasattr(os, "pidfd_open"):
-        with suppress(OSError):  # an old kernel, or no descriptor left: then as Python waits
+        with suppress(OSError):  # an old kernel, or no descriptor left: use `Popen.wait`
             descriptor = os.pidfd_open(child.pid)
             try:
                 ended = select.poll()

@@ -1,4 +1,4 @@
-"""A process that may outlive the command that started it: what it says goes to files, beside a record of which process it is."""
+"""Keeps the output and identity of a process that may outlive its command in files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO
 import msgspec
 
 _PROC = Path("/proc")
-# Which fields of /proc/PID/stat they are, counted from the process's state, which stands behind its name: proc_pid_stat(5).
+# Indexes of fields of /proc/PID/stat, counted from the state, which follows the name: proc_pid_stat(5).
 _GROUP = 2
 _START_TIME = 19
 _DEAD = ("Z", "X")
@@ -24,9 +24,9 @@ _DEAD = ("Z", "X")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """Which process it is: `what` it does, since when, and its id with the time of its start, by which an id that was reused shows.
+    """Identifies a process: `what` it does, since when, its id, and its start time, which reveals a reused id.
 
-    `pid` is 0 where the command died before it had noted it.
+    `pid` is 0 if the command died before it recorded the id.
     """
 
     what: str
@@ -37,7 +37,7 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a command that died has left of a process; `pid` is 0 where it has ended or is not known."""
+    """What a dead command has left of a process. `pid` is 0 if the process has ended or is unknown."""
 
     what: str
     since: str
@@ -50,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where the process writes: open files, which it inherits."""
+    """The open files that the process inherits as its output."""
 
     stdout: IO[bytes]
     stderr: IO[bytes]
@@ -58,10 +58,10 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """Where one process at a time leaves its output and its record, readable by their owner alone.
+    """The folder for the output and the record of one process at a time, readable by the owner only.
 
-    The process holds a lock on its own output as long as it has it open, which is as long as it lives: that tells whether it
-    runs, also where its id was never noted and where there is no /proc.
+    The process holds a lock on its output for as long as it lives. So the lock shows whether it runs, even if its id was never
+    recorded, and without /proc.
     """
 
     path: Path
@@ -76,9 +76,9 @@ class RunFolder:
 
     @contextmanager
     def opened(self, what: str) -> Iterator[Files]:
-        """Yield the files for a process that does `what`, in the place of those of the one before, which must have ended.
+        """Yield the files for a process that does `what`. They replace those of the previous process, which must have ended.
 
-        Raise OSError where nothing can be written there: the process must not be started then.
+        Raises OSError if the folder is not writable; then the process must not be started.
         """
         self.clear()
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,24 +89,24 @@ class RunFolder:
             yield Files(stdout=stdout, stderr=stderr)
 
     def note(self, pid: int) -> None:
-        """Add to the record which process it is. Where the disk is full by now, the lock tells all the same that it runs."""
+        """Add the process id to the record. If the disk is full, the lock still shows that the process runs."""
         record = self._record()
         if record is not None:
             with suppress(OSError):
                 self._write(replace(record, pid=pid, started=start_time(pid)))
 
     def clear(self) -> None:
-        """Forget the process."""
+        """Delete the output and the record."""
         for file in (self._record_file, self.stdout, self.stderr):
             file.unlink(missing_ok=True)
 
     def left(self) -> Run | None:
-        """Return what is left of a process, None where all was said that there was to say."""
+        """Return what is left of a process; None if its command has reported everything."""
         record = self._record()
         if record is None:
             return None
         is_same = record.pid > 0 and record.started in ("", start_time(record.pid))
-        # Where the folder is on NFS, a lock belongs to the process that took it, and has gone with the command.
+        # On NFS, a lock belongs to the process that took it, so it ended with the command.
         is_running = _is_locked(self.stdout) or (is_same and record.started != "" and _is_alive(record.pid))
         return Run(
             what=record.what,
@@ -127,11 +127,11 @@ class RunFolder:
             return msgspec.json.decode(self._record_file.read_bytes(), type=RunRecord)
         except FileNotFoundError:
             return None
-        except ValueError:  # half a record, of a machine that went down
+        except ValueError:  # half a record, after a crash of the machine
             return RunRecord(what="a command", since="an unknown time")
 
     def _write(self, record: RunRecord) -> None:
-        """Write the record whole or not at all."""
+        """Write the record atomically."""
         draft = self._record_file.with_suffix(".new")
         with _created(draft) as file:
             file.write(msgspec.json.encode(record))
@@ -139,14 +139,14 @@ class RunFolder:
 
 
 def start_time(pid: int) -> str:
-    """Return when a process started, as the system tells it; "" where there is no such process or nothing tells."""
+    """Return the start time of a process in the system's format; "" if it does not exist or is unknown."""
     if has_proc():
         return (_stat(pid) or [""] * (_START_TIME + 1))[_START_TIME]
     return _ps("-o", "lstart=", "-p", str(pid)).strip()
 
 
 def members(group: int) -> Mapping[int, str]:
-    """Return the processes of a process group and their command lines, none where nothing tells."""
+    """Return the command lines of a process group by process id; empty if unknown."""
     if has_proc():
         pids = (int(folder.name) for folder in _PROC.iterdir() if folder.name.isdigit())
         return {pid: _command(pid) for pid in pids if _stat(pid)[_GROUP : _GROUP + 1] == [str(group)]}
@@ -155,12 +155,12 @@ def members(group: int) -> Mapping[int, str]:
 
 
 def has_proc() -> bool:
-    """Return whether Linux's /proc is there and tells of processes: in a chroot, or hidden, it is an empty folder."""
+    """Return whether /proc shows processes. In a chroot, or if hidden, it is an empty folder."""
     return (_PROC / "self" / "stat").exists()
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the process's state on; none where there is no such process."""
+    """Return the fields of /proc/PID/stat from the state on; empty if there is no such process."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

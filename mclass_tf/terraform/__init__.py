@@ -1,4 +1,4 @@
-"""Drive Terraform: which engine, with which provider, by which command line, and what it said."""
+"""Run Terraform: find the engine and the provider, build command lines, parse the output."""
 
 from mclass_tf.terraform.client import Terraform
 from mclass_tf.terraform.engine import Engine, find_engine

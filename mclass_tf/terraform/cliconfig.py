@@ -1,4 +1,4 @@
-"""The CLI configuration of the child: where it takes the provider from."""
+"""Terraform's CLI configuration: the source of the provider."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ProviderSource:
 
 
 def find_source(env: Mapping[str, str], *, opt: Path = Path("/opt")) -> ProviderSource:
-    """Decide where the provider comes from.
+    """Return the source of the provider.
 
-    The mirror that MCLASS_TF_PROVIDER_MIRROR names; else the user's CLI configuration, if it exists; else Terraform's
-    implied mirrors, if one holds the provider; else a folder directly under /opt that holds one; else the registry.
+    It is the mirror in MCLASS_TF_PROVIDER_MIRROR; else the user's CLI configuration, if it exists; else Terraform's implied
+    mirrors, if one holds the provider; else a folder directly under /opt that holds it; else the registry.
     """
     named = env.get(VARIABLE)
     if named:
@@ -47,7 +47,7 @@ def find_source(env: Mapping[str, str], *, opt: Path = Path("/opt")) -> Provider
 
 
 def render(source: ProviderSource) -> str:
-    """Return the text of a CLI configuration that takes the AWS provider from `source`, and nothing else."""
+    """Return a CLI configuration that takes only the AWS provider from `source`."""
     if source.mirror is None:
         return ""
     return (

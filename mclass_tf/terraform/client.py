@@ -1,4 +1,4 @@
-"""Terraform's commands as methods: what they mean comes back, everything else raises."""
+"""Terraform's commands as methods: they return the meaning of success, and raise on failure."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mclass_tf.system.runs import RunFolder
 from mclass_tf.terraform import commands, messages, provider
 from mclass_tf.terraform.engine import Engine
 
-_CHANGES = 2  # `plan -detailed-exitcode`: succeeded, and there is something to apply
+_CHANGES = 2  # `plan -detailed-exitcode`: success, with changes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terraform:
-    """Terraform in `root` with the child environment `env`. `progress` gets what Terraform did, a line each.
+    """Terraform in the folder `root` with the environment variables `env`. `progress` gets a line for each action.
 
-    What holds the state's lock or writes leaves its output in `run_folder`, so that it comes to its end in order whatever
-    becomes of this process. What shows a plan does not: a plan holds secrets, which are written nowhere.
+    Commands that write or hold the state's lock write their output to `run_folder`, so that they end in order even if this
+    process dies. `show` does not: a plan contains secrets, which must not be stored.
     """
 
     engine: Engine
@@ -37,20 +37,20 @@ class Terraform:
 
     @contextmanager
     def with_one_provider(self, *, memory: Path) -> Iterator[Terraform]:
-        """Yield this Terraform with a provider that goes on running from command to command; itself where that cannot be.
+        """Yield this Terraform with one provider process for all commands, or unchanged if that is impossible.
 
-        For what only reads: what writes is left to a provider that Terraform itself has checked and started. `memory` is a
-        file that spares checking an untouched provider again.
+        Use it only for commands that read: for writes, Terraform must check and start the provider itself. `memory` is a file
+        that caches the hash of an unchanged provider.
         """
         package = provider.find_package(
             root=self.root,
             data=Path(self.env["TF_DATA_DIR"]),
             cli_config=Path(self.env["TF_CLI_CONFIG_FILE"]),
         )
-        # A log that somebody asked for would go to the provider's own output, and be lost.
+        # A requested log would go to the provider's own output, and be lost.
         is_logged = any(name.startswith("TF_LOG") for name in self.env)
         if package is None or is_logged or not provider.is_locked(package, memory=memory):
-            yield self  # which says itself what is wrong with it
+            yield self  # Terraform itself reports a wrong provider
             return
         with provider.running(package, root=self.root, env=self.env) as variables:
             yield replace(self, env={**self.env, **variables})
@@ -59,19 +59,19 @@ class Terraform:
         self._run_with_ui(commands.init(backend_config=commands.relative(backend_config, root=self.root)))
 
     def plan(self, *, out: Path, var_file: Path, destroy: bool = False) -> bool:
-        """Save a plan to `out`; return whether it changes anything. Raise ConfigurationError where `var_file` sets what is not declared."""
+        """Save a plan to `out`; return whether it has changes. Raise ConfigurationError if `var_file` sets an undeclared variable."""
         argv = commands.plan(out=out, var_file=var_file, destroy=destroy)
         done, output = self._run_with_ui(argv, success=(0, _CHANGES))
         messages.require_declared(output, var_file=var_file)
         return done.status == _CHANGES
 
     def show(self, *, plan_file: Path) -> Mapping[str, Any]:
-        """Return the JSON form of a saved plan. It holds secrets: it is never written anywhere."""
+        """Return a saved plan as JSON. It contains secrets: never store it."""
         document: Mapping[str, Any] = json.loads(self._run_silently(commands.show(plan_file=plan_file)))
         return document
 
     def apply(self, *, plan_file: Path) -> Mapping[str, Any]:
-        """Apply a saved plan; return the outputs, name to value: none where the disk was too full to leave them."""
+        """Apply a saved plan; return the outputs by name, {} if a full disk lost Terraform's output."""
         _, output = self._run_with_ui(commands.apply(plan_file=plan_file))
         outputs: dict[str, Any] = {}
         for message in output:
@@ -82,7 +82,7 @@ class Terraform:
         self._run_silently(commands.force_unlock(lock_id=lock_id), run_folder=self.run_folder)
 
     def push_state(self, file: Path) -> None:
-        """Write the state in `file` to the backend; Terraform refuses one of another lineage, and one that is older."""
+        """Write the state in `file` to the backend; Terraform refuses one of another lineage or with an older serial."""
         self._run_silently(commands.push_state(file=file), run_folder=self.run_folder)
 
     def _run_with_ui(

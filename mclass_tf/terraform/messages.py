@@ -1,4 +1,4 @@
-"""What Terraform says on its machine-readable UI, one JSON object a line, as values.
+"""Parse Terraform's machine-readable UI: one JSON object per line.
 
 Source: https://developer.hashicorp.com/terraform/internals/machine-readable-ui
 """
@@ -14,13 +14,13 @@ from typing import Any
 
 from mclass_tf.errors import ConfigurationError, Diagnostic, Hint, StateLockedError, TerraformError
 
-# The hooks that a reader waits for; planned changes are told by the plan itself.
+# Messages worth showing. Planned changes are shown from the plan.
 _NEWS = frozenset({"apply_start", "apply_complete", "apply_errored"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One line: `kind` is Terraform's type; `is_news` tells a change from a tick of a clock."""
+    """One line. `kind` is Terraform's `type`; `is_news` is False for periodic progress."""
 
     kind: str
     text: str
@@ -37,7 +37,7 @@ class Message:
 
 
 def parse(line: str) -> Message | None:
-    """Return the message of one line, None for a line that is none (a provider's own output)."""
+    """Return the message of a line, None if it is not one, such as a provider's own output."""
     try:
         body = json.loads(line)
     except ValueError:
@@ -55,7 +55,7 @@ def diagnostics(messages: Sequence[Message]) -> tuple[Diagnostic, ...]:
 
 
 def end_of_apply(stdout: str, stderr: str) -> str | None:
-    """Return how an apply says that it has ended, None where it says nothing of an end: it was killed itself, or is at work."""
+    """Return how an apply ended, in words; None if its output has no end: it was killed, or is still running."""
     output = [message for line in stdout.splitlines() if (message := parse(line)) is not None]
     errors = [str(diagnostic) for diagnostic in diagnostics(output) if diagnostic.severity == "error"]
     if errors or (not output and stderr.strip()):
@@ -66,14 +66,14 @@ def end_of_apply(stdout: str, stderr: str) -> str | None:
 
 
 def dumped_state(stdout: str) -> str | None:
-    """Return the state that Terraform has printed since it could write it nowhere, neither to the backend nor beside it."""
+    """Return the state that Terraform printed because it could write it neither to the backend nor to a file, or None."""
     output = (message for line in stdout.splitlines() if (message := parse(line)) is not None)
     states = (message.body["state"] for message in output if isinstance(message.body.get("state"), dict))
     return next((json.dumps(document) for document in states if "version" in document), None)
 
 
 def require_declared(messages: Sequence[Message], *, var_file: Path) -> None:
-    """Raise ConfigurationError where Terraform warns that `var_file` sets a variable which is not declared: it is lost."""
+    """Raise ConfigurationError if Terraform warns that `var_file` sets an undeclared variable, since it drops the value."""
     for each in diagnostics(messages):
         if each.severity == "warning" and each.summary.startswith(
             ("Value for undeclared variable", "Values for undeclared variable")
@@ -90,7 +90,7 @@ def require_declared(messages: Sequence[Message], *, var_file: Path) -> None:
 def failure(
     *, command: str, status: int, reported: Sequence[Diagnostic], stderr: str, environment: str
 ) -> TerraformError:
-    """Turn a failed command into the error that says most about it."""
+    """Return the most specific error for a failed command."""
     errors = [diagnostic for diagnostic in reported if diagnostic.severity == "error"]
     locked = next((error for error in errors if "acquiring the state lock" in error.summary.lower()), None)
     if locked is not None:
@@ -108,9 +108,9 @@ def failure(
 
 
 def _diagnostic(body: Mapping[str, Any]) -> Diagnostic:
-    place = body.get("range") or {}
-    line = (place.get("start") or {}).get("line")
-    where = f"{place['filename']}:{line}" if place.get("filename") else ""
+    source = body.get("range") or {}
+    line = (source.get("start") or {}).get("line")
+    where = f"{source['filename']}:{line}" if source.get("filename") else ""
     return Diagnostic(
         severity=str(body.get("severity", "error")),
         summary=str(body.get("summary", "")),

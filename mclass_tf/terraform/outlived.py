@@ -1,4 +1,4 @@
-"""What a person is told of a Terraform that has outlived the command that started it."""
+"""Messages about a Terraform that outlived the command that started it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.terraform import messages
 
 
 def still_running(run: Run, *, environment: str, output: Path) -> StillRunningError:
-    """Return the error for a command that must wait for `run`; `output` is the file that it writes to."""
+    """Return the error for a command that must wait for `run`; `output` is the file that `run` writes."""
     who = f"process {run.pid}" if run.pid else "its process id is not known"
     by_id = (
         f"`while kill -0 {run.pid}; do sleep 1; done`, or have it stop in order: `kill -INT {run.pid}`; then run this again"
@@ -26,7 +26,7 @@ def still_running(run: Run, *, environment: str, output: Path) -> StillRunningEr
 
 
 def ended(run: Run, *, environment: str, state: str) -> str:
-    """Return what became of an apply whose command was killed; `state` says what the state is now."""
+    """Return how an apply ended whose command was killed, in words; `state` describes the current state."""
     began = f"the command that applied {environment} (since {run.since}) was killed"
     if not run.group and not run.stdout:
         return f"{began} before Terraform began: nothing was applied; {state}"

@@ -1,4 +1,4 @@
-"""One provider process for a plan and the reading of it, in the place of those that Terraform starts one after the other."""
+"""Run one provider process for several Terraform commands, instead of a new one for each."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from mclass_tf.plan import digest
 from mclass_tf.system import runs
 
 VARIABLE = "TF_REATTACH_PROVIDERS"
-# Known to be one that can be run so, and never tofu's: its configurations may be made by for_each.
+# The only provider known to support this. OpenTofu's is excluded: its configurations may use for_each.
 _SOURCE = "registry.terraform.io/hashicorp/aws"
-_PATIENCE = 30.0  # seconds; it takes 0.1
+_START_SECONDS = 30.0  # normally 0.1
 _ATTACH = re.compile(rf"{VARIABLE}='(.*)'")
-# The end of our standard output is the end of the provider's; when whoever holds our standard input is gone, killed even, so is
-# the provider.
+# The shell ends the provider when its own standard input closes, which also happens if our process is killed.
 _WATCH = """
 "$0" -debug </dev/null &
 exec >/dev/null 2>&1
@@ -41,7 +40,7 @@ command -p rm -rf -- "$TMPDIR"
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A provider that `terraform init` has installed: its program, and the hashes that the lock file lets it have."""
+    """An installed provider: its program, and the hashes that the lock file allows."""
 
     source: str
     program: Path
@@ -53,10 +52,10 @@ class Package:
 
 
 def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
-    """Return the one provider of the configuration in `root`, or None where a single process would not do.
+    """Return the only provider of the configuration in `root`, None if a single process is not enough.
 
-    That is so with several providers, with several configurations of one (a process has one), with a provider that is not
-    known to be fit, where a developer's build takes its place, and where a file that Terraform writes is not as expected.
+    It returns None for several providers, for several configurations of one (a process has only one), for a provider not known
+    to support this, with `dev_overrides`, and if a file that Terraform writes has unexpected content.
     """
     try:
         lock = syntax.parse((root / ".terraform.lock.hcl").read_bytes())
@@ -65,7 +64,7 @@ def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
     except (OSError, ValueError, KeyError):
         return None
     blocks = [block for each in modules for block in each.providers]
-    # One with an alias stands beside the one that Terraform supposes for the rest.
+    # A configuration with an alias exists beside Terraform's implied default one.
     is_one = len(lock.body.blocks) == len(blocks) == 1 and blocks[0].body.attribute("alias") is None
     is_understood = lock.error_line is None and all(each.is_complete for each in modules)
     if is_overridden or not is_one or not is_understood:
@@ -74,7 +73,7 @@ def find_package(*, root: Path, data: Path, cli_config: Path) -> Package | None:
 
 
 def _installed(locked: syntax.Block, data: Path) -> Package | None:
-    """Return the package of an entry of the lock file, None where it is not as Terraform writes it."""
+    """Return the package of an entry of the lock file, None if the entry or the installation is unexpected."""
     version, hashes = (locked.body.attribute(name) for name in ("version", "hashes"))
     if locked.labels != (_SOURCE,) or not isinstance(version, Literal) or hashes is None:
         return None
@@ -86,9 +85,9 @@ def _installed(locked: syntax.Block, data: Path) -> Package | None:
 
 
 def is_locked(package: Package, *, memory: Path) -> bool:
-    """Return whether the package is one that the lock file allows, as Terraform checks it before it starts a provider.
+    """Return whether the lock file allows the package, as Terraform checks before it starts a provider.
 
-    To hash 700 MB takes 0.4 s: what it came to is kept in `memory`, for files that were not touched since.
+    Hashing 700 MB takes 0.4 s, so `memory` caches the hash for unchanged files.
     """
     files = {
         file.relative_to(package.folder).as_posix(): file
@@ -106,20 +105,20 @@ def is_locked(package: Package, *, memory: Path) -> bool:
 
 @contextmanager
 def running(package: Package, *, root: Path, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Keep the provider running in `root` and `env`; yield the variables that lead Terraform to it, none where it does not start."""
-    # For its socket: a folder of its owner alone, and of a short name.
+    """Run the provider in `root` with `env`; yield the variables that attach Terraform to it, {} if it does not start."""
+    # The provider's socket needs a private folder with a short path.
     with (
         tempfile.TemporaryDirectory(prefix="mclass-tf-", ignore_cleanup_errors=True) as folder,
         subprocess.Popen(
             ("/bin/sh", "-c", _WATCH, str(package.program)),
-            cwd=root,  # as Terraform starts it: files that the configuration names may be relative
+            cwd=root,  # as Terraform does: the configuration may have relative paths
             env={**env, "TMPDIR": folder},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # an interrupt is Terraform's to handle, which tells the provider
+            start_new_session=True,  # Terraform handles an interrupt, and stops the provider
         ) as process,
     ):
         address: Future[str] = Future()
@@ -128,25 +127,25 @@ def running(package: Package, *, root: Path, env: Mapping[str, str]) -> Iterator
         try:
             yield _attached(package, address)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)  # the pipe may be open in a child that Checkov has forked
+            os.killpg(process.pid, signal.SIGTERM)  # a child that Checkov forked may hold the pipe open
             reader.join()
 
 
 def end_left_behind(*, group: int) -> None:
-    """End the providers that a Terraform which has ended left in its process group; 0 is none.
+    """Kill the providers that a dead Terraform left in its process group; 0 means no group.
 
-    A Terraform that was killed, by whoever is short of memory, ends none of them, and they wait for it for ever. What else
-    is in its group may be wanted: a command of a provisioner that goes on.
+    A Terraform that was killed, as by the OOM killer, leaves its providers waiting forever. Other processes of the group, such
+    as a provisioner's command, are left alone.
     """
     if not group:
         return
     try:
         os.killpg(group, 0)
     except OSError:
-        return  # as a rule, nothing is left
+        return  # usually, nothing is left
     pids = runs.members(group)
     if group in pids:
-        return  # a number that the system has given anew
+        return  # the system has reused the process id
     for pid, command in pids.items():
         if "/terraform-provider-" in command:
             with suppress(ProcessLookupError):
@@ -154,7 +153,7 @@ def end_left_behind(*, group: int) -> None:
 
 
 def _modules(root: Path, data: Path) -> list[Path]:
-    """Return the folders of the configuration. Terraform lists them at `init`, where the root calls modules."""
+    # Terraform lists the modules at `init` if the root calls any.
     listing = data / "modules" / "modules.json"
     if not listing.is_file():
         return [root]
@@ -168,7 +167,7 @@ def _identity(file: Path) -> tuple[str, int, int, int, int, int]:
 
 
 def _hash(files: Mapping[str, Path]) -> str:
-    """Return what Terraform's lock file calls h1. Source: package dirhash of golang.org/x/mod, Hash1."""
+    """Return the h1 hash of Terraform's lock file. Source: package dirhash of golang.org/x/mod, Hash1."""
     total = hashlib.sha256()
     for name in sorted(files):
         total.update(f"{digest(files[name])}  {name}\n".encode())
@@ -176,7 +175,7 @@ def _hash(files: Mapping[str, Path]) -> str:
 
 
 def _read_address(lines: Iterable[str], address: Future[str]) -> None:
-    """Find the line that says where the provider is; read on, since a full pipe would stop it."""
+    """Find the line with the provider's address, then drain the pipe: a full pipe would block the provider."""
     matches = (_ATTACH.search(line) for line in lines)
     address.set_result(next((each[1] for each in matches if each), ""))
     for _ in lines:
@@ -185,7 +184,7 @@ def _read_address(lines: Iterable[str], address: Future[str]) -> None:
 
 def _attached(package: Package, address: Future[str]) -> dict[str, str]:
     try:
-        value = address.result(timeout=_PATIENCE)
+        value = address.result(timeout=_START_SECONDS)
         named = set(json.loads(value))
     except (TimeoutError, ValueError):
         return {}

@@ -1,4 +1,4 @@
-"""Checks of who asks: the credentials are for the environment that the outputs describe."""
+"""Checks of the caller: the credentials are for the environment that the outputs describe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ check = registry.group("account")
 
 
 @check(
-    "the credentials are of the account of the outputs",
+    "the credentials belong to the account of the outputs",
     hint="use credentials of this environment's account: account_id in environment.toml",
 )
 def account(world: World) -> Iterator[Comparison]:

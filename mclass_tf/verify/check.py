@@ -1,4 +1,4 @@
-"""What a check is: a sentence about the applied environment, and the comparisons that make it true or false."""
+"""Checks: each is a statement about the applied environment, and the comparisons that prove or refute it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One thing that was looked at: what it is, what it must be, what it is in fact."""
+    """One comparison: its subject, the expected value and the actual value."""
 
     what: str
     expected: str
@@ -24,42 +24,42 @@ class Comparison:
 
 
 class NotApplicableError(Exception):
-    """This environment has nothing to check here; the message says why."""
+    """This environment has nothing to check here. The message says why."""
 
 
-class Probe(Protocol):
-    """Looks at the world and yields every comparison. Yielding none is a failure: nothing was verified."""
+class CheckFunction(Protocol):
+    """Inspects the world and yields every comparison. Yielding none is a failure, because nothing was verified."""
 
     def __call__(self, world: World, /) -> Iterator[Comparison]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """`name` is a sentence that states the behaviour, `hint` what to do when it is not so."""
+    """`name` is a sentence that states the behaviour. `hint` says what to do if the check fails."""
 
     name: str
     group: str
     hint: str
-    probe: Probe = field(repr=False)
+    probe: CheckFunction = field(repr=False)
 
 
-class Decorator(Protocol):
-    """Adds a check under its sentence; the probe itself stays as it is."""
+class CheckDecorator(Protocol):
+    """Registers a probe as a check under its sentence. The probe itself is unchanged."""
 
-    def __call__(self, sentence: str, /, *, hint: str) -> Callable[[Probe], Probe]: ...
+    def __call__(self, sentence: str, /, *, hint: str) -> Callable[[CheckFunction], CheckFunction]: ...
 
 
-class Registry:
-    """The checks in the order in which they were declared."""
+class CheckRegistry:
+    """The checks in order of declaration."""
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
 
-    def group(self, name: str) -> Decorator:
+    def group(self, name: str) -> CheckDecorator:
         """Return the decorator that adds checks to the group `name`."""
 
-        def check(sentence: str, /, *, hint: str) -> Callable[[Probe], Probe]:
-            def register(probe: Probe) -> Probe:
+        def check(sentence: str, /, *, hint: str) -> Callable[[CheckFunction], CheckFunction]:
+            def register(probe: CheckFunction) -> CheckFunction:
                 if sentence in self._checks:
                     raise ValueError(f"two checks are named {sentence!r}")
                 self._checks[sentence] = Check(name=sentence, group=name, hint=hint, probe=probe)
@@ -73,7 +73,7 @@ class Registry:
         return tuple(self._checks.values())
 
 
-registry = Registry()
+registry = CheckRegistry()
 
 
 def holds(what: str, condition: bool, *, expected: object, actual: object) -> Comparison:  # noqa: FBT001
@@ -90,7 +90,7 @@ def one_of(what: str, *, allowed: Collection[object], actual: object) -> Compari
 
 
 def within(what: str, *, allowed: Collection[str], actual: Collection[str]) -> Comparison:
-    """Hold when `actual` has nothing beyond `allowed`; an empty `actual` is for the caller to judge."""
+    """Hold if `actual` has nothing beyond `allowed`. The caller must judge an empty `actual`."""
     return holds(
         what, set(actual) <= set(allowed), expected=f"only {_text(set(allowed))}", actual=set(actual)
     )

@@ -1,4 +1,4 @@
-"""Checks of the environment's own encryption key, where it has one."""
+"""Checks of the environment's own KMS key, if any."""
 
 from __future__ import annotations
 

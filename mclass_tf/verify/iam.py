@@ -1,4 +1,4 @@
-"""IAM policy documents, read and evaluated as far as this project uses them: Allow, Deny and wildcards."""
+"""IAM policy documents: a parser and an evaluator for the features that this project uses (Allow, Deny, wildcards)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mclass_tf.local.wildcards import matches
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One statement. `inverted` says that it names what it does *not* cover (NotAction, NotResource, NotPrincipal)."""
+    """One statement. `inverted` means that it names what it does *not* cover (NotAction, NotResource, NotPrincipal)."""
 
     allows: bool
     actions: tuple[str, ...]
@@ -43,7 +43,7 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True)
 class Policies:
-    """All statements of a role's policies, inline and attached; `attached` are the names of the attached ones."""
+    """All statements of a role's inline and attached policies. `attached` are the names of the attached ones."""
 
     statements: tuple[Statement, ...]
     attached: tuple[str, ...]
@@ -58,7 +58,7 @@ class Policies:
         return tuple(statement for statement in self.statements if statement.allows)
 
     def allow(self, *, action: str, resource: str) -> bool:
-        """Tell whether the action may be taken on the resource: conditions are taken to be met, except for a Deny."""
+        """Tell whether the action on the resource is allowed. Conditions count as met, except those of a Deny."""
         denied = any(
             statement.covers(action=action, resource=resource)
             for statement in self.statements
@@ -73,7 +73,7 @@ def statements_of(policy: Mapping[str, Any]) -> tuple[Statement, ...]:
 
 
 def document(value: Any) -> Mapping[str, Any]:
-    """Return a policy document, which an API gives as an object, as JSON, or as JSON that is percent-encoded."""
+    """Return a policy document from an object, JSON, or percent-encoded JSON, depending on the API."""
     parsed: Mapping[str, Any] = json.loads(unquote(value)) if isinstance(value, str) else value
     return parsed
 

@@ -1,4 +1,4 @@
-"""Checks of the image repository: a digest that was pushed stays what it is, scanned, encrypted and private."""
+"""Checks of the image repository: immutable tags, scanning, encryption, privacy."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def encrypted(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the repository forgets untagged images, and old releases by their count",
+    "the repository expires untagged images, and old releases by their count",
     hint="the lifecycle policy of modules/ecr needs a rule for untagged images and one that counts releases",
 )
 def lifecycle(world: World) -> Iterator[Comparison]:
@@ -65,7 +65,7 @@ def lifecycle(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the repository is open to no one but accounts that are named",
+    "the repository is open only to named accounts",
     hint="pull_account_ids of modules/ecr names accounts; the repository policy must have no principal *",
 )
 def private(world: World) -> Iterator[Comparison]:

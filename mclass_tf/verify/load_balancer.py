@@ -1,4 +1,4 @@
-"""Checks of the load balancer: its settings, its security group, and what its rules forward to."""
+"""Checks of the load balancer: its settings, its security group, and the forwarding of its rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ check = registry.group("load balancer")
 COLOURS = ("blue", "green")
 INTERNET_FACING = "internet-facing"
 
-# The predefined policies that speak nothing older than TLS 1.2.
+# The predefined policies without protocols older than TLS 1.2.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html
 _MODERN_TLS = re.compile(r"ELBSecurityPolicy-(TLS13-1-[23]-|TLS-1-2-|FS-1-2-).+")
 
@@ -33,7 +33,7 @@ def active(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the load balancer stands in this VPC, in subnets that fit its scheme, in at least two zones",
+    "the load balancer is in this VPC, in subnets that fit its scheme, in at least two zones",
     hint="an internet-facing load balancer belongs in the public subnets, an internal one in the private ones",
 )
 def placement(world: World) -> Iterator[Comparison]:
@@ -108,7 +108,7 @@ def production_port(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the internet reaches the load balancer on its production and redirect ports alone",
+    "the internet reaches the load balancer only on its production and redirect ports",
     hint="remove the other ingress rules with 0.0.0.0/0 or ::/0 from the load balancer's security group",
 )
 def internet_ports(world: World) -> Iterator[Comparison]:
@@ -158,7 +158,7 @@ def certificate(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the HTTPS listeners speak TLS 1.2 or later alone",
+    "the HTTPS listeners accept only TLS 1.2 or later",
     hint='ssl_policy = "ELBSecurityPolicy-TLS13-1-2-2021-06" in modules/alb',
 )
 def modern_tls(world: World) -> Iterator[Comparison]:
@@ -172,7 +172,7 @@ def modern_tls(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "plain HTTP on port 80 is redirected to HTTPS for good",
+    "plain HTTP on port 80 is permanently redirected to HTTPS",
     hint="the redirect listener answers 301 to HTTPS on the port of the url",
 )
 def redirect(world: World) -> Iterator[Comparison]:
@@ -249,7 +249,7 @@ def target_groups(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "both target groups ask the same health-check path on the tasks' own port",
+    "both target groups check the same health check path on the tasks' own port",
     hint="health_check of modules/alb: enabled, a path, port traffic-port",
 )
 def health_checks(world: World) -> Iterator[Comparison]:

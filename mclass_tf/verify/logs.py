@@ -1,4 +1,4 @@
-"""Checks of the log group: it exists before the tasks, forgets after a time, and is encrypted as said."""
+"""Checks of the log group: it exists before the tasks, has a retention period, and is encrypted as the outputs say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the network: zones, routes, and the tasks' way to the AWS services that they call."""
+"""Checks of the network: zones, routes, and the tasks' access to the AWS services that they call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ check = registry.group("network")
 HTTPS = 443
 EVERYWHERE = "0.0.0.0/0"
 
-# Without these a task without another way out can neither pull its image nor write its log.
+# Without these endpoints, a task without another way out can neither pull its image nor write its log.
 REQUIRED_ENDPOINTS = ("ecr.api", "ecr.dkr", "logs", "s3")
 
 
@@ -145,7 +145,7 @@ def endpoints_admit_tasks(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the endpoints admit nobody from outside the VPC",
+    "the endpoints admit no traffic from outside the VPC",
     hint="ingress of the endpoints' security group is for the VPC's CIDR or its security groups alone",
 )
 def endpoints_admit_nobody_else(world: World) -> Iterator[Comparison]:
@@ -194,7 +194,7 @@ def tasks_call_https(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the tasks' security group opens no way to the internet that `egress` does not give",
+    "the tasks' security group allows no access to the internet beyond what `egress` gives",
     hint="with endpoints, remove the egress rules with 0.0.0.0/0 or ::/0; with NAT leave the one on 443",
 )
 def tasks_stay_inside(world: World) -> Iterator[Comparison]:
@@ -216,7 +216,6 @@ def _private(world: World) -> Sequence[str]:
 
 
 def _endpoints(world: World) -> Mapping[str, Item]:
-    """Return the environment's endpoints by the name of their service in the outputs."""
     if world.outputs.egress != "endpoints":
         raise NotApplicableError(f"the tasks' way out is {world.outputs.egress!r}, not endpoints")
     if not world.outputs.vpc_endpoint_ids:
@@ -258,7 +257,7 @@ def _subnet(world: World, subnet: str) -> Item:
 
 
 def _route_table(world: World, subnet: str) -> Item:
-    """Return the table that a subnet is associated with, else the VPC's main one."""
+    """Return the route table associated with a subnet, else the VPC's main one."""
 
     def associated(key: str, value: object) -> list[Item]:
         return [

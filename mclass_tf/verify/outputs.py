@@ -1,4 +1,4 @@
-"""The outputs of the root configuration that the checks compare AWS with."""
+"""The outputs of the root configuration that checks compare with AWS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.errors import VerificationError
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Outputs by their names in `terraform/outputs.tf`; None where Terraform says null or omits the output."""
+    """Outputs by their names in `terraform/outputs.tf`. None if Terraform says null or omits the output."""
 
     account_id: str
     region: str
@@ -65,7 +65,7 @@ class Outputs:
     autoscaling: Mapping[str, int | None] | None = None
     deployment: Mapping[str, int]
 
-    # What an environment may opt out of; the strict value is expected where the outputs do not say.
+    # Optional outputs of an environment's settings. If they are missing, the checks expect the strict value.
     availability_zone_rebalancing: bool | None = None
     container_insights: str | None = None
     deletion_protection: bool | None = None
@@ -74,10 +74,10 @@ class Outputs:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Check every output; raise VerificationError that names each one that is missing or not of its kind."""
+        """Check every output. Raise VerificationError that names each missing output and each of a wrong type."""
         hints = get_type_hints(cls)
         wrong = [
-            f"{field.name} is {_found(values, field.name)}, not {_KINDS[hints[field.name]].name}"
+            f"{field.name} is {_description(values, field.name)}, not {_KINDS[hints[field.name]].name}"
             for field in fields(cls)
             if not _KINDS[hints[field.name]].accepts(values.get(field.name))
         ]
@@ -139,7 +139,7 @@ _KINDS: Mapping[Any, _Kind] = {
 }
 
 
-def _found(values: Mapping[str, Any], name: str) -> str:
+def _description(values: Mapping[str, Any], name: str) -> str:
     return repr(values[name]) if name in values else "missing"
 
 

@@ -1,4 +1,4 @@
-"""Checks of the service as its clients see it, where it runs tasks."""
+"""Checks of the service as its clients see it, if it runs tasks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SECONDS = 10.0
 
 
 @check(
-    "as many tasks run as are to run",
+    "the service runs its desired number of tasks",
     hint="`status ENV` shows what runs and what ECS says; `rollback ENV` returns to what ran before",
 )
 def tasks_run(world: World) -> Iterator[Comparison]:
     desired = _desired(world)
     running = int(world.ecs.service["runningCount"])
-    # During a deployment there may be more.
+    # A deployment may run more.
     yield holds("running tasks", running >= desired, expected=f"at least {desired}", actual=running)
 
 
@@ -53,7 +53,7 @@ def answers(world: World) -> Iterator[Comparison]:
 
 
 def _desired(world: World) -> int:
-    """Return how many tasks are to run; where none is, there is nothing to reach."""
+    """Return the desired count. If it is 0, there is nothing to reach."""
     desired = int(world.ecs.service["desiredCount"])
     if desired == 0:
         raise NotApplicableError("the service is to run no task: it stands at 0")
@@ -61,6 +61,6 @@ def _desired(world: World) -> int:
 
 
 def _is_in(status: int, codes: str) -> bool:
-    """Tell whether a status is in a target group's matcher: "200", "200,202" or "200-299"."""
+    """Tell whether a status matches a target group's matcher: "200", "200,202" or "200-299"."""
     ranges = [part.partition("-") for part in codes.split(",")]
     return any(int(first) <= status <= int(last or first) for first, _, last in ranges)

@@ -1,4 +1,4 @@
-"""The verdict on an applied environment, as values and as text."""
+"""The report of a verification, as values and as text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from mclass_tf.terminal import inline
 
 
-class Status(enum.Enum):
+class CheckStatus(enum.Enum):
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """The outcome of one check. `detail` says what was expected and found, or why it was skipped."""
+class VerifyResult:
+    """The outcome of one check. `detail` states the expected and actual values, or why the check was skipped."""
 
     name: str
     group: str
-    status: Status
+    status: CheckStatus
     detail: str
     hint: str = ""
 
@@ -39,25 +39,25 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyReport:
-    """All results, in the order in which the checks ran."""
+    """All results, in the order of the checks."""
 
-    results: tuple[Result, ...]
+    results: tuple[VerifyResult, ...]
 
     @property
     def passed(self) -> int:
-        return self._count(Status.PASSED)
+        return self._count(CheckStatus.PASSED)
 
     @property
     def failed(self) -> int:
-        return self._count(Status.FAILED)
+        return self._count(CheckStatus.FAILED)
 
     @property
     def skipped(self) -> int:
-        return self._count(Status.SKIPPED)
+        return self._count(CheckStatus.SKIPPED)
 
     @property
     def ok(self) -> bool:
-        """Whether something was verified and nothing failed."""
+        """Whether at least one check passed and none failed."""
         return self.failed == 0 and self.passed > 0
 
     def to_json(self) -> dict[str, Any]:
@@ -69,11 +69,11 @@ class VerifyReport:
             "results": [result.to_json() for result in self.results],
         }
 
-    def _count(self, status: Status) -> int:
+    def _count(self, status: CheckStatus) -> int:
         return sum(result.status is status for result in self.results)
 
 
-_LABELS = {Status.PASSED: "OK", Status.FAILED: "NG", Status.SKIPPED: "SKIP"}
+_LABELS = {CheckStatus.PASSED: "OK", CheckStatus.FAILED: "NG", CheckStatus.SKIPPED: "SKIP"}
 
 
 def render(report: VerifyReport) -> str:
@@ -87,10 +87,10 @@ def render(report: VerifyReport) -> str:
     return "\n".join(map(inline, lines))
 
 
-def _lines(result: Result) -> Iterator[str]:
+def _lines(result: VerifyResult) -> Iterator[str]:
     yield f"  {_LABELS[result.status]:<4}  {result.name}"
-    if result.status is Status.SKIPPED:
+    if result.status is CheckStatus.SKIPPED:
         yield f"        {result.detail}"
-    if result.status is Status.FAILED:
+    if result.status is CheckStatus.FAILED:
         yield from (f"        {line}" for line in result.detail.split("\n"))
         yield f"        fix: {result.hint}"

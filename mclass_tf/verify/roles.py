@@ -1,4 +1,4 @@
-"""Checks of the roles: who may assume them, what they may do, and what they may not."""
+"""Checks of the IAM roles: who may assume them, what they may do, and what they must not do."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ check = registry.group("roles")
 TASKS = "ecs-tasks.amazonaws.com"
 ECS = "ecs.amazonaws.com"
 
-TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  (an action; it has no resource to be limited to)
+TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  (an action, which supports no resource)
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 
-# A reference to a secret may name a key, a stage and a version of it after its ARN.
+# A reference to a secret may append a key, a version stage and a version id to its ARN.
 _SECRET_ARN_PARTS = 7
 
-# What ECS calls to shift traffic in a blue/green deployment.
+# The calls of ECS that shift traffic in a blue/green deployment.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AmazonECSInfrastructureRolePolicyForLoadBalancers.html
 SHIFT = "elasticloadbalancing:ModifyRule"
 REGISTER = ("elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets")
@@ -103,7 +103,7 @@ def execution_wildcards(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the task role may do nothing to everything",
+    "the task role has no statement that covers everything",
     hint="the service's own permissions name their actions and resources: `task_policy` of modules/ecs-service",
 )
 def task_role(world: World) -> Iterator[Comparison]:
@@ -165,7 +165,6 @@ def _execution(world: World) -> Policies:
 
 
 def _secrets(world: World) -> set[str]:
-    """Return what the service's container takes its secrets from, in every revision: ARNs."""
     return {
         str(secret["valueFrom"])
         for revision in world.ecs.task_definitions

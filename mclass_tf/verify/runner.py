@@ -1,4 +1,4 @@
-"""Runs the checks: a check that cannot be made is a failure with its cause, never a crash and never a pass."""
+"""Runs the checks. A check that cannot run is a failure with its cause, never a crash and never a pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from mclass_tf.aws import Aws, error_code
 from mclass_tf.errors import UsageError
 
-# Importing a group registers its checks; their order here is the order in which they run.
+# Importing a group registers its checks. This order is the order in which they run.
 from mclass_tf.verify import (  # isort: skip  # noqa: F401
     account,
     network,
@@ -24,14 +24,14 @@ from mclass_tf.verify import (  # isort: skip  # noqa: F401
 )
 from mclass_tf.verify.check import Check, NotApplicableError, registry
 from mclass_tf.verify.outputs import Outputs
-from mclass_tf.verify.report import Result, Status, VerifyReport
-from mclass_tf.verify.world import Fetch, World
+from mclass_tf.verify.report import CheckStatus, VerifyReport, VerifyResult
+from mclass_tf.verify.world import FetchStatus, World
 
 _PASSES_SHOWN = 3
 
 
 def checks(*, only: Collection[str] | None = None) -> tuple[Check, ...]:
-    """Return the checks whose group or name is in `only`, or all; raise UsageError for a name that is neither."""
+    """Return the checks with a group or name in `only`, or all. Raise UsageError for an unknown name."""
     every = registry.all()
     if only is None:
         return every
@@ -44,30 +44,32 @@ def checks(*, only: Collection[str] | None = None) -> tuple[Check, ...]:
 
 
 def run(
-    outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch, only: Collection[str] | None = None
+    outputs: Mapping[str, Any], aws: Aws, *, fetch: FetchStatus, only: Collection[str] | None = None
 ) -> VerifyReport:
-    """Compare AWS with `outputs`, name to value as Terraform gives them; nothing is changed.
+    """Compare AWS with `outputs`, by name as Terraform gives them. Read-only.
 
-    Raises VerificationError for outputs that are not those of this root, UsageError for an unknown name in `only`.
+    Raises VerificationError for outputs of another root module, UsageError for an unknown name in `only`.
     """
     selected = checks(only=only)
     world = open_world(outputs, aws, fetch=fetch)
     return VerifyReport(results=tuple(judge(check, world) for check in selected))
 
 
-def open_world(outputs: Mapping[str, Any], aws: Aws, *, fetch: Fetch) -> World:
-    """Return what checks look at; nothing is read before a check asks for it."""
+def open_world(outputs: Mapping[str, Any], aws: Aws, *, fetch: FetchStatus) -> World:
+    """Return the world of the checks. It reads nothing before a check asks for it."""
     return World(outputs=Outputs.parse(outputs), aws=aws, fetch=fetch)
 
 
-def judge(check: Check, world: World) -> Result:
-    """Make one check; whatever goes wrong in it is its result."""
+def judge(check: Check, world: World) -> VerifyResult:
+    """Run one check. Any error becomes its result."""
     try:
         comparisons = list(check.probe(world))
     except NotApplicableError as reason:
-        return Result(name=check.name, group=check.group, status=Status.SKIPPED, detail=str(reason))
-    except Exception as error:  # noqa: BLE001  (whatever stops a check is a reason not to trust the environment)
-        return _failed(check, f"could not be checked: {_cause(error)}", hint=_way_on(error) or check.hint)
+        return VerifyResult(
+            name=check.name, group=check.group, status=CheckStatus.SKIPPED, detail=str(reason)
+        )
+    except Exception as error:  # noqa: BLE001  (a check that cannot run must fail)
+        return _failed(check, f"could not be checked: {_cause(error)}", hint=_next_step(error) or check.hint)
     failures = [str(comparison) for comparison in comparisons if not comparison.holds]
     if not comparisons:
         return _failed(check, "there was nothing to compare", hint=check.hint)
@@ -76,11 +78,13 @@ def judge(check: Check, world: World) -> Result:
     shown = [f"{item.what}: {item.actual}" for item in comparisons[:_PASSES_SHOWN]]
     more = len(comparisons) - len(shown)
     detail = "; ".join([*shown, *([f"and {more} more"] if more else [])])
-    return Result(name=check.name, group=check.group, status=Status.PASSED, detail=detail, hint="")
+    return VerifyResult(name=check.name, group=check.group, status=CheckStatus.PASSED, detail=detail, hint="")
 
 
-def _failed(check: Check, detail: str, *, hint: str) -> Result:
-    return Result(name=check.name, group=check.group, status=Status.FAILED, detail=detail, hint=hint)
+def _failed(check: Check, detail: str, *, hint: str) -> VerifyResult:
+    return VerifyResult(
+        name=check.name, group=check.group, status=CheckStatus.FAILED, detail=detail, hint=hint
+    )
 
 
 def _cause(error: Exception) -> str:
@@ -89,7 +93,7 @@ def _cause(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _way_on(error: Exception) -> str:
+def _next_step(error: Exception) -> str:
     code = error_code(error)
     if "AccessDenied" in code or code in ("UnauthorizedOperation", "AuthorizationError"):
         return "let the credentials read it: verify needs the read-only actions that the message names"

@@ -1,4 +1,4 @@
-"""Checks of autoscaling: its bounds, and the measures that it follows."""
+"""Checks of autoscaling: its bounds and its metrics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mclass_tf.verify.world import World
 
 check = registry.group("autoscaling")
 
-# Names of what is measured, by the name under which the outputs give its target.
-# A request is measured per target of one target group, or by metric mathematics over both.
+# Metrics, by the name of their target in the outputs. Requests are measured per target of one target group, or with metric math
+# over both.
 MEASURES = {
     "cpu_percent": "ECSServiceAverageCPUUtilization",
     "memory_percent": "ECSServiceAverageMemoryUtilization",
@@ -25,7 +25,7 @@ MEASURES = {
 )
 def bounds(world: World) -> Iterator[Comparison]:
     asked = _required(world)
-    # At 0 tasks, before the first release, another minimum would have started tasks.
+    # At 0 tasks, before the first release, a minimum above 0 would have started tasks.
     lowest = asked["min"] if world.ecs.service["desiredCount"] else 0
     bounds = (
         world.autoscaling.scalable_target["MinCapacity"],
@@ -37,11 +37,11 @@ def bounds(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the service follows the measures that it was told to, each to its target",
+    "the service scales on the metrics of the outputs, each with its target value",
     hint="the target-tracking policies of modules/ecs-service: cpu, memory and requests",
 )
 def policies(world: World) -> Iterator[Comparison]:
-    asked = _asked(world)
+    asked = _expected_targets(world)
     targets = {_measure(policy): _target(policy) for policy in world.autoscaling.scaling_policies}
     for policy in world.autoscaling.scaling_policies:
         name, target = policy["PolicyName"], _target(policy)
@@ -86,8 +86,7 @@ def _required(world: World) -> Mapping[str, int | None]:
     return world.outputs.autoscaling
 
 
-def _asked(world: World) -> Mapping[str, int]:
-    """Return the targets that the outputs name, by measure."""
+def _expected_targets(world: World) -> Mapping[str, int]:
     bounds = _required(world)
     return {measure: target for key, measure in MEASURES.items() if (target := bounds.get(key)) is not None}
 
@@ -107,7 +106,7 @@ def _predefined(policy: Item) -> Item:
 
 
 def _customised(policy: Item) -> Sequence[Item]:
-    """Return the metrics that a customised specification reads: its only one, or those of its mathematics."""
+    """Return the metrics of a customised specification: its single metric, or those of its metric math."""
     metric = _tracking(policy).get("CustomizedMetricSpecification", {})
     queries = [query["MetricStat"]["Metric"] for query in metric.get("Metrics", []) if "MetricStat" in query]
     return queries or ([metric] if metric else [])
@@ -121,7 +120,7 @@ def _measure(policy: Item) -> str:
 
 
 def _request_groups(policy: Item) -> set[str]:
-    """Return the target groups that are measured, as "targetgroup/<name>/<id>"."""
+    """Return the measured target groups, as "targetgroup/<name>/<id>"."""
     label = str(_predefined(policy).get("ResourceLabel", ""))
     if label:
         return {label[label.index("targetgroup/") :]}

@@ -1,4 +1,4 @@
-"""Security-group rules as plain values: which port is open to whom."""
+"""Security group rules as plain values: which port is open to whom."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Shorter prefixes than these hold more than any one organisation's networks.
+# Shorter prefixes cover more than the networks of any one organisation.
 _WIDE_V4 = 8
 _WIDE_V6 = 16
 

@@ -1,4 +1,4 @@
-"""Checks of the cluster and the service: placement, wiring, and what protects a deployment."""
+"""Checks of the cluster and the service: placement, wiring, and the protections of a deployment."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def cluster(world: World) -> Iterator[Comparison]:
 def container_insights(world: World) -> Iterator[Comparison]:
     settings = {item["name"]: item["value"] for item in world.ecs.cluster.get("settings", [])}
     actual = settings.get("containerInsights")
-    said = world.outputs.container_insights
-    yield one_of("containerInsights", allowed=(said,) if said else ("enabled", "enhanced"), actual=actual)
+    expected = world.outputs.container_insights
+    yield one_of(
+        "containerInsights", allowed=(expected,) if expected else ("enabled", "enhanced"), actual=actual
+    )
 
 
 @check(
@@ -121,7 +123,7 @@ def wiring(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the service spreads its tasks over the zones again after one was lost, as the outputs say",
+    "the service rebalances its tasks over the zones after the loss of one, as the outputs say",
     hint='availability_zone_rebalancing = "ENABLED" in modules/ecs-service',
 )
 def rebalancing(world: World) -> Iterator[Comparison]:
@@ -142,7 +144,7 @@ def execute_command(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the tasks stand in the private subnets, without public addresses",
+    "the tasks are in the private subnets, without public addresses",
     hint="subnets and assign_public_ip of the service's network configuration",
 )
 def private_tasks(world: World) -> Iterator[Comparison]:
@@ -165,7 +167,7 @@ def own_security_group(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the service's security group admits the load balancer alone, on the container port",
+    "the service's security group admits only the load balancer, on the container port",
     hint="ingress of the service's security group: the load balancer's security group on the container port",
 )
 def admits_load_balancer(world: World) -> Iterator[Comparison]:
@@ -176,7 +178,7 @@ def admits_load_balancer(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the service stands at 0 tasks before its first image, and within the scaling bounds after its first release",
+    "the service has 0 tasks before its first image, and is within the scaling bounds after its first release",
     hint="`release ENV` raises the service; `status ENV` shows what holds it",
 )
 def task_count(world: World) -> Iterator[Comparison]:

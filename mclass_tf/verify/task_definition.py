@@ -1,4 +1,4 @@
-"""Checks of the task definition that was applied and of the one that the service runs."""
+"""Checks of the applied task definition and of the one that the service runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.verify.world import World
 
 check = registry.group("task definition")
 
-# What stands for the image until the first one is pushed: it has the form of a digest and cannot exist.
+# The image until the first push: a valid digest that cannot exist.
 PLACEHOLDER = "sha256:" + "0" * 64
 STOP_TIMEOUT_LIMIT = 120  # seconds, on Fargate
 
@@ -66,7 +66,7 @@ def roles(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the container listens on the port that the load balancer asks",
+    "the container listens on the port that the load balancer uses",
     hint="portMappings of the container: the container_port of the outputs",
 )
 def port(world: World) -> Iterator[Comparison]:
@@ -123,7 +123,7 @@ def user(world: World) -> Iterator[Comparison]:
 
 
 @check(
-    "the container is asked for its own health, as a deployment needs",
+    "the container has a health check of its own, as deployments need",
     hint="healthCheck of the container: a CMD or CMD-SHELL command that fails when the service does not answer",
 )
 def health_check(world: World) -> Iterator[Comparison]:
@@ -134,7 +134,6 @@ def health_check(world: World) -> Iterator[Comparison]:
 
 
 def _containers(world: World) -> Iterator[tuple[str, Item]]:
-    """Yield the service's container in each revision, with a name for it."""
     for revision in world.ecs.task_definitions:
         arn = revision["taskDefinitionArn"]
         yield arn.rsplit("/", 1)[-1], _container(revision, world.outputs.container_name)

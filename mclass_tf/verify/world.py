@@ -1,4 +1,4 @@
-"""What the checks look at: the outputs, and AWS as it is now."""
+"""The subject of the checks: the outputs, and the present state of AWS."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mclass_tf.verify.readers.ecr import Ecr
 from mclass_tf.verify.readers.ecs import Ecs
 from mclass_tf.verify.readers.elbv2 import Elbv2
 from mclass_tf.verify.readers.iam import Iam
-from mclass_tf.verify.readers.reader import Answers, Item, Reader, items, once, only
+from mclass_tf.verify.readers.reader import AnswerCache, AwsReader, Item, items, once, only
 
 
-class Fetch(Protocol):
-    """Returns the HTTP status of a GET; raises OSError when there is no answer. `seconds` bounds the wait."""
+class FetchStatus(Protocol):
+    """Returns the HTTP status of a GET. Raises OSError if there is no answer. `seconds` limits the wait."""
 
     def __call__(self, url: str, *, seconds: float) -> int: ...
 
 
-class World(Reader):
-    """The outputs, and AWS as it is now: a reader for each service; services with one or two things to read are its own."""
+class World(AwsReader):
+    """The outputs and the present AWS, with a reader for each service. It reads services with one or two resources itself."""
 
-    def __init__(self, *, outputs: Outputs, aws: Aws, fetch: Fetch) -> None:
-        answers = Answers()
+    def __init__(self, *, outputs: Outputs, aws: Aws, fetch: FetchStatus) -> None:
+        answers = AnswerCache()
         super().__init__(outputs=outputs, aws=aws, answers=answers)
         self.fetch = fetch
         self.autoscaling = Autoscaling(outputs=outputs, aws=aws, answers=answers)

@@ -12,7 +12,7 @@ from tests.app.service import Service, Start
 
 @pytest.fixture
 def launch() -> Iterator[Start]:
-    """Start a service with these settings, without waiting for it: `launch(MCLASS_PORT="1")`."""
+    """Start a service with these settings without waiting for it: `launch(MCLASS_PORT="1")`."""
     with ExitStack() as stack:
 
         def start(**env: str) -> Service:
@@ -31,7 +31,7 @@ def start(launch: Start) -> Start:
 
 @pytest.fixture(scope="session")
 def serving() -> Iterator[Service]:
-    """A service without settings, for tests that only ask it: it is one for all of them."""
+    """A service with default settings, shared by tests that do not change it."""
     service = Service({})
     yield service.listening()
     service.close()

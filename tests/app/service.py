@@ -1,4 +1,4 @@
-"""The service in a process of its own, with whatever settings a test wants."""
+"""Runs the service in its own process, with the settings of a test."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30  # seconds until a test gives up on what it waits for; nothing takes as long
+PATIENCE = 30  # seconds that a test waits at most; nothing takes that long
 # Short enough for a test, long enough to act in.
 QUICK = {"MCLASS_LAME_DUCK_SECONDS": "0.2", "MCLASS_LONGEST_REQUEST_SECONDS": "10"}
-# The service speaks no TLS, but each client of httpx would read all authorities anew.
+# No TLS context: the service has no TLS, and each httpx client would load all certificate authorities.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Service:
-    """A running service: its log as it comes, a client, and its end."""
+    """A running service, with its log and a client."""
 
     def __init__(self, env: dict[str, str]) -> None:
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
@@ -70,7 +70,7 @@ class Service:
         self.process.send_signal(number)
 
     def exit_code(self) -> int:
-        """Wait for the end; all that was logged is in `records` then."""
+        """Wait for the end. Then `records` contains the whole log."""
         status = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
         while (record := self._coming.get(timeout=PATIENCE)) is not None:

@@ -1,4 +1,4 @@
-"""The Dockerfile and the lock of its dependencies, judged without building."""
+"""The Dockerfile and its locked dependencies, checked without a build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the endpoints answer, and what the log says of it."""
+"""The responses of the endpoints, and their log records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARN = "arn:aws:ecs:ap-northeast-2:111111111111:task/mclass-cluster/0123456789abc
 
 @contextmanager
 def metadata_endpoint(answer: bytes, *, status: int = 200) -> Iterator[str]:
-    """Serve `answer` as ECS's task metadata endpoint does; enter its URI."""
+    """Serve `answer` as ECS's task metadata endpoint; yield its URI."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

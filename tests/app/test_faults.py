@@ -1,4 +1,4 @@
-"""Each fault switch brings its fault, is loud about it, and is off by itself."""
+"""Each fault switch enables its fault, logs a warning, and is off by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings are read from the environment, judged at start, and agree with the modules that deploy the service."""
+"""Settings are read from environment variables, validated at start, and match the modules that deploy the service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from app.requests import Requests
 from app.server import _config
-from app.settings import Faults, Settings, SettingsError, load, there
+from app.settings import Faults, Settings, SettingsError, load, settings_of_task
 from tests.app.service import ROOT, Start
 
 
@@ -137,7 +137,7 @@ def test_a_fault_that_is_told_to_be_off_is_not_asked_for() -> None:
     off = {"MCLASS_FAULT_EXIT_ON_SIGTERM": "false", "MCLASS_FAULT_ERROR_RATE": "0.0"}
 
     assert load(off) == Settings()
-    # 0 is at once, here.
+    # Here 0 means at once.
     assert load({**off, "MCLASS_FAULT_CRASH_AFTER_SECONDS": "0"}).asked_faults == (
         "MCLASS_FAULT_CRASH_AFTER_SECONDS",
     )
@@ -159,7 +159,7 @@ def test_the_host_is_an_address_of_either_kind(host: str) -> None:
 )
 def test_faults_may_be_for_the_tasks_of_one_cluster_alone(arn: str | None, rate: float) -> None:
     asked = load({"MCLASS_FAULT_ERROR_RATE": "1", "MCLASS_FAULT_ONLY_IN": "222222222222:task/mclass-cluster"})
-    found = there(asked, task_arn=arn)
+    found = settings_of_task(asked, task_arn=arn)
 
     assert found.faults.error_rate == rate
     assert found.asked_faults == (("MCLASS_FAULT_ERROR_RATE",) if rate else ())

@@ -1,4 +1,4 @@
-"""After SIGTERM nobody's request is lost."""
+"""No request is lost after SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONG_DUCK = {"MCLASS_LAME_DUCK_SECONDS": "40", "MCLASS_LONGEST_REQUEST_SECONDS":
 
 
 def in_flight(service: Service, path: str) -> http.client.HTTPConnection:
-    """Send a request, and return once the service has it: the next one on another connection was answered."""
+    """Send a request; return when the service has it, which a response on another connection proves."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
     connection.request("GET", path)
     service.get("/version")
@@ -101,7 +101,7 @@ def test_a_steady_stream_of_requests_loses_none_while_the_service_ends(start: St
         service.logged("request", path="/work")
         service.signal()
         service.logged("draining")
-        for _ in range(50):  # served although the drain has begun
+        for _ in range(50):  # served although the drain has started
             service.logged("request", path="/work")
         enough.set()
         statuses = [status for each in visits for status in each.result()]
@@ -116,11 +116,11 @@ def test_a_request_beyond_the_limit_is_cut_off_with_an_answer(start: Start) -> N
     service = start(MCLASS_LAME_DUCK_SECONDS="0", MCLASS_LONGEST_REQUEST_SECONDS="2")
     connection = in_flight(service, "/work?ms=2000")
     time_of_signal = time.monotonic()
-    # Two in a row on one connection: the second begins in the drain and cannot end in it.
+    # Two requests on one connection: the second starts during the drain and cannot end in it.
     service.signal()
     service.logged("draining", in_flight=1)
     late = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
-    while time.monotonic() < time_of_signal + 1:  # it must begin well into the drain
+    while time.monotonic() < time_of_signal + 1:  # it must start well into the drain
         late.close()
         late.request("GET", "/version")
         late.getresponse().read()
@@ -186,7 +186,7 @@ def test_a_client_that_only_holds_a_connection_does_not_hold_up_the_end(start: S
 
 
 def test_a_sigterm_before_the_service_is_up_is_not_lost(launch: Start) -> None:
-    """Process 1 of a container ignores a signal that has neither a handler nor is held back."""
+    """Process 1 of a container ignores signals that it neither handles nor blocks."""
     service = next(found for found in (launch() for _ in range(10)) if _held_back(found, signal.SIGTERM))
     service.signal()
 
@@ -194,7 +194,7 @@ def test_a_sigterm_before_the_service_is_up_is_not_lost(launch: Start) -> None:
 
 
 def _held_back(service: Service, number: int) -> bool:
-    """Return as soon as the service holds the signal back; False where it is handled already."""
+    """Wait until the service blocks the signal; return False if it already handles it."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         lines = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii").splitlines()

@@ -76,13 +76,13 @@ def _production_first(steps: list[StageStep]) -> list[StageStep]:
 
 def _untold(*left_out: str) -> Change:
     """Leave out events that contain any of these."""
-    before = Service.tell
+    before = Service.add_event
 
     def tell(self: Service, message: str, **settings: Any) -> None:
         if not any(text in message for text in left_out):
             before(self, message, **settings)
 
-    return _replaced(Service, "tell", tell)
+    return _replaced(Service, "add_event", tell)
 
 
 def _document(without: str) -> Change:
@@ -129,7 +129,7 @@ def _stop_first(self: Any, task: Any, *, code: str, reason: str, drain: bool) ->
     _TRUE_STOP(self, task, code=code, reason=reason, drain=False)
 
 
-_TRUE_STOP = tasks.Tasks.stop
+_TRUE_STOP = tasks.TaskManager.stop
 
 
 def _user_stop(self: Any, task: Any, *, code: str, reason: str, drain: bool) -> None:
@@ -173,14 +173,14 @@ MUTATIONS = (
         chapter="rolling",
         what="duration",
         entry="task status DEACTIVATING",
-        change=_replaced(lifecycle.Life, "_drain", _no_drain),
+        change=_replaced(lifecycle.TaskLifecycle, "_drain", _no_drain),
     ),
     Mutation(
         name="SIGTERM comes before the deregistration",
         chapter="rolling",
         what="duration",
         entry="task status DEACTIVATING",
-        change=_replaced(tasks.Tasks, "stop", _stop_first),
+        change=_replaced(tasks.TaskManager, "stop", _stop_first),
     ),
     Mutation(
         name="the steady state is told in other words",
@@ -215,14 +215,14 @@ MUTATIONS = (
         chapter="rolling",
         what="words",
         entry="stopped task",
-        change=_replaced(tasks.Tasks, "stop", _user_stop),
+        change=_replaced(tasks.TaskManager, "stop", _user_stop),
     ),
     Mutation(
         name="a stopped task has another reason",
         chapter="rolling",
         what="words",
         entry="stopped task",
-        change=_replaced(tasks.Tasks, "stop", _other_reason),
+        change=_replaced(tasks.TaskManager, "stop", _other_reason),
     ),
     Mutation(
         name="the circuit breaker speaks other words",

@@ -25,7 +25,7 @@ from mclass_tf.conformance.recording import FORMAT, LOCAL, PRODUCTION, TEST, Rec
 from mclass_tf.local.aws.ecs.api import task_document
 from mclass_tf.local.aws.ecs.scheduler import reconcile, scheduler, traffic
 from mclass_tf.local.balancer.report import Health
-from mclass_tf.local.containers.driver import Container
+from mclass_tf.local.containers.driver import ContainerSpec
 from mclass_tf.local.live import live
 from tests.local import in_process, task_world
 from tests.local.ecs_cluster import call
@@ -67,7 +67,7 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
 class _Driver(FakeDriver):
     """Containers that crash where their environment says so."""
 
-    async def start(self, container: Container) -> FakeContainer:
+    async def start(self, container: ContainerSpec) -> FakeContainer:
         started = await super().start(container)
         if _CRASH in container.environment:
             code, after = int(container.environment[_CRASH]), live.clock.real(_CRASHES_AFTER)
@@ -396,7 +396,7 @@ def _running(life: Life) -> Iterator[None]:
         exclusive=in_process.aws().exclusive,
         runner=life.world.tasks,
         services=lambda: list(services.values()),
-        look=reconcile.reconcile,
+        reconcile_service=reconcile.reconcile,
     )
     parts = [asyncio.ensure_future(part) for part in (schedule.run(), _keep_looking(life))]
     unlisten = live.listen(lambda _: life.recorder.look())

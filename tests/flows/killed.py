@@ -1,4 +1,4 @@
-"""Commands that are killed as they come to a step, and a client that asks the service all the time."""
+"""Commands that are killed at a step, and a client that requests the service continuously."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.service import ServiceDeployment
-from tests.commands import Done
+from tests.commands import CommandResult
 from tests.flows.released import PATIENCE, Dev
 from tests.time_limits import seconds_left
 
@@ -25,7 +25,7 @@ _PAUSE = 0.05
 
 @dataclass
 class Answers:
-    """What a client got: how often each version answered, and what failed."""
+    """A client's results: the answers of each version, and the failures."""
 
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Answers:
 
 @contextmanager
 def asking(dev: Dev) -> Iterator[Answers]:
-    """Ask the load balancer for its version all the time; it must answer every time."""
+    """Request the version from the load balancer continuously; every request must succeed."""
     answers, over = Answers(), threading.Event()
     url = f"{dev.address}/version"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -56,7 +56,7 @@ def asking(dev: Dev) -> Iterator[Answers]:
 
 
 def until(condition: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
-    """Return what `condition` returns once it is true."""
+    """Wait until `condition` is true; return its result."""
     deadline = time.monotonic() + within
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
@@ -70,12 +70,12 @@ def steps(dev: Dev, folder: str) -> list[str]:
 
 
 def folders(dev: Dev) -> list[str]:
-    """Return the folders of the attempts, the oldest first."""
+    """Return the folders of the attempts, oldest first."""
     return sorted({key.rpartition("/")[0] for key in dev.objects()})
 
 
 def waits(dev: Dev) -> bool:
-    """Tell whether the service deployment that is under way waits for an answer."""
+    """Return whether the service deployment under way waits for an answer."""
     latest = dev.deployments()[0]["serviceDeploymentArn"]
     found = dev.ecs("DescribeServiceDeployments", serviceDeploymentArns=[latest])
     return bool(ServiceDeployment.parse(found["serviceDeployments"][0]).pauses)
@@ -91,7 +91,7 @@ def killed(
     arguments: Sequence[str] = (),
     on: Mapping[str, Callable[[], Any]] | None = None,
 ) -> str:
-    """Begin a release and kill it when the ledger has the step `at`; return what it showed.
+    """Start a release and kill it when the ledger contains the step `at`; return its output.
 
     `then`: it is killed once that is true. `is_stopped`: it does nothing between the step and then. `on`: what is done when the
     ledger has another step.
@@ -129,20 +129,20 @@ def killed(
 
 @dataclass
 class Running:
-    """A release in a process of its own; `folder` is where the ledger has it."""
+    """A release in its own process; `folder` is its folder in the ledger."""
 
     process: subprocess.Popen[str]
     folder: str
 
-    def end(self) -> Done:
-        """Return how it ends."""
+    def end(self) -> CommandResult:
+        """Wait for the end; return the result."""
         stdout, stderr = self.process.communicate(timeout=seconds_left())
-        return Done(self.process.returncode, stdout, stderr)
+        return CommandResult(self.process.returncode, stdout, stderr)
 
 
 @contextmanager
 def releasing(dev: Dev, digest: str) -> Iterator[Running]:
-    """Begin a release; enter when the ledger has it. One that still runs in the end is killed."""
+    """Start a release; enter when the ledger contains it. Kill it at the end if it still runs."""
     before = len(folders(dev))
     with subprocess.Popen(
         dev.commands.argv("release", "dev", "--local", "--yes", "--json", "--image", digest),

@@ -1,4 +1,4 @@
-"""An environment that runs for real on a local AWS: versions built and pushed, the service brought where a test needs it."""
+"""An environment that really runs on a local AWS: builds and pushes versions, and sets up the service as a test needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 
 from mclass_tf.aws import Access, Aws
-from tests.commands import CommandLine, Done
+from tests.commands import CommandLine, CommandResult
 from tests.snapshots import build
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -24,7 +24,7 @@ ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "RO
 
 @dataclass
 class Dev:
-    """dev, applied, on a local AWS of its own. `digests` are those of the versions that are pushed."""
+    """dev, applied on its own local AWS. `digests` are those of the pushed versions."""
 
     commands: CommandLine
     digests: dict[str, str] = field(default_factory=dict)
@@ -38,17 +38,17 @@ class Dev:
             self.digests[name] = build(self.commands, name, **variables)
         return self.digests[name]
 
-    def release(self, digest: str) -> Done:
+    def release(self, digest: str) -> CommandResult:
         return self.commands.run("release", "dev", "--local", "--yes", "--json", "--image", digest)
 
-    def rollback(self, *arguments: str) -> Done:
+    def rollback(self, *arguments: str) -> CommandResult:
         return self.commands.run("rollback", "dev", "--local", "--json", *arguments)
 
     def status(self) -> Any:
         return self.commands.ok("status", "dev", "--local", "--json").document
 
     def released(self, digest: str) -> str:
-        """Release an image, which must go well; return the ARN of its task definition."""
+        """Release an image, which must succeed; return the ARN of its task definition."""
         self.rest()
         done = self.release(digest)
         assert done.status == 0, done.stderr
@@ -56,18 +56,18 @@ class Dev:
         return self._revisions[digest]
 
     def history(self) -> list[Any]:
-        """Return the attempts, the latest first."""
+        """Return the attempts, latest first."""
         found: list[Any] = self.commands.ok("history", "dev", "--local", "--json").document["attempts"]
         return found
 
     def serves(self, digest: str) -> None:
-        """Release an image, unless it is the latest that was released."""
+        """Release an image unless it was released last."""
         latest = self.history()[0]
         if (latest["digest"], latest["outcome"]) != (digest, "released"):
             self.released(digest)
 
     def runs(self, digest: str) -> str:
-        """Bring the service to run an image that was released before, or release it; return the ARN of its task definition."""
+        """Roll back to an image released before, or release it; return the ARN of its task definition."""
         if digest not in self._revisions and self.status()["digest"] == digest:
             self._revisions[digest] = str(self.service()["taskDefinition"])
         if digest not in self._revisions:
@@ -102,7 +102,7 @@ class Dev:
         )
 
     def empty(self) -> None:
-        """Bring the service to where it stood before its first image: 0 tasks of what names no image."""
+        """Return the service to its state before the first release: 0 tasks of the placeholder."""
         self.rest()
         self.client("application-autoscaling").register_scalable_target(
             ServiceNamespace="ecs",
@@ -115,40 +115,40 @@ class Dev:
 
     @cached_property
     def address(self) -> str:
-        """Where the load balancer really is."""
+        """The actual address of the load balancer."""
         return str(self.status()["address"])
 
     def answers(self, path: str = "/version") -> Any:
-        """Return what the load balancer answers."""
+        """Return the answer of the load balancer."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{self.address}{path}", timeout=30) as answer:
             return json.load(answer)
 
     def records(self) -> list[tuple[Any, Any]]:
-        """Return what the ledger has, the oldest first: of each attempt its beginning, and its end or None."""
+        """Return the ledger's attempts, oldest first: each one's beginning, and its end or None."""
         bodies = {key: self.read(key) for key in self.objects()}
         folders = sorted({key.rpartition("/")[0] for key in bodies})
         return [(bodies[f"{folder}/started.json"], bodies.get(f"{folder}/ended.json")) for folder in folders]
 
     def objects(self) -> list[str]:
-        """Return the keys of all attempts that the ledger has."""
+        """Return the keys of all attempts in the ledger."""
         pages = self.client("s3").get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=_BUCKET, Prefix="mclass/releases/dev/").build_full_result()
         return [each["Key"] for each in found.get("Contents", []) if "/by-image/" not in each["Key"]]
 
     def read(self, key: str) -> Any:
-        """Return an object of the ledger, which is never written again."""
+        """Return an object of the ledger; objects never change."""
         if key not in self._read:
             self._read[key] = json.loads(self.client("s3").get_object(Bucket=_BUCKET, Key=key)["Body"].read())
         return self._read[key]
 
     def ecs(self, action: str, **request: Any) -> Any:
-        """Make a call of ECS that the SDK here does not know, or whose answer it would cut short."""
+        """Call an ECS action that the installed SDK lacks, or whose answer it would truncate."""
         return self.aws.call_ecs(action, request)
 
     @cached_property
     def env(self) -> Mapping[str, str]:
-        """What an AWS client needs to act on dev."""
+        """The settings of an AWS client for dev."""
         return self.commands.shell_environment("dev")
 
     @cached_property

@@ -34,14 +34,14 @@ _RATE, _SENDERS = 60, 4
 
 @pytest.fixture(scope="module")
 def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A dev, of a copy of this project, that releases by a canary."""
+    """Dev in a copy of this project, released by canary."""
     project = copied_project(tmp_path_factory.mktemp("project"), _RELEASE)
     with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("analysis"), project=project) as commands:
         yield Dev(commands, snapshots.versions())
 
 
 class Traffic:
-    """Requests at an even rate over connections that are kept; `answers` counts them by status, or by what went wrong."""
+    """Requests at a constant rate over kept connections; `answers` counts them by status or error."""
 
     def __init__(self, url: str) -> None:
         self.answers: Counter[int | str] = Counter()
@@ -78,7 +78,7 @@ class Traffic:
 
 @contextmanager
 def traffic(dev: Dev) -> Iterator[Traffic]:
-    """Send requests to production meanwhile, from before until after."""
+    """Send requests to production during this context."""
     made = Traffic(dev.address)
     made.start()
     try:
@@ -92,7 +92,7 @@ def traffic(dev: Dev) -> Iterator[Traffic]:
 
 
 def test_a_version_that_fails_under_production_traffic_alone_is_rolled_back(dev: Dev) -> None:
-    """Every tenth request fails, so the smoke test, which asks three times, finds nothing."""
+    """Every tenth request fails, so that the smoke test with its three requests passes."""
     bad = dev.version("1.1.0-bad", MCLASS_FAULT_ERROR_RATE="0.1")
     dev.runs(dev.version("1.0.0"))
 

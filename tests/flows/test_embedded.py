@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.commands import CommandLine, interrupted
+from tests.commands import CommandLine, run_interrupted
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def test_an_interrupt_stops_the_embedded_engine_in_order(small: CommandLine) -> 
     slow = 'resource "terraform_data" "slow" {\n  provisioner "local-exec" { command = "sleep 600" }\n}\n'
     main.write_text(main.read_text() + slow)
     small.ok("plan", "dev", "--local", MCLASS_TF_TERRAFORM=EMBEDDED)
-    stopped = interrupted(
+    stopped = run_interrupted(
         small,
         *("apply", "dev", "--local", "--json"),
         at="terraform_data.slow: Creating",

@@ -1,4 +1,4 @@
-"""Plan, gate, apply, destroy on the small project; and what a person is told when something is in the way."""
+"""Plan, judge, apply and destroy the small project, and the errors if something is in the way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import boto3
 import pytest
 
 from mclass_tf.workspace import approval_of
-from tests.commands import ROOT, CommandLine, Done, interrupted
+from tests.commands import ROOT, CommandLine, CommandResult, run_interrupted
 from tests.flows.conftest import write_project
 from tests.time_limits import seconds_left
 
@@ -209,7 +209,7 @@ def test_who_said_no_is_asked_again(small: CommandLine) -> None:
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planned]:
-    """A plan of dev, for tests of plans that are refused: nothing is ever applied, and what they change they change back."""
+    """A plan of dev for tests of refused plans: they apply nothing, and revert their changes."""
     folder = tmp_path_factory.mktemp("planned")
     commands = CommandLine(project=write_project(folder), home=folder / "home")
     commands.ok("local", "up", "--port", "0")
@@ -233,8 +233,8 @@ class Planned:
             shutil.copy(approval_of(self.file), approval_of(copy))
         return copy
 
-    def refused(self, name: str, file: Path) -> Done:
-        """Apply a plan, which must be refused and leave the environment without anything applied."""
+    def refused(self, name: str, file: Path) -> CommandResult:
+        """Apply a plan, which must be refused with nothing applied."""
         done = self.commands.run("apply", name, "--local", "--plan", str(file))
         assert done.status == 5, done.stderr
         assert self.commands.run("output", name, "--local").status == 3
@@ -331,7 +331,7 @@ def test_a_gate_that_says_no_tells_each_finding_with_its_fix_also_as_sarif_and_l
     assert sarif["runs"][0]["results"][0]["ruleId"] == "CKV_AWS_60"
 
 
-def test_a_locked_state_is_told_by_whom_since_when_and_unlock_frees_it(small: CommandLine) -> None:
+def test_a_locked_state_is_reported_with_its_holder_and_time_and_unlock_frees_it(small: CommandLine) -> None:
     small.ok("plan", "dev", "--local")
     lock = {
         "ID": "5b1c7a52-8f4b-4c1f-9d5e-3b5f4d8f5a11",
@@ -368,7 +368,7 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
         'output "role_name"',
     )
     small.ok("plan", "dev", "--local")
-    stopped = interrupted(small, "apply", "dev", "--local", "--json", at="terraform_data.slow: Creating")
+    stopped = run_interrupted(small, "apply", "dev", "--local", "--json", at="terraform_data.slow: Creating")
 
     assert stopped.status == 130
     assert stopped.document["error"]["exit_code"] == 130
@@ -378,7 +378,7 @@ def test_an_interrupt_in_mid_apply_stops_in_order(small: CommandLine) -> None:
     assert not is_locked(small)
 
 
-def test_an_apply_goes_on_when_nobody_reads_its_progress(small: CommandLine, tmp_path: Path) -> None:
+def test_an_apply_continues_when_nobody_reads_its_progress(small: CommandLine, tmp_path: Path) -> None:
     small.ok("plan", "dev", "--local")
     reading, writing = os.pipe()
     os.close(reading)
@@ -393,7 +393,7 @@ def test_an_apply_goes_on_when_nobody_reads_its_progress(small: CommandLine, tmp
     assert not is_locked(small)
 
 
-def test_a_terraform_error_is_told_with_file_and_line(small: CommandLine) -> None:
+def test_a_terraform_error_names_file_and_line(small: CommandLine) -> None:
     change(small, "terraform/main.tf", "max_session_duration", "max_session_durration")
 
     done = small.run("plan", "dev", "--local")
@@ -403,7 +403,7 @@ def test_a_terraform_error_is_told_with_file_and_line(small: CommandLine) -> Non
     assert "max_session_durration" in done.stderr
 
 
-def test_malformed_variables_are_told_by_terraform_too(small: CommandLine) -> None:
+def test_malformed_variables_are_reported_by_terraform_too(small: CommandLine) -> None:
     change(small, "environments/dev/terraform.tfvars", '"dev"', '"dev"\nsession_seconds = "many"')
 
     done = small.run("plan", "dev", "--local")
@@ -444,7 +444,7 @@ def test_the_provider_refuses_another_account_too(small: CommandLine) -> None:
     assert "AWS account ID not allowed" in done.stderr
 
 
-def test_a_missing_state_bucket_is_told_with_the_command_that_makes_it(small: CommandLine) -> None:
+def test_a_missing_state_bucket_is_reported_with_the_command_that_creates_it(small: CommandLine) -> None:
     env = small.shell_environment("dev")
     up = small.ok("local", "status", "--json").document
     client(small, "s3").delete_bucket(Bucket="small-tfstate-111111111111")

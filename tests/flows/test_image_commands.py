@@ -16,7 +16,7 @@ import boto3
 import pytest
 
 from mclass_tf import local
-from tests.commands import CommandLine, Done
+from tests.commands import CommandLine, CommandResult
 from tests.flows.conftest import write_project
 from tests.image.project import REPOSITORY, git
 from tests.need import need
@@ -108,7 +108,7 @@ def test_without_a_builder_the_built_in_one_is_for_the_local_aws_alone(
     assert for_local.document["builder"] == "builtin"
 
 
-def test_a_docker_daemon_that_is_down_is_told(commands: CommandLine, tmp_path: Path) -> None:
+def test_a_docker_daemon_that_is_down_is_reported(commands: CommandLine, tmp_path: Path) -> None:
     path = Path(without_builders(tmp_path))
     (path / "docker").write_text(
         "#!/bin/sh\necho 'Cannot connect to the Docker daemon. Is the docker daemon running?' >&2; exit 1\n"
@@ -260,7 +260,7 @@ def test_a_container_builder_builds_the_same_bytes_from_the_same_inputs(
         f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/home/graph"\nrunroot = "{tmp_path}/home/run"\n'
     )
 
-    def build(*options: str) -> Done:
+    def build(*options: str) -> CommandResult:
         return applied.ok("build", "--builder", builder, *options, CONTAINERS_STORAGE_CONF=str(storage))
 
     first = build("--json").document

@@ -113,7 +113,7 @@ def test_a_copy_that_is_given_up_publishes_nothing(dev: Account, prod: Account, 
     dev.repository().push(built, tag="v1")
     asked: list[bool] = []
 
-    def go_on() -> None:
+    def before_blob() -> None:
         asked.append(True)
         if len(asked) > 1:
             raise InterruptedByUserError("given up", hint="again")
@@ -125,7 +125,7 @@ def test_a_copy_that_is_given_up_publishes_nothing(dev: Account, prod: Account, 
             digest=built.digest,
             tags=["v1"],
             folder=tmp_path,
-            go_on=go_on,
+            before_blob=before_blob,
         )
 
     assert prod.there() == {}
@@ -171,7 +171,7 @@ def test_an_index_comes_with_all_its_images(dev: Account, prod: Account, tmp_pat
     assert prod.get("manifests/all").content == data
 
 
-def test_an_image_that_was_deleted_is_told(dev: Account, prod: Account, tmp_path: Path) -> None:
+def test_a_deleted_image_is_reported(dev: Account, prod: Account, tmp_path: Path) -> None:
     digest = "sha256:" + "e" * 64
 
     with pytest.raises(NoImageError, match="does not have") as caught:
@@ -181,7 +181,7 @@ def test_an_image_that_was_deleted_is_told(dev: Account, prod: Account, tmp_path
     assert prod.there() == {}
 
 
-def test_a_repository_that_is_not_there_is_told(dev: Account, prod: Account, tmp_path: Path) -> None:
+def test_a_missing_repository_is_reported(dev: Account, prod: Account, tmp_path: Path) -> None:
     with pytest.raises(RepositoryMissingError):
         image.copy(
             dev.repository(),
@@ -241,7 +241,7 @@ def test_the_other_account_pulls_for_itself_only_where_the_repositorys_policy_le
     assert pull().content == dev.get(f"manifests/{built.digest}").content
 
 
-def test_a_token_that_is_refused_is_told(dev: Account, prod: Account, tmp_path: Path) -> None:
+def test_a_refused_token_is_reported(dev: Account, prod: Account, tmp_path: Path) -> None:
     login = image.Login(
         host=server_host(dev), is_tls=False, user="AWS", password="nothing that this registry gave out"
     )

@@ -25,7 +25,7 @@ from mclass_tf.errors import (
     TagTakenError,
     UnreachableError,
 )
-from mclass_tf.image.connection import Answer, BrokenOffError, Connection
+from mclass_tf.image.connection import BrokenOffError, Connection, RegistryResponse
 from mclass_tf.image.layout import Descriptor, blob_path, digest_of_file
 from tests.callers import ask
 
@@ -82,7 +82,7 @@ def make_image(folder: Path, *, layer: bytes = b"layer", name: str = "image") ->
 
 
 class Watch:
-    """What was reported, and how long a push would have slept."""
+    """The reported lines, and the durations for which a push would have slept."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -104,11 +104,15 @@ def test_an_image_is_pushed_once_and_named_by_its_digest(aws: Aws, repository: s
     registry = watch.registry(image.log_in(aws), repository)
 
     first = registry.push(built, tag="v1")
-    again = registry.push(built, tag="v1")
+    call_with_retries = registry.push(built, tag="v1")
 
     assert {built.digest: ["v1"]} == pushed_to(aws, repository)
     assert (first.digest, first.changed, first.sent) == (built.digest, True, built.size)
-    assert (again.digest, again.changed, again.sent) == (built.digest, False, 0)
+    assert (call_with_retries.digest, call_with_retries.changed, call_with_retries.sent) == (
+        built.digest,
+        False,
+        0,
+    )
     assert watch.lines == ["2 of 2 blobs to send, 0.0 MB of 0.0 MB"]
 
 
@@ -282,13 +286,13 @@ class Mishap(Connection):
     sends = True
     happened = False
 
-    def call(self, method: str, path: str, **rest: Any) -> Answer:
+    def call(self, method: str, path: str, **rest: Any) -> RegistryResponse:
         if self.happened or method != self.at[0] or self.at[1] not in path:
             return super().call(method, path, **rest)
         self.happened = True
         if self.before is not None:
             self.before()
-        unsent = Answer(status_code=0, reason="", headers={}, content=b"")
+        unsent = RegistryResponse(status_code=0, reason="", headers={}, content=b"")
         answer = super().call(method, path, **rest) if self.sends else unsent
         if self.answer is None:
             raise BrokenOffError("the answer was lost")
@@ -369,7 +373,7 @@ def test_a_registry_that_is_busy_is_sent_the_bytes_again(
 LARGE = bytes(range(256)) * 4096 * 64  # 64 MB
 
 
-def test_a_push_that_is_interrupted_goes_on_from_the_byte_that_arrived(
+def test_an_interrupted_push_resumes_after_the_last_byte_that_arrived(
     aws: Aws, repository: str, wire: Wire, tmp_path: Path
 ) -> None:
     built, watch = make_image(tmp_path, layer=LARGE), Watch()

@@ -1,4 +1,4 @@
-"""What a person is told when the machine is not as it must be."""
+"""The errors if the machine lacks a requirement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_port_that_is_in_use_is_named_and_nothing_is_started(tmp_path: Path) -
 
 
 @pytest.mark.xdist_group("idle")
-def test_a_terraform_that_is_not_there_is_told_with_how_to_get_one(idle: CommandLine) -> None:
+def test_a_missing_terraform_is_reported_with_how_to_install_it(idle: CommandLine) -> None:
     done = idle.run("plan", "dev", "--local", MCLASS_TF_TERRAFORM="/missing/terraform")
 
     assert done.status == 3
@@ -33,7 +33,7 @@ def test_a_terraform_that_is_not_there_is_told_with_how_to_get_one(idle: Command
 
 
 @pytest.mark.xdist_group("idle")
-def test_a_terraform_that_is_too_old_is_told_with_its_version(idle: CommandLine, tmp_path: Path) -> None:
+def test_a_terraform_that_is_too_old_is_reported_with_its_version(idle: CommandLine, tmp_path: Path) -> None:
     old = tmp_path / "bin" / "terraform"
     old.parent.mkdir()
     old.write_text('#!/bin/sh\necho \'{"terraform_version": "1.5.7"}\'\n')
@@ -46,7 +46,7 @@ def test_a_terraform_that_is_too_old_is_told_with_its_version(idle: CommandLine,
 
 
 @pytest.mark.xdist_group("idle")
-def test_what_is_wrong_with_the_policy_is_told_before_terraform_runs(idle: CommandLine) -> None:
+def test_a_faulty_policy_is_reported_before_terraform_runs(idle: CommandLine) -> None:
     (idle.project / "policy" / "waivers.toml").write_text("[[waiver]]\ncheck = 1\n")
 
     done = idle.run("plan", "dev", "--local")
@@ -66,7 +66,7 @@ def test_an_environment_that_was_never_applied_has_nothing_to_show(idle: Command
     assert "`python -m mclass_tf plan dev --local`" in done.stderr
 
 
-def test_an_endpoint_that_is_gone_is_told_as_such(small: CommandLine) -> None:
+def test_a_missing_endpoint_is_reported_as_such(small: CommandLine) -> None:
     env = small.shell_environment("dev")
     small.ok("local", "down")
 

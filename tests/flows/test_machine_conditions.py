@@ -1,4 +1,4 @@
-"""On a machine in bad condition each command says what is the matter, ends as documented, and starts no second local AWS."""
+"""On a machine in bad condition, each command names the problem, exits as documented, and starts no second local AWS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, CommandLine, Done
+from tests.commands import ROOT, CommandLine, CommandResult
 from tests.conditions import (
     fill,
     make_read_only,
@@ -30,7 +30,7 @@ WRITING = (
 )
 
 
-def run(commands: CommandLine, made: Callable[[Sequence[str]], list[str]], *arguments: str) -> Done:
+def run(commands: CommandLine, made: Callable[[Sequence[str]], list[str]], *arguments: str) -> CommandResult:
     """Run a command from nothing, in a condition."""
     done = subprocess.run(
         made(commands.argv(*arguments)),
@@ -43,7 +43,7 @@ def run(commands: CommandLine, made: Callable[[Sequence[str]], list[str]], *argu
     )
     assert _BUG not in done.stderr, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 def servers(home: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Done, interrupted
+from tests.commands import CommandResult, run_interrupted
 from tests.flows.released import CLUSTER, Dev
 from tests.snapshots import RELEASED, Snapshots, copied_project
 
@@ -23,7 +23,7 @@ WAITING = "import time; print('waiting', flush=True); time.sleep(600)"
 
 @pytest.fixture(scope="module")
 def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A dev, of a copy of this project, at ten times the speed of AWS."""
+    """Dev in a copy of this project, at ten times the speed of AWS."""
     project = copied_project(tmp_path_factory.mktemp("project"))
     with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("one_off"), project=project) as commands:
         yield Dev(commands, snapshots.versions())
@@ -42,13 +42,13 @@ def two(dev: Dev) -> str:
     return dev.version("2.0.0")
 
 
-def run(dev: Dev, *argv: str, options: Sequence[str] = ()) -> Done:
+def run(dev: Dev, *argv: str, options: Sequence[str] = ()) -> CommandResult:
     return dev.commands.run("run", "dev", "--local", *options, "--", *argv)
 
 
 @contextmanager
 def before(dev: Dev, *commands: str) -> Iterator[None]:
-    """Have every release inside run these first."""
+    """Configure commands that run before each rollout in this context."""
     file = dev.commands.project / "environments" / "dev" / "environment.toml"
     text = file.read_text(encoding="utf-8")
     file.write_text(f"{text}\n[release]\nbefore = {json.dumps(commands)}\n", encoding="utf-8")
@@ -73,7 +73,7 @@ def revisions(dev: Dev, status: str) -> list[str]:
 
 
 def ran_before(dev: Dev) -> list[tuple[str, int | None]]:
-    """What ran before the rollout of the last attempt."""
+    """Return the commands that ran before the rollout of the last attempt."""
     return [(each["command"], each["exit_code"]) for each in dev.history()[0]["before"]]
 
 
@@ -95,7 +95,7 @@ def test_a_command_runs_in_what_serves_and_its_output_and_exit_code_are_passed_o
     assert revisions(dev, "ACTIVE") == []
 
 
-def test_as_json_the_commands_exit_code_and_ours_are_told_apart(dev: Dev, one: str) -> None:
+def test_as_json_the_commands_exit_code_and_ours_are_distinguished(dev: Dev, one: str) -> None:
     done = run(dev, "python", "-c", TALKING, options=["--json"])
 
     assert done.status == 3, done.stderr
@@ -139,7 +139,7 @@ def test_a_command_that_the_image_does_not_have_ends_with_6_and_ecs_reason(dev: 
 
 
 def test_an_interrupt_stops_the_task_and_ends_with_130(dev: Dev, one: str) -> None:
-    done = interrupted(
+    done = run_interrupted(
         dev.commands, "run", "dev", "--local", "--json", "--", "python", "-c", WAITING, at="waiting"
     )
 
@@ -218,7 +218,7 @@ def test_a_release_that_is_interrupted_before_its_rollout_shifts_nothing(dev: De
 
     with before(dev, python(WAITING)):
         digest = dev.version("4.0.0")
-        done = interrupted(
+        done = run_interrupted(
             dev.commands, "release", "dev", "--local", "--yes", "--image", digest, at="  waiting"
         )
 

@@ -1,4 +1,4 @@
-"""An apply of the real Terraform whose command is killed: nothing that it made is lost, and the next command says so."""
+"""The command of a real Terraform apply is killed: nothing it created is lost, and the next command reports it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ output "role_name\""""
 
 
 def _kill_in_mid_apply(commands: CommandLine) -> None:
-    """Begin an apply, and kill its command with SIGKILL when Terraform waits."""
+    """Start an apply, and kill its command with SIGKILL while Terraform waits."""
     with subprocess.Popen(
         commands.argv("apply", "dev", "--local", "--yes"),
         env=commands.variables(),

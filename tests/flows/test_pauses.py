@@ -1,4 +1,4 @@
-"""A rollout that waits for its user, who answers from another process; and one that asks a Lambda function."""
+"""A rollout that waits for its user, who answers from another process, and one that invokes a Lambda function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Done, interrupted
+from tests.commands import CommandResult, run_interrupted
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.local.ecs_cluster import call
 from tests.snapshots import RELEASED, Snapshots, copied_project
@@ -28,7 +28,7 @@ _AFTER_TEST, _BEFORE_PRODUCTION = "post-test-traffic-shift", "pre-production-tra
 
 @pytest.fixture(scope="module")
 def dev(snapshots: Snapshots, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A dev, of a copy of this project, that releases blue/green and serves version 1.0.0."""
+    """Dev in a copy of this project, released blue/green, with version 1.0.0 serving."""
     project = copied_project(tmp_path_factory.mktemp("project"), _RELEASE)
     with snapshots.started(RELEASED, home=tmp_path_factory.mktemp("pauses"), project=project) as commands:
         yield Dev(commands, snapshots.versions())
@@ -39,7 +39,7 @@ def _settings(project: Path) -> Path:
 
 
 class Paused:
-    """A release that runs in a process of its own and has come to its pause."""
+    """A paused release in its own process."""
 
     def __init__(self, running: subprocess.Popen[str], seen: list[str]) -> None:
         self.seen = seen
@@ -49,19 +49,19 @@ class Paused:
     def told(self) -> str:
         return "".join(self.seen)
 
-    def interrupt(self) -> Done:
+    def interrupt(self) -> CommandResult:
         self._running.send_signal(signal.SIGINT)
         return self.end()
 
-    def end(self) -> Done:
-        """Return how it ends."""
+    def end(self) -> CommandResult:
+        """Wait for the end; return the result."""
         stdout, stderr = self._running.communicate(timeout=seconds_left())
-        return Done(self._running.returncode, stdout, self.told + stderr)
+        return CommandResult(self._running.returncode, stdout, self.told + stderr)
 
 
 @contextmanager
 def paused(dev: Dev, digest: str, *arguments: str) -> Iterator[Paused]:
-    """Begin a release that is to pause, and return when it does; or when it has ended without."""
+    """Start a release with pauses, and return when it pauses or ends."""
     dev.rest()
     command = ("release", "dev", "--local", "--yes", "--json", "--image", digest, *arguments)
     with subprocess.Popen(
@@ -94,11 +94,11 @@ def _pauses(dev: Dev) -> list[Any]:
     return [hook["lifecycleStages"] for hook in _hooks(dev) if hook.get("targetType") == "PAUSE"]
 
 
-def _answer(dev: Dev, command: str, *arguments: str) -> Done:
+def _answer(dev: Dev, command: str, *arguments: str) -> CommandResult:
     return dev.commands.run(command, "dev", "--local", "--json", *arguments)
 
 
-def test_after_the_smoke_test_it_waits_until_somebody_lets_it_go_on(dev: Dev) -> None:
+def test_after_the_smoke_test_the_rollout_waits_until_somebody_continues_it(dev: Dev) -> None:
     two = dev.version("2.0.0")
 
     with paused(dev, two, "--pause-at", _AFTER_TEST) as release:
@@ -126,7 +126,7 @@ def test_after_the_smoke_test_it_waits_until_somebody_lets_it_go_on(dev: Dev) ->
     assert _pauses(dev) == []
 
 
-def test_where_nothing_is_under_way_nothing_is_answered(dev: Dev) -> None:
+def test_without_a_rollout_under_way_continue_is_refused(dev: Dev) -> None:
     dev.rest()
     before = len(dev.records())
 
@@ -137,7 +137,7 @@ def test_where_nothing_is_under_way_nothing_is_answered(dev: Dev) -> None:
     assert len(dev.records()) == before
 
 
-def test_who_aborts_at_a_pause_keeps_the_old_version(dev: Dev) -> None:
+def test_an_abort_at_a_pause_keeps_the_old_version(dev: Dev) -> None:
     before = dev.answers()["version"]
 
     with paused(dev, dev.version("3.0.0"), "--pause-at", _BEFORE_PRODUCTION) as release:
@@ -152,14 +152,14 @@ def test_who_aborts_at_a_pause_keeps_the_old_version(dev: Dev) -> None:
     assert {begun["command"] for begun, _ in dev.records()[-2:]} == {"abort", "release"}
 
 
-def test_who_continues_takes_the_place_of_a_command_that_has_gone(dev: Dev) -> None:
+def test_continue_adopts_the_rollout_of_a_dead_command(dev: Dev) -> None:
     four = dev.version("4.0.0")
     with paused(dev, four, "--pause-at", _AFTER_TEST) as release:
         left = release.interrupt()
     assert left.status == 130, left.stderr
 
     # Who takes it up without a word of pauses does not undo that it was to wait.
-    again = interrupted(
+    again = run_interrupted(
         dev.commands, "release", "dev", "--local", "--yes", "--image", four, at="`continue dev` goes on"
     )
     assert again.status == 130, again.stderr
@@ -186,7 +186,7 @@ def test_a_bad_version_fails_its_smoke_test_before_anybody_is_asked(dev: Dev) ->
     assert dev.answers()["version"] == before
 
 
-def test_what_nobody_answers_in_time_is_taken_back(dev: Dev) -> None:
+def test_a_pause_that_nobody_answers_in_time_is_rolled_back(dev: Dev) -> None:
     before = dev.answers()["version"]
     pauses = ("--pause-at", "post-scale-up", "--pause-at", _BEFORE_PRODUCTION)
 

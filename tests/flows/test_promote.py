@@ -1,4 +1,4 @@
-"""Promotions from dev to prod, in two accounts, of real tasks behind real load balancers; all tests of this file share them."""
+"""Promotions from dev to prod in two accounts, with real tasks and load balancers that this file's tests share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.commands import CommandLine, Done
+from tests.commands import CommandLine, CommandResult
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import RELEASED, Snapshots
@@ -29,16 +29,16 @@ _STATES, _LEASE = "mclass-tfstate-222222222222", "mclass/releases/prod.lease"
 
 @dataclass
 class Both:
-    """dev and prod, applied, on a local AWS of their own; dev is where versions come from."""
+    """dev and prod, applied on their own local AWS; versions come from dev."""
 
     commands: CommandLine
     dev: Dev
 
-    def promote(self) -> Done:
+    def promote(self) -> CommandResult:
         return self.commands.run("promote", "dev->prod", "--local", "--yes", "--json")
 
     def serves(self) -> str:
-        """Return the version that prod's load balancer answers with."""
+        """Return the version that prod's load balancer answers."""
         address = self.commands.ok("status", "prod", "--local", "--json").document["address"]
         trusting = ssl.create_default_context()
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
@@ -50,7 +50,7 @@ class Both:
 
     @contextmanager
     def promoting(self) -> Iterator[subprocess.Popen[str]]:
-        """Begin a promotion; one that has not ended by itself is killed."""
+        """Start a promotion; kill it at the end if it still runs."""
         with subprocess.Popen(
             self.commands.argv("promote", "dev", "prod", "--local", "--yes", "--json"),
             env=self.commands.variables(),
@@ -67,7 +67,7 @@ class Both:
 
     @cached_property
     def prod(self) -> Callable[[str], Any]:
-        """Return what makes a client of a service in prod's account."""
+        """Return a factory of clients in prod's account."""
         env = self.commands.shell_environment("prod")
         make: Any = boto3.client
         return lambda service: make(
@@ -80,7 +80,7 @@ class Both:
         )
 
     def is_held(self) -> bool:
-        """Tell whether somebody is at work in prod."""
+        """Return whether a command holds the lease of prod."""
         s3 = self.prod("s3")
         found = s3.list_objects_v2(Bucket=_STATES, Prefix=_LEASE).get("Contents", [])
         return bool(found) and bool(
@@ -88,7 +88,7 @@ class Both:
         )
 
     def deployments(self) -> list[Any]:
-        """Return prod's service deployments, the latest first."""
+        """Return prod's service deployments, latest first."""
         found = self.prod("ecs").list_service_deployments(cluster=CLUSTER, service=SERVICE)
         listed: list[Any] = found["serviceDeployments"]
         return listed
@@ -128,7 +128,7 @@ def test_what_dev_has_proven_serves_in_prod_and_again_nothing_is_to_do(both: Bot
     assert not both.commands.ok("plan", "prod", "--local", "--json").document["has_changes"]
 
 
-def test_of_two_promotions_at_once_the_second_is_told_about_the_first(both: Both) -> None:
+def test_of_two_concurrent_promotions_the_second_is_refused_with_the_first_named(both: Both) -> None:
     digest = both.dev.version("2.0.0")
     both.dev.released(digest)
 
@@ -146,7 +146,7 @@ def test_of_two_promotions_at_once_the_second_is_told_about_the_first(both: Both
     assert both.serves() == "2.0.0"
 
 
-def test_a_promotion_that_is_killed_is_taken_up_by_the_same_again(both: Both) -> None:
+def test_a_killed_promotion_is_adopted_by_the_same_promotion(both: Both) -> None:
     digest = both.dev.version("3.0.0")
     both.dev.released(digest)
     before = len(both.deployments())

@@ -1,4 +1,4 @@
-"""Releases and rollbacks of real tasks behind a real load balancer, on one dev environment that all tests of this file share."""
+"""Releases and rollbacks of real tasks behind a real load balancer, in one dev environment shared by this file's tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Done, interrupted
+from tests.commands import CommandResult, run_interrupted
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import RELEASED, Snapshots
@@ -48,7 +48,7 @@ def crashing(dev: Dev) -> str:
 
 @contextmanager
 def releasing(dev: Dev, digest: str, *, at: str = "has started") -> Iterator[subprocess.Popen[str]]:
-    """Begin a release in a process of its own; enter when a line of its progress holds `at`."""
+    """Start a release in its own process; enter when its progress contains `at`."""
     argv = dev.commands.argv("release", "dev", "--local", "--yes", "--image", digest)
     with subprocess.Popen(
         argv,
@@ -66,9 +66,9 @@ def releasing(dev: Dev, digest: str, *, at: str = "has started") -> Iterator[sub
             running.kill()
 
 
-def ended(running: subprocess.Popen[str]) -> Done:
+def ended(running: subprocess.Popen[str]) -> CommandResult:
     stdout, stderr = running.communicate(timeout=120)
-    return Done(running.returncode, stdout, stderr)
+    return CommandResult(running.returncode, stdout, stderr)
 
 
 def test_a_first_release_raises_the_service_and_its_scaling_and_is_recorded(dev: Dev, one: str) -> None:
@@ -169,7 +169,7 @@ def test_a_rollback_returns_to_the_release_before_and_twice_to_the_one_before_th
     assert dev.answers()["version"] == "0.9.0"
 
 
-def test_what_is_made_anew_after_a_release_was_rolled_back_has_the_image_that_was_proven(
+def test_resources_recreated_after_a_rollback_have_the_proven_image(
     dev: Dev, one: str, crashing: str
 ) -> None:
     dev.released(one)
@@ -283,12 +283,14 @@ def test_a_release_that_somebody_else_supersedes_says_who_took_its_place(
     dev.rest()
 
 
-def test_an_interrupt_without_a_terminal_leaves_it_to_ecs_and_the_same_release_takes_it_up(
+def test_an_interrupt_without_a_terminal_detaches_and_the_same_release_adopts_the_rollout(
     dev: Dev, one: str, two: str
 ) -> None:
     dev.runs(one)
 
-    left = interrupted(dev.commands, "release", "dev", "--local", "--yes", "--image", two, at="has started")
+    left = run_interrupted(
+        dev.commands, "release", "dev", "--local", "--yes", "--image", two, at="has started"
+    )
     taken_up = dev.release(two)
 
     assert left.status == 130, left.stderr
@@ -303,7 +305,7 @@ def test_an_interrupt_without_a_terminal_leaves_it_to_ecs_and_the_same_release_t
 def at_a_terminal(
     dev: Dev, digest: str, answer: Callable[[int, subprocess.Popen[bytes]], object]
 ) -> tuple[int, str]:
-    """Release at a terminal, interrupt the rollout, and answer the question; return exit code and what was shown."""
+    """Release at a terminal, interrupt the rollout, and answer the question; return exit code and output."""
     ours, theirs = pty.openpty()
     shown = bytearray()
     asked = interrupts = False
@@ -340,7 +342,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def test_who_interrupts_at_a_terminal_may_roll_back(dev: Dev, one: str, two: str) -> None:
+def test_after_an_interrupt_at_a_terminal_the_user_may_roll_back(dev: Dev, one: str, two: str) -> None:
     old = dev.runs(one)
 
     status, shown = at_a_terminal(dev, two, lambda terminal, _: os.write(terminal, b"r\n"))
@@ -350,7 +352,7 @@ def test_who_interrupts_at_a_terminal_may_roll_back(dev: Dev, one: str, two: str
     assert dev.service()["taskDefinition"] == old
 
 
-def test_who_interrupts_at_a_terminal_may_keep_going(dev: Dev, one: str, two: str) -> None:
+def test_after_an_interrupt_at_a_terminal_the_user_may_keep_watching(dev: Dev, one: str, two: str) -> None:
     dev.runs(one)
 
     status, shown = at_a_terminal(dev, two, lambda terminal, _: os.write(terminal, b"what\nk\n"))
@@ -359,7 +361,7 @@ def test_who_interrupts_at_a_terminal_may_keep_going(dev: Dev, one: str, two: st
     assert dev.answers()["version"] == "2.0.0"
 
 
-def test_who_interrupts_twice_leaves_it_to_ecs(dev: Dev, one: str, two: str) -> None:
+def test_a_second_interrupt_detaches(dev: Dev, one: str, two: str) -> None:
     dev.runs(one)
 
     status, shown = at_a_terminal(dev, two, lambda _, running: running.send_signal(signal.SIGINT))

@@ -1,4 +1,4 @@
-"""A release that is killed at every step: it serves throughout, the record says where, and `--resume` ends it truthfully."""
+"""Releases killed at each step: the service serves throughout, the record names the step, and `--resume` finishes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.callers import ask
-from tests.commands import Done
+from tests.commands import CommandResult
 from tests.flows.killed import asking, folders, killed, releasing, steps, until, waits
 from tests.flows.released import CLUSTER, SERVICE, Dev
 from tests.snapshots import SHIFTING, Snapshots, copied_project
@@ -35,20 +35,20 @@ _STATE_LOCK = "mclass/terraform.tfstate.tflock"
 
 @pytest.fixture
 def dev(snapshots: Snapshots, tmp_path: Path) -> Iterator[Dev]:
-    """A dev, of a copy of this project, that releases as canaries; each test has its own."""
+    """Dev in a copy of this project, released by canaries; one for each test."""
     project = copied_project(tmp_path / "project", _RELEASE)
     with snapshots.started(SHIFTING, home=tmp_path / "home", project=project, speed=20) as commands:
         yield Dev(commands, snapshots.versions())
 
 
 def other(dev: Dev) -> tuple[str, str]:
-    """Return another version than the one that serves, and its digest."""
+    """Return a version that does not serve, and its digest."""
     dev.rest()
     name = "2.0.0" if dev.status()["digest"] == dev.version("1.0.0") else "1.0.0"
     return name, dev.version(name)
 
 
-def resume(dev: Dev) -> Done:
+def resume(dev: Dev) -> CommandResult:
     return dev.commands.run("release", "dev", "--local", "--resume", "--yes", "--json")
 
 
@@ -60,20 +60,20 @@ def trouble(
     code: str = "ThrottlingException",
     status: int = 400,
 ) -> None:
-    """Have a service in trouble for so long."""
+    """Make an AWS service fail for some time."""
     body = {"service": service, "seconds": seconds, "code": code, "status": status}
     ask(dev.commands.local_aws(), "troubles", body)
 
 
 def goes_on(dev: Dev) -> None:
-    """Let a deployment of somebody else go on, which waits where a release had wanted its own to wait."""
+    """Continue somebody else's deployment, which inherited the release's pause."""
     until(lambda: waits(dev), "it waits")
     dev.commands.ok("continue", "dev", "--local")
     dev.rest()
 
 
-def is_released_after(dev: Dev, done: Done, name: str, digest: str, *, cut_off_at: str) -> None:
-    """Check that a release that was cut off is over, and that everybody says so."""
+def is_released_after(dev: Dev, done: CommandResult, name: str, digest: str, *, cut_off_at: str) -> None:
+    """Check that the cut-off release is complete, in history, status and service."""
     assert done.status == 0, done.stderr
     assert (done.document["outcome"], done.document["digest"]) == ("released", digest)
     assert dev.answers()["version"] == name
@@ -87,7 +87,7 @@ def is_released_after(dev: Dev, done: Done, name: str, digest: str, *, cut_off_a
 @pytest.mark.parametrize(
     "step", ["planning", "SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME", "verifying"]
 )
-def test_a_release_that_is_killed_serves_throughout_and_is_gone_on_with(dev: Dev, step: str) -> None:
+def test_a_killed_release_serves_throughout_and_is_resumed(dev: Dev, step: str) -> None:
     name, digest = other(dev)
 
     with asking(dev) as answers:
@@ -123,7 +123,7 @@ def test_a_release_that_is_killed_at_its_smoke_test_has_its_pause_answered(dev: 
     assert not service["deploymentConfiguration"].get("lifecycleHooks"), "no pause is left behind"
 
 
-def test_a_lock_that_a_killed_terraform_has_left_is_told_and_after_unlock_it_is_gone_on_with(
+def test_a_lock_left_by_a_killed_terraform_is_reported_and_after_unlock_the_release_resumes(
     dev: Dev,
 ) -> None:
     name, digest = other(dev)
@@ -167,7 +167,7 @@ def terraforms(home: Path) -> list[int]:
     return pids
 
 
-def test_what_ecs_has_taken_back_meanwhile_is_told_and_the_old_version_serves(dev: Dev) -> None:
+def test_a_rollback_by_ecs_meanwhile_is_reported_and_the_old_version_serves(dev: Dev) -> None:
     _, digest = other(dev)
     serving = dev.answers()["version"]
 
@@ -185,7 +185,7 @@ def test_what_ecs_has_taken_back_meanwhile_is_told_and_the_old_version_serves(de
     assert [each["outcome"] for each in dev.history()[:2]] == ["rolled back", "cut off"]
 
 
-def test_what_somebody_has_deployed_meanwhile_is_left_and_told(dev: Dev) -> None:
+def test_somebody_elses_later_deployment_is_left_alone_and_reported(dev: Dev) -> None:
     _, digest = other(dev)
     theirs = dev.service()["taskDefinition"]
     killed(dev, digest, at="BAKE_TIME")
@@ -202,7 +202,7 @@ def test_what_somebody_has_deployed_meanwhile_is_left_and_told(dev: Dev) -> None
     assert dev.service()["taskDefinition"] == theirs
 
 
-def test_a_rollback_takes_back_what_a_dead_release_has_begun_and_then_nothing_is_left_to_resume(
+def test_a_rollback_undoes_a_dead_release_and_leaves_nothing_to_resume(
     dev: Dev,
 ) -> None:
     _, digest = other(dev)
@@ -221,7 +221,7 @@ def test_a_rollback_takes_back_what_a_dead_release_has_begun_and_then_nothing_is
     assert "no attempt was cut off in dev" in none.stderr
 
 
-def test_ecs_and_s3_that_throttle_for_a_while_in_mid_rollout_are_borne_with(dev: Dev) -> None:
+def test_temporary_throttling_of_ecs_and_s3_during_a_rollout_is_retried(dev: Dev) -> None:
     name, digest = other(dev)
 
     with asking(dev) as answers, releasing(dev, digest) as running:
@@ -239,7 +239,7 @@ def test_ecs_and_s3_that_throttle_for_a_while_in_mid_rollout_are_borne_with(dev:
     assert dev.answers()["version"] == name
 
 
-def test_ecs_that_fails_longer_than_we_wait_ends_the_command_and_it_is_gone_on_with(dev: Dev) -> None:
+def test_ecs_that_fails_beyond_our_patience_ends_the_command_and_the_release_is_resumed(dev: Dev) -> None:
     name, digest = other(dev)
 
     with asking(dev) as answers, releasing(dev, digest) as running:

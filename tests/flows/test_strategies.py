@@ -1,4 +1,4 @@
-"""Releases by each strategy, and their rollbacks, of real tasks behind a real load balancer."""
+"""Releases and rollbacks by each strategy, with real tasks behind a real load balancer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SETTINGS = {
 
 @pytest.fixture
 def dev(request: pytest.FixtureRequest, snapshots: Snapshots, tmp_path: Path) -> Iterator[Dev]:
-    """A dev, of a copy of this project, in which version 1.0.0 serves; or, where the test asks for it, what `SHIFTING` has."""
+    """Dev in a copy of this project, with version 1.0.0 serving, or the snapshot `SHIFTING` if the test asks for it."""
     project = copied_project(tmp_path / "project")
     snapshot = getattr(request, "param", RELEASED)
     with snapshots.started(snapshot, home=tmp_path / "home", project=project) as commands:
@@ -45,14 +45,14 @@ def _service(aws: Aws) -> Any:
 
 
 def _goes_by(dev: Dev, strategy: str) -> None:
-    """Have dev release by a strategy from now on."""
+    """Set the strategy of dev."""
     text = (ROOT / _FILE).read_text(encoding="utf-8")
     chosen = f'\n[release]\nstrategy = "{strategy}"\n{_SETTINGS[strategy]}'
     (dev.commands.project / _FILE).write_text(text + chosen, encoding="utf-8")
 
 
 def _in_use(dev: Dev) -> str:
-    """Return the target group that production traffic goes to."""
+    """Return the target group of production traffic."""
     outputs = dev.commands.ok("output", "dev", "--local", "--json").document
     (rule,) = dev.client("elbv2").describe_rules(RuleArns=[outputs["production_listener_rule_arn"]])["Rules"]
     groups = rule["Actions"][0]["ForwardConfig"]["TargetGroups"]
@@ -61,7 +61,7 @@ def _in_use(dev: Dev) -> str:
 
 
 def _strategies(dev: Dev, aws: Aws, count: int) -> list[str]:
-    """Return the strategies of the latest service deployments, the oldest first, as ECS has them."""
+    """Return ECS's strategies of the latest service deployments, oldest first."""
     arns = [each["serviceDeploymentArn"] for each in dev.deployments()[:count]]
     # boto3's model does not have them yet.
     answer = aws.call_ecs("DescribeServiceDeployments", {"serviceDeploymentArns": arns})
@@ -73,7 +73,7 @@ def _has_changes(dev: Dev) -> bool:
     return bool(dev.commands.ok("plan", "dev", "--local", "--json").document["has_changes"])
 
 
-def test_a_canary_takes_over_from_a_rolling_release_and_that_from_it_and_nobody_notices(
+def test_a_canary_follows_a_rolling_release_and_vice_versa_without_failed_requests(
     dev: Dev, aws: Aws
 ) -> None:
     first = _in_use(dev)
@@ -104,7 +104,7 @@ def test_a_canary_takes_over_from_a_rolling_release_and_that_from_it_and_nobody_
 @pytest.mark.parametrize(
     ("strategy", "name"), [("linear", "LINEAR"), ("canary", "CANARY"), ("blue-green", "BLUE_GREEN")]
 )
-def test_a_strategy_takes_over_from_a_blue_green_release_and_rolls_back_and_nobody_notices(
+def test_a_strategy_follows_a_blue_green_release_and_rolls_back_without_failed_requests(
     dev: Dev, aws: Aws, strategy: str, name: str
 ) -> None:
     before = _in_use(dev)
@@ -123,7 +123,7 @@ def test_a_strategy_takes_over_from_a_blue_green_release_and_rolls_back_and_nobo
 
 
 def _rolls_back(dev: Dev, *, to: str) -> None:
-    """Go back to the release before, after which Terraform has nothing to do."""
+    """Roll back to the previous release, and check that the plan is empty."""
     done = dev.rollback()
     assert done.status == 0, done.stderr
     assert dev.answers()["version"] == to

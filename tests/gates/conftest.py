@@ -1,4 +1,4 @@
-"""A project of its own for each test, real plans of it, and the gates at work on them with real Checkov."""
+"""Fixtures: a project for each test, real plans of it, and the gates with real Checkov."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ expires      = 2027-06-30
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Runs `gates.evaluate` on a plan of `project`, changed by `edit` first."""
+    """Runs `gates.evaluate` on a plan of `project`, after `edit` has changed it."""
 
     project: Path
     gate: CheckovGate = field(default_factory=lambda: CheckovGate(scanner=scanner()))
@@ -74,19 +74,19 @@ class Judge:
         *,
         edit: Callable[[dict[str, Any]], object] | None = None,
         today: dt.date = TODAY,
-    ) -> gates.Decision:
+    ) -> gates.GateDecision:
         subject = self.subject(name, edit=edit)
         return gates.evaluate(self.saved(name), subject, gates=(self.gate,), today=today)
 
     def failed(
         self, name: str = "sound", *, edit: Callable[[dict[str, Any]], object] | None = None
     ) -> set[tuple[str, str]]:
-        """Return check and resource of what fails."""
+        """Return check and resource of each finding."""
         (verdict,) = self(name, edit=edit).verdicts
         return {(finding.check, finding.resource) for finding in verdict.failed}
 
 
-def made(folder: Path) -> Path:
+def create_project(folder: Path) -> Path:
     shutil.copytree(DATA / "project", folder)
     shutil.copytree(
         REPOSITORY / "policy", folder / "policy", ignore=shutil.ignore_patterns("__pycache__", "waivers.toml")
@@ -97,7 +97,7 @@ def made(folder: Path) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return made(tmp_path / "project")
+    return create_project(tmp_path / "project")
 
 
 @pytest.fixture
@@ -107,12 +107,12 @@ def judge(project: Path) -> Judge:
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """A judge for tests that change plans and no file: its HCL is scanned once."""
-    return Judge(project=made(tmp_path_factory.mktemp("shared") / "project"))
+    """A judge for tests that change plans but no files, so that its HCL is scanned once."""
+    return Judge(project=create_project(tmp_path_factory.mktemp("shared") / "project"))
 
 
 def planned(document: dict[str, Any], address: str) -> dict[str, Any]:
-    """Return the planned values of a resource, to be changed in place."""
+    """Return the planned values of a resource, to change in place."""
 
     def search(module: dict[str, Any]) -> dict[str, Any] | None:
         for resource in module.get("resources", []):

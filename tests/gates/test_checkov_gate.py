@@ -1,4 +1,4 @@
-"""The Checkov gate on real plans and HCL: what it sees, what it must never let pass, what it leaves alone."""
+"""The Checkov gate on real plans and HCL: its findings, what it must never approve, and what it ignores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from mclass_tf import environment, gates
 from mclass_tf.errors import ConfigurationError, GateRefusedError, PlanRefusedError
 from mclass_tf.gates.checkov import CheckovGate, merge
-from mclass_tf.gates.scan import Result, Scan
+from mclass_tf.gates.scan import Scan, ScanResult
 from mclass_tf.gates.scanner import Scanner
 from tests.scanners import forking, scanner
 
@@ -123,8 +123,8 @@ def test_a_broken_provider_block_is_found_although_no_plan_lists_providers() -> 
     assert merge(plan=plan, hcl=hcl, existing=frozenset()).failed == hcl.results
 
 
-def result(check: str, resource: str, *, passed: bool) -> Result:
-    return Result(
+def result(check: str, resource: str, *, passed: bool) -> ScanResult:
+    return ScanResult(
         check=check, title="Ensure", guideline="", fix="", passed=passed, resource=resource, place=None
     )
 
@@ -264,18 +264,18 @@ def test_hcl_that_changes_after_preparing_is_scanned_again(judge: Any, project: 
 def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     judge: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = tmp_path / "kept"
+    cache = tmp_path / "kept"
     subject = judge.subject("weak")
     scans: list[Path] = []
 
     class Counted(Scanner):
-        def hcl(self, *, project: Path, variables_file: Path, keep: Path | None = None) -> Scan:
+        def hcl(self, *, project: Path, variables_file: Path, cache: Path | None = None) -> Scan:
             scans.append(variables_file)
-            return super().hcl(project=project, variables_file=variables_file, keep=keep)
+            return super().hcl(project=project, variables_file=variables_file, cache=cache)
 
     def evaluated(subject: gates.Subject = subject) -> gates.Verdict:
-        gate = CheckovGate(scanner=Counted(start=forking()))  # as a command of its own
-        gate.prepare(environment=subject.environment, project=subject.project, keep=keep)
+        gate = CheckovGate(scanner=Counted(start=forking()))  # as in a command of its own
+        gate.prepare(environment=subject.environment, project=subject.project, cache=cache)
         return gate.evaluate(subject, today=dt.date(2027, 1, 15))
 
     first, again = evaluated(), evaluated()
@@ -296,15 +296,15 @@ def test_the_scan_of_the_same_hcl_is_kept_and_one_of_other_hcl_is_made(
     evaluated()
     assert len(scans) == 2
 
-    for kept in keep.glob("*.json"):
+    for kept in cache.glob("*.json"):
         kept.write_text('{"results": [{}]}')
     assert evaluated().failed == first.failed
     assert len(scans) == 3
-    assert {kept.stat().st_mode & 0o777 for kept in keep.glob("*.json")} == {0o600}
+    assert {kept.stat().st_mode & 0o777 for kept in cache.glob("*.json")} == {0o600}
 
-    assert (keep / "parser").is_dir()
+    assert (cache / "parser").is_dir()
 
-    keep.chmod(0o777)  # so that anybody may have put a scan there
+    cache.chmod(0o777)  # so that anybody could have written a scan there
     assert evaluated().failed == first.failed
     assert len(scans) == 4
 
@@ -313,7 +313,7 @@ def test_a_scan_that_could_not_read_everything_is_not_kept(judge: Any, project: 
     (project / "modules/service/broken.tf").write_text('resource "aws_iam_role" {{{\n')
     gate = CheckovGate(scanner=scanner())
     subject = judge.subject("sound")
-    gate.prepare(environment=subject.environment, project=project, keep=tmp_path / "kept")
+    gate.prepare(environment=subject.environment, project=project, cache=tmp_path / "kept")
     assert gate.evaluate(subject, today=dt.date(2027, 1, 15)).blocking
     assert not list(tmp_path.glob("kept/*.json"))
 
@@ -368,8 +368,8 @@ def test_no_secret_of_a_plan_is_on_disk_while_it_is_scanned(
 def test_what_was_started_ahead_does_not_hold_up_a_command_that_ends() -> None:
     program = """
         import threading
-        from mclass_tf.gates.serial import Serial
-        serial, started = Serial(name="x"), threading.Event()
+        from mclass_tf.gates.serial import SerialWorker
+        serial, started = SerialWorker(name="x"), threading.Event()
         def first():
             started.set()
             threading.Event().wait()

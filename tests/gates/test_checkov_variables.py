@@ -1,4 +1,4 @@
-"""Checkov gets HCL in forms that it reads, wherever Terraform accepts more than its parser does."""
+"""Checkov gets HCL in forms that it can read, where Terraform accepts more than its parser does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mclass_tf.gates.variables import variables_file
 
 @pytest.fixture
 def inputs(project: Path) -> Path:
-    """Inputs of the environment `sound` in forms that Terraform accepts and Checkov's parser does not."""
+    """Variables of the environment `sound` in forms that Terraform accepts but Checkov's parser does not."""
     with (project / "environments/sound/terraform.tfvars").open("a") as file:
         file.write('numbers = [1e1]\ntexts = { 이름 = "값" }\n')
     (project / "terraform/more.tf").write_text('variable "numbers" {}\nvariable "texts" {}\n')

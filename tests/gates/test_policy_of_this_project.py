@@ -1,4 +1,4 @@
-"""What policy/ itself says: few waivers in prod, all of them sound, and a fix for every rule that can fail here."""
+"""policy/ itself: few waivers in prod, all of them sound, and a fix for every rule that can fail here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def accepted() -> tuple[Waiver, ...]:
-    # A day on which the file was written: whether it has expired since is the gate's business.
+    # The day on which the file was written: expiry is the gate's business.
     return waivers.load(ROOT, environments=environment.names(ROOT), today=dt.date(2026, 11, 23))
 
 
@@ -32,7 +32,7 @@ def test_prod_has_at_most_five_waivers(accepted: tuple[Waiver, ...]) -> None:
     assert 1 <= len([waiver for waiver in accepted if "prod" in waiver.environments]) <= 5
 
 
-def test_no_waiver_stands_twice(accepted: tuple[Waiver, ...]) -> None:
+def test_no_waiver_is_listed_twice(accepted: tuple[Waiver, ...]) -> None:
     keys = [(waiver.check, waiver.resource, name) for waiver in accepted for name in waiver.environments]
     assert len(keys) == len(set(keys))
 
@@ -68,7 +68,7 @@ LISTING = """
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return every rule in force, by its id: the types of its resources, and whether it states a fix and a reason."""
+    """Return every active rule by id: its resource types, and whether it states a fix and a reason."""
     folder = tmp_path_factory.mktemp("rules")
     shutil.copytree(ROOT / "policy", folder / "project/policy")
     listing = f"LIST = {str(folder / 'list')!r}\n{textwrap.dedent(LISTING)}"
@@ -104,6 +104,6 @@ def test_every_rule_of_the_project_states_its_fix(rules: dict[str, Any]) -> None
 
 
 def test_a_rule_that_is_not_known_here_is_explained_by_its_title() -> None:
-    assert fixes.of("CKV_AWS_9999", title="Ensure that X is enabled.") == (
+    assert fixes.fix_for("CKV_AWS_9999", title="Ensure that X is enabled.") == (
         "change the resource so that this holds: X is enabled"
     )

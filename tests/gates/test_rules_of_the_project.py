@@ -1,4 +1,4 @@
-"""policy/checks: each protection is taken away in a real plan, and the gate sees it."""
+"""policy/checks: each test removes one protection from a real plan, and the gate finds it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ BY_TAG = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/mclass-server:latest
         ),
     ],
 )
-def test_a_protection_taken_away_is_found(
+def test_a_removed_protection_is_found(
     reader: Judge, values_of: Values, check: str, address: str, change: Callable[[dict[str, Any]], None]
 ) -> None:
     assert reader.failed(edit=lambda document: change(values_of(document, address))) == {(check, address)}

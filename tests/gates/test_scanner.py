@@ -1,4 +1,4 @@
-"""The scanner's process: nothing of the user's shell and files is in it, and whatever it does, the gate says no."""
+"""The scanner process: the user's shell and files do not affect it, and whatever it does wrong, the gate refuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.gates import launch, sarif
-from mclass_tf.gates.launch import Child, Launch
+from mclass_tf.gates.launch import ScannerLaunch, ScannerProcess
 from mclass_tf.gates.scanner import Scanner, ScannerError
 from tests.gates.conftest import Judge
 from tests.scanners import forking
@@ -27,15 +27,13 @@ pytestmark = pytest.mark.xdist_group("checkov")  # which takes two seconds to im
 ROOT = Path(__file__).parents[2]
 PLANS = ROOT / "tests/unit/data/gates/plans"
 PARSER = ROOT / ".mclass/tests/parser"
-"""Where the process that scanners are forked from has kept lark's parser."""
+"""The folder where the process that scanners are forked from caches lark's parser."""
 
-_FOR_EVER = (
-    "threading.Event().wait()"  # a signal may reach another thread first, and this one would go on until then
-)
+_FOR_EVER = "threading.Event().wait()"  # a signal may reach another thread first, and this one would continue until then
 
 
 def broken(project: Path, deed: str) -> None:
-    """Have Checkov do `deed` when it scans a plan."""
+    """Make Checkov do `deed` when it scans a plan."""
     (project / "policy/checks/mclass_broken.py").write_text(
         "import os, signal, sys, threading, time\n"
         "from checkov.terraform.plan_runner import Runner\n"
@@ -64,7 +62,7 @@ def broken(project: Path, deed: str) -> None:
         pytest.param("os.system('true')", "neither runs programs nor", id="program"),
     ],
 )  # fmt: skip
-def test_whatever_checkov_does_the_gate_says_no_and_why(
+def test_whatever_checkov_does_wrong_the_gate_refuses_with_the_cause(
     judge: Judge, project: Path, deed: str, cause: str
 ) -> None:
     broken(project, deed)
@@ -88,7 +86,7 @@ def test_a_checkov_that_hangs_is_ended(judge: Judge, project: Path) -> None:
 
 
 def test_a_checkov_that_cannot_be_started_is_a_gate_that_says_no(judge: Judge) -> None:
-    def start(_launch: Launch) -> Child:
+    def start(_launch: ScannerLaunch) -> ScannerProcess:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     judge.gate.scanner.start = start
@@ -104,12 +102,12 @@ def test_what_a_rule_prints_is_no_answer(judge: Judge, project: Path) -> None:
 
 @dataclass
 class Answering:
-    """A scanner that answers anything with the same bytes."""
+    """A scanner that answers every request with the same bytes."""
 
     answer: bytes
     channel: socket.socket | None = None
 
-    def __call__(self, launch: Launch) -> Child:
+    def __call__(self, launch: ScannerLaunch) -> ScannerProcess:
         self.channel = launch.channel.dup()
         self.channel.sendall(self.answer)
         self.channel.shutdown(socket.SHUT_WR)
@@ -124,7 +122,7 @@ class Answering:
 @pytest.mark.parametrize(
     "answer", [b"", b"{", b"[]", b'{"results": [{}], "errors": []}', b"[" * 100_000, b"\xff"], ids=range(6)
 )
-def test_an_answer_that_is_none_is_no_scan(tmp_path: Path, answer: bytes) -> None:
+def test_an_invalid_answer_is_no_scan(tmp_path: Path, answer: bytes) -> None:
     whole = len(answer).to_bytes(8, "big") + answer
     with pytest.raises(ScannerError, match="makes no sense"):
         Scanner(start=Answering(whole)).load(project=tmp_path)
@@ -184,7 +182,7 @@ ALONE = """
     saved = SavedPlan(path=file, environment="weak", target="aws", sha256=digest(file), lineage="", serial=0,
                       has_changes=True, created="", inputs={}, requested_image=None, image_in_force="")
     target = environment.load(project, "weak")
-    gates.prepare(target, project, keep=keep)
+    gates.prepare(target, project, cache=keep)
     subject = gates.Subject(plan=Plan.parse(document), environment=target, project=project)
     (verdict,) = gates.evaluate(saved, subject).verdicts
     assert "checkov" not in sys.modules
@@ -195,10 +193,10 @@ ALONE = """
 
 @pytest.fixture
 def plants(reader: Judge, tmp_path: Path) -> tuple[Path, Path]:
-    """Return a folder for temporary files where somebody has planted parsers, and the file that these make when they are read."""
+    """Return a temporary folder with planted parsers, and the file that they create when they are loaded."""
     shared, sign = tmp_path / "shared", tmp_path / "executed"
     shared.mkdir(mode=0o777)
-    reader("weak")  # for which the parser is made, if it is not there
+    reader("weak")  # creates the parser, if it is missing
     (kept,) = PARSER.glob(f".lark_cache_*_{sys.version_info[0]}_{sys.version_info[1]}.tmp")
     payload = pickle.dumps(Payload(f"touch {sign}"))
     for user in (
@@ -223,7 +221,7 @@ class Payload:
         return os.system, (self._command,)
 
 
-def test_a_shell_that_is_set_up_against_it_changes_no_verdict_and_runs_no_code(
+def test_a_hostile_shell_changes_no_verdict_and_runs_no_code(
     reader: Judge, project: Path, plants: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (expected,) = reader("weak").verdicts

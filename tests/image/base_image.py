@@ -1,4 +1,4 @@
-"""A base image that needs no outside registry: Debian with Python, from the packages of the machine's own mirror."""
+"""A base image without an outside registry: Debian with Python, from packages of the machine's mirror."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SUPERFLUOUS = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc"
 
 
 def archive() -> Path:
-    """Return the tar of the base image's files; made once, a minute's work, and kept in the user's cache."""
+    """Return the tar of the base image's files. It takes a minute once, and stays in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mclass-tf"
     cache.mkdir(parents=True, exist_ok=True)
-    made = cache / f"base-{SUITE}-1.tar"  # the number changes when what is in it shall
+    made = cache / f"base-{SUITE}-1.tar"  # change the number to rebuild it
     with (cache / "base.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
@@ -44,7 +44,7 @@ def _make(made: Path) -> None:
 
 
 def mirror(sources: Path = _SOURCES) -> str:
-    """Return the mirror that apt uses here."""
+    """Return the mirror that apt uses."""
     files = [*sources.glob("sources.list.d/*.sources"), *sources.glob("sources.list*")]
     texts = [path.read_text(encoding="utf-8") for path in files if path.is_file()]
     pattern = r"^(?:URIs:|deb(?: \[.*?\])?) +(https?://\S*/debian/?)(?= |$)"

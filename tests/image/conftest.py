@@ -22,12 +22,12 @@ from tests.need import absent, need
 BASE = "localhost/mclass-base:test"
 DEFAULT_BASE = "docker.io/library/python:3.11-slim-bookworm"
 BASE_VARIABLE = "MCLASS_TESTS_BASE"
-"""Names a base image to pull instead of making one, where a registry can be reached."""
+"""Names a base image to pull instead of building one, if a registry is reachable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A built image: its id in podman's store, its digest, where its layout is, and the commit that it is of."""
+    """A built image: its id in podman's store, its digest, its layout, and its commit."""
 
     podman: Podman
     commands: CommandLine
@@ -52,7 +52,7 @@ class Image:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dependencies as they are locked, for builds without a package index."""
+    """The locked dependencies, for builds without a package index."""
     folder = tmp_path_factory.mktemp("wheels")
     subprocess.run(
         (
@@ -67,7 +67,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of the base image, which gives every store the very same one."""
+    """The archive of the base image, so that every store has the same one."""
     need("podman", "runc")
     if os.geteuid() != 0:
         absent("podman", why="containers with a store of their own need root here: sudo")
@@ -85,7 +85,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(commands: CommandLine, podman: Podman, *, builder: str, wheels: Path) -> Image:
-    """Build as a user does, with the options for a machine that reaches no registry and no package index."""
+    """Build as a user does, with options for a machine without a registry and a package index."""
     document = commands.ok(
         *("build", "--json", "--builder", builder, "--build-arg", f"BASE={BASE}"),
         *("--build-arg", "PIP_NO_INDEX=1", "--build-context", f"wheels={wheels}"),
@@ -105,7 +105,7 @@ def build(commands: CommandLine, podman: Podman, *, builder: str, wheels: Path) 
 
 @pytest.fixture(scope="session")
 def podman(base: Path) -> Iterator[Podman]:
-    """A store with the base image in it."""
+    """A store that contains the base image."""
     with store() as podman:
         podman("load", "--quiet", "--input", str(base))
         yield podman

@@ -1,4 +1,4 @@
-"""podman and buildah with a store of their own, as they run where there is no systemd and a container's limits are low."""
+"""podman and buildah with their own store, configured for machines without systemd and with low container limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-PATIENCE = 60  # seconds until a test gives up on what it waits for
+PATIENCE = 60  # seconds that a test waits at most
 _CONTAINERS = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -37,13 +37,13 @@ runroot = "{folder}/run"
 
 @dataclass(frozen=True, kw_only=True)
 class Podman:
-    """Builds and runs; images, containers and credentials live below `folder`, and vanish with it."""
+    """Builds and runs images. Images, containers and credentials are below `folder`, and disappear with it."""
 
     folder: Path
 
     @property
     def env(self) -> Mapping[str, str]:
-        """What leads any of the containers tools here, whoever starts it."""
+        """Environment variables that make all containers tools use this store."""
         return {
             "CONTAINERS_CONF": str(self.folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
@@ -69,7 +69,7 @@ class Podman:
 
     @contextmanager
     def running(self, image: str, **env: str) -> Iterator[Container]:
-        """Run the image as the task definition does; enter when the service listens."""
+        """Run the image as in the task definition; yield when the service listens."""
         name = self(
             *("run", "--detach", "--publish", "127.0.0.1::3000"),
             *("--read-only", "--read-only-tmpfs=false", "--user", "10001:10001"),
@@ -86,14 +86,14 @@ class Podman:
 
 @contextmanager
 def store() -> Iterator[Podman]:
-    """An empty store, and nothing of it at the end."""
-    # podman takes a run root of 50 characters at most, and pytest's folders for parallel workers are longer.
+    """An empty store, removed at the end."""
+    # podman's run root may have at most 50 characters; pytest's folders are longer.
     folder = Path(tempfile.mkdtemp(prefix="mclass-"))
     podman = Podman(folder=folder)
     try:
         (folder / "containers.conf").write_text(_CONTAINERS)
         (folder / "auth.json").write_text("{}")
-        for driver in ("overlay", "vfs"):  # the second where the first is refused, as inside of a container
+        for driver in ("overlay", "vfs"):  # the second if the first fails, as inside of a container
             (folder / "storage.conf").write_text(_STORAGE.format(driver=driver, folder=folder))
             if podman.run("podman", "info").returncode == 0:
                 break
@@ -101,11 +101,11 @@ def store() -> Iterator[Podman]:
     finally:
         podman.run("podman", "rm", "--all", "--force", "--time", "0")
         _unmount(folder)
-        shutil.rmtree(folder)  # up to a gigabyte, of which pytest would keep three
+        shutil.rmtree(folder)  # up to a gigabyte, and pytest would keep three
 
 
 def _unmount(folder: Path) -> None:
-    """Let go of what a killed podman has left mounted, the innermost first."""
+    """Unmount what a killed podman has left mounted, the innermost first."""
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for place in sorted((place for place in mounts if place.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", place], check=False)

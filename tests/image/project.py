@@ -1,4 +1,4 @@
-"""A project with the service as it is here, and an environment that is no more than its repository."""
+"""A project with this service, and an environment that contains only its repository."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def write_service(folder: Path) -> Path:
-    """Write and commit the project: app and Dockerfile are this repository's own."""
+    """Write and commit the project, with this repository's app and Dockerfile."""
     folder.mkdir(exist_ok=True)
     write_project(folder)
     with (folder / "terraform" / "main.tf").open("a") as main:

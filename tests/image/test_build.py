@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
 
 
 def checkout(project: Path, folder: Path) -> CommandLine:
-    """The same commit elsewhere, with other times and modes, and bytecode lying about."""
+    """The same commit in another folder, with other times and modes, and with bytecode files."""
     git(project, "clone", "-q", str(project), str(folder))
     (folder / "app" / "__pycache__").mkdir()
     (folder / "app" / "__pycache__" / "left.pyc").write_bytes(b"left")
@@ -35,7 +35,7 @@ def checkout(project: Path, folder: Path) -> CommandLine:
 def test_the_same_inputs_give_the_same_digest_whatever_the_checkout(
     builder: str, podman: Podman, base: Path, wheels: Path, tmp_path: Path
 ) -> None:
-    """In stores of which the second one has nothing in its cache, and the first one other commits perhaps."""
+    """In two stores: the second has an empty cache, the first may have cached other commits."""
     need(builder)
     project = write_service(tmp_path / "project")
     commands = CommandLine(project=project, home=project / "home")
@@ -54,7 +54,7 @@ def test_the_same_inputs_give_the_same_digest_whatever_the_checkout(
 def test_an_unchanged_app_of_a_new_commit_is_not_taken_for_the_old_one(
     builder: str, podman: Podman, wheels: Path, tmp_path: Path
 ) -> None:
-    """Their caches do not see by themselves that a build argument has changed."""
+    """Their caches ignore changed build arguments."""
     need(builder)
     project = write_service(tmp_path / "project")
     commands = CommandLine(project=project, home=project / "home")
@@ -71,7 +71,7 @@ def test_an_unchanged_app_of_a_new_commit_is_not_taken_for_the_old_one(
 
 @pytest.fixture(scope="module")
 def applied(image: Image) -> Iterator[CommandLine]:
-    """The project's repository, on a local AWS of its own."""
+    """The project's repository, on its own local AWS."""
     image.commands.ok("local", "up", "--port", "0")
     try:
         image.commands.ok("plan", "dev", "--local")
@@ -82,7 +82,7 @@ def applied(image: Image) -> Iterator[CommandLine]:
 
 
 def test_what_is_pushed_comes_back_with_its_digest_and_runs(applied: CommandLine, image: Image) -> None:
-    """Into a store that knows none of it; skopeo and podman both."""
+    """Into an empty store, with skopeo and with podman."""
     need("skopeo")
     pushed = applied.ok("push", "dev", "--local", "--json", "--image", image.digest).document
     variables = applied.shell_environment("dev")

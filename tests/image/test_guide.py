@@ -29,7 +29,7 @@ from tests.time_limits import seconds_left
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("image")]
 ACCOUNT = "111111111111"
 ECR = f"{ACCOUNT}.dkr.ecr.ap-northeast-2.amazonaws.com"
-# The image that the Dockerfile names, for a machine without any registry or package index.
+# The base image of the Dockerfile, for a machine without a registry or a package index.
 _OFFLINE_BASE = f"""
 FROM {BASE}
 COPY . /wheels-of-the-index
@@ -69,7 +69,7 @@ def engine_answers() -> bool:
 
 
 def as_docker(podman: Podman, wheels: Path, folder: Path) -> None:
-    """Put podman on a PATH as docker, as the package podman-docker does, and the Dockerfile's base into its store."""
+    """Install podman as docker on a PATH, like the package podman-docker, with the Dockerfile's base image in its store."""
     (folder / "docker").write_text('#!/bin/sh\nexec podman "$@"\n')
     (folder / "docker").chmod(0o700)
     recipe = folder / "Dockerfile"
@@ -99,7 +99,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
         commands.ok("plan", "dev", "--local")
         commands.ok("apply", "dev", "--local")
         found = commands.shell_environment("dev")
-        own, _, rest = found["PATH"].partition(":")  # our docker comes first, then the one in its place
+        own, _, rest = found["PATH"].partition(":")  # our docker comes first, then its replacement
         path = f"{own}:{docker}:{Path(sys.executable).parent}:{rest}"
         yield Shell(project=project, env={**found, **env, "PATH": path})
     finally:
@@ -124,7 +124,7 @@ def answers(url: str) -> Any:
 
 def test_the_guides_steps_two_and_three_work_as_they_are_written(shell: Shell) -> None:
     shell.run("docker build -t mclass-server .")
-    # The guide's own port, 3000, may be somebody else's on this machine.
+    # The guide's port 3000 may be in use on this machine.
     port = free_port()
     with shell.popen(f"docker run -p {port}:3000 mclass-server") as running:
         try:

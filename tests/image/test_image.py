@@ -1,4 +1,4 @@
-"""The image that `mclass_tf build` makes runs as the task definition has it: read-only, as user 10001, on port 3000."""
+"""The built image runs as in the task definition: read-only, as user 10001, on port 3000."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def container(image: Image) -> Iterator[Container]:
-    """One for all tests that leave it as it is."""
+    """A container shared by tests that do not change it."""
     with image.podman.running(image.id) as container:
         yield container
 
@@ -55,7 +55,9 @@ def test_a_request_in_flight_is_answered_when_the_container_is_stopped(image: Im
         ThreadPoolExecutor(1) as pool,
     ):
         work.request("GET", "/work?ms=6000")
-        container.get("/version")  # sent after the other: when it is answered, that one is being served
+        container.get(
+            "/version"
+        )  # sent after the other request: its response proves that the other is being served
         before = time.monotonic()
         stopped = pool.submit(image.podman, "stop", "--time", str(PATIENCE), container.name)
         assert container.logged("lame duck")["in_flight"] == 1
@@ -65,7 +67,7 @@ def test_a_request_in_flight_is_answered_when_the_container_is_stopped(image: Im
         answer = work.getresponse()
         assert (answer.status, answer.read()) == (200, b'{"worked_ms":6000}')
         stopped.result()
-        # Long before SIGKILL would have come.
+        # Long before SIGKILL.
         assert time.monotonic() - before < PATIENCE / 2
         assert container.exit_code() == 0
         assert [record["message"] for record in container.log()][-1] == "ended"
@@ -89,7 +91,7 @@ def test_the_health_checks_of_the_image_and_of_the_task_definition_pass_in_it(co
 
 
 def test_nothing_is_compiled_at_the_start(container: Container) -> None:
-    """A read-only root would have it compiled at every start."""
+    """With a read-only root, Python would compile it at every start."""
     code = "import app.__main__, uvicorn.protocols.http.httptools_impl"
     told = container.run("sh", "-c", f"python -v -c '{code}' 2>&1")
 

@@ -149,7 +149,7 @@ class Case:
 CASES = [
     Case(
         tamper=_open_tasks_to_the_world,
-        noticed_by="the service's security group admits the load balancer alone, on the container port",
+        noticed_by="the service's security group admits only the load balancer, on the container port",
     ),
     Case(tamper=_open_test_traffic, noticed_by="test traffic is not open to the internet"),
     Case(tamper=_make_tags_mutable, noticed_by="a tag that was pushed to the repository cannot be moved"),
@@ -197,6 +197,6 @@ def test_verify_fails_when_a_protection_is_removed_behind_terraforms_back(
 ) -> None:
     with _tampered(case, aws, outputs):
         (result,) = verify.run(outputs, aws, fetch=_unreached, only=[case.noticed_by]).results
-    assert result.status is verify.Status.FAILED
+    assert result.status is verify.CheckStatus.FAILED
     (result,) = verify.run(outputs, aws, fetch=_unreached, only=[case.noticed_by]).results
-    assert result.status is verify.Status.PASSED, result.detail
+    assert result.status is verify.CheckStatus.PASSED, result.detail

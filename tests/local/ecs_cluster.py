@@ -16,7 +16,7 @@ _SIZE = {"cpu": "256", "memory": "512"}
 
 
 def call(client: Any, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Make a call of ECS, or one with parameters, that the installed boto3 may not know."""
+    """Call ECS with an operation or parameters that the installed boto3 may not know."""
 
     def replace(params: dict[str, Any], **_: Any) -> None:
         params["body"] = json.dumps(request).encode()
@@ -90,7 +90,7 @@ class Ecs:
         return call(self.client, operation, request)
 
     def delete(self) -> None:
-        """Delete the service, whatever runs, and wait until it is gone."""
+        """Delete the service by force and wait until it is INACTIVE."""
         self.client.delete_service(cluster="c", service="s", force=True)
         self.client.get_waiter("services_inactive").wait(
             cluster="c", services=["s"], WaiterConfig={"Delay": 1, "MaxAttempts": 30}
@@ -134,7 +134,7 @@ def make_cluster(fresh: Account, network: Network) -> Ecs:
 
 @contextmanager
 def cluster(fresh: Account, network: Network) -> Iterator[Ecs]:
-    """Enter a cluster; at the end its service goes, which the scheduler would look after at each change of another."""
+    """Enter a cluster. Delete its service on exit, since the scheduler would reconcile it at each change of another."""
     made = make_cluster(fresh, network)
     yield made
     with suppress(ClientError):  # it is gone, or never was

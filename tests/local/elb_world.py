@@ -92,7 +92,7 @@ class ElbWorld:
     def targets(self) -> tuple[Target, ...]:
         return self.groups()[0].targets
 
-    def _built(self) -> snapshot.Built:
+    def _built(self) -> snapshot.BuiltSnapshot:
         with in_process.aws().exclusive():
             found = snapshot.build(1)
         assert json.loads(found.snapshot.to_json())["version"] == 1

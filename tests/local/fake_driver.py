@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from mclass_tf.local.containers.driver import Container, Exit, PullError, StartError, Usage
+from mclass_tf.local.containers.driver import ContainerSpec, ContainerStartError, Exit, PullError, Usage
 
 
 class FakeContainer:
-    """It ends with 143 on SIGTERM, unless it is told to ignore that; every check succeeds until told otherwise."""
+    """Ends with 143 on SIGTERM, unless configured to ignore it. Checks succeed by default."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: ContainerSpec) -> None:
         self.container = container
         self.signals: list[str] = []
         self.checks: list[tuple[Sequence[str], float]] = []
@@ -51,7 +51,7 @@ class FakeContainer:
 
 
 class FakeDriver:
-    """Starts fake containers. `pull_gate` and `start_gate` hold it up until they are set."""
+    """Starts fake containers. `pull_gate` and `start_gate` block it until they are set."""
 
     name = "fake"
 
@@ -72,10 +72,10 @@ class FakeDriver:
             raise PullError(self.pull_error)
         self.pulled.append(manifest_digest)
 
-    async def start(self, container: Container) -> FakeContainer:
+    async def start(self, container: ContainerSpec) -> FakeContainer:
         await self.start_gate.wait()
         if self.start_error:
-            raise StartError(self.start_error)
+            raise ContainerStartError(self.start_error)
         self.started.append(FakeContainer(container))
         return self.started[-1]
 

@@ -1,4 +1,4 @@
-"""Images for tests of what runs tasks: the app's own, built once for the machine, and small ones made by hand."""
+"""Images for tests of drivers: the app's, built once per machine, and small handmade ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def app_image(**variables: str) -> Image:
-    """Return the app's image by the built-in builder, with variables of its own. Its layers are kept in the user's cache."""
+    """Return the app's image from the built-in builder, with variables. Its layers are in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mclass-tf"
     cache.mkdir(parents=True, exist_ok=True)
     inputs = Inputs(project=ROOT, revision=Revision(name="unknown"), tag="test", variables=variables)
@@ -45,7 +45,7 @@ def app_image(**variables: str) -> Image:
 
 @dataclass(frozen=True)
 class Blobs:
-    """A folder of blobs by digest, as the registry's store has them."""
+    """A folder of blobs by digest, like the registry's store."""
 
     folder: Path
 
@@ -58,7 +58,7 @@ class Blobs:
         return digest
 
     def take(self, image: Image) -> str:
-        """Take in all blobs of an image that was built; return its digest."""
+        """Add all blobs of a built image; return its digest."""
         for digest in (image.digest, *(blob.digest for blob in image.blobs)):
             if not self.blob(digest).exists():
                 os.link(image.path(digest), self.blob(digest))
@@ -71,7 +71,7 @@ class Blobs:
         labels: Mapping[str, str] | None = None,
         **config: Any,
     ) -> str:
-        """Make an image of these layers; of the built-in builder, where `labels` do not say otherwise."""
+        """Create an image from layers, by default labelled as the built-in builder's."""
         document = {
             "architecture": "amd64",
             "os": sys.platform,
@@ -98,7 +98,7 @@ class Blobs:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One entry of a layer: a file, unless `type` says otherwise."""
+    """An entry of a layer: a file, unless `type` is set."""
 
     name: str
     content: bytes = b""
@@ -109,7 +109,7 @@ class Entry:
 
 
 def layer(*entries: Entry) -> bytes:
-    """Return a tar of the entries, whatever they are."""
+    """Return a tar of the entries, without validation."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for entry in entries:
@@ -122,5 +122,5 @@ def layer(*entries: Entry) -> bytes:
 
 
 def script(text: str) -> Sequence[str]:
-    """The command that runs a script of Python."""
+    """Return the command that runs a Python script."""
     return ("-c", text)

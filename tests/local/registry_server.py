@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.local.http.server import Reply, Server
-from mclass_tf.local.registry.api import Registry
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.api import RegistryApi
+from mclass_tf.local.registry.store import BlobStore
 from tests.local import in_process
 from tests.local.registry_client import digest_of
 
@@ -36,7 +36,7 @@ class RegistryServer:
     port: int
     account: str
     authorization: str
-    store: Store
+    store: BlobStore
 
     def call(
         self,
@@ -76,8 +76,8 @@ class RegistryServer:
 
 
 @contextmanager
-def serving(store: Store) -> Iterator[RegistryServer]:
-    registry = Registry(store=store, exclusive=in_process.aws().exclusive)
+def serving(store: BlobStore) -> Iterator[RegistryServer]:
+    registry = RegistryApi(store=store, exclusive=in_process.aws().exclusive)
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(
         listener=listener,

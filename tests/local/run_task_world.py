@@ -1,4 +1,4 @@
-"""RunTask as its callers see it, in the process of the tests."""
+"""RunTask through its API, in the process of the tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Task
 from tests.local import task_world
 from tests.local.in_process import REGION
@@ -19,7 +19,7 @@ CLUSTER = "mclass-cluster"
 
 
 class Ecs:
-    """The calls of ECS, answered by the tasks of a world."""
+    """The API of ECS on the tasks of a world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -42,7 +42,7 @@ class Ecs:
         }
 
     def register(self, *containers: dict[str, Any], **changes: Any) -> str:
-        """Register a task definition like the modules'; return its ARN."""
+        """Register a task definition like that of the modules. Return its ARN."""
         request = {
             "family": "mclass-task",
             "cpu": "256",
@@ -56,7 +56,7 @@ class Ecs:
         return str(self.client.register_task_definition(**request)["taskDefinition"]["taskDefinitionArn"])
 
     def run_all(self, **changes: Any) -> list[dict[str, Any]]:
-        """Run tasks; return them as the answer has them. What is None is left out of the request."""
+        """Run tasks and return their descriptions. Parameters that are None are omitted."""
         request = {
             "cluster": CLUSTER,
             "taskDefinition": "mclass-task",
@@ -79,7 +79,7 @@ class Ecs:
         return {"containerOverrides": [{"name": "mclass-server", **changes}]}
 
     def task(self, described: dict[str, Any]) -> Task:
-        """What the local AWS itself knows of a task."""
+        """Return the internal state of a task."""
         known = self.world.tasks.all(self.applied.account_id, REGION)
         return next(task for task in known if task.arn == described["taskArn"])
 
@@ -93,7 +93,7 @@ class Ecs:
         return set(self.client.list_tasks(cluster=CLUSTER, **filters)["taskArns"])
 
     def refused(self, **changes: Any) -> tuple[str, str]:
-        """Return the code and the words with which a request is refused."""
+        """Return the code and the message of the error."""
         with pytest.raises(ClientError) as error:
             self.run_all(**changes)
         assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
@@ -112,11 +112,11 @@ Play = Callable[[Scenario], None]
 
 
 def player(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Play:
-    """Return what plays a scenario in a world whose tasks the calls of ECS start; `settings` are those of `task_world.run`."""
+    """Return a function that runs a scenario with the API of ECS. `settings` are those of `task_world.run`."""
 
     def play(scenario: Scenario) -> None:
         async def with_calls(world: World) -> None:
-            monkeypatch.setattr(place, "runner", world.tasks)
+            monkeypatch.setattr(runner_holder, "runner", world.tasks)
             await scenario(Ecs(world))
 
         task_world.run(folder, with_calls, **settings)

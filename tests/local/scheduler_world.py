@@ -1,4 +1,4 @@
-"""A service in a world that moves when a test says so."""
+"""A service with a fake scheduler world, which tests advance step by step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREFIX = "arn:aws:ecs:eu-west-1:111111111111"
 
 @dataclass
 class World:
-    """Times in seconds. Tasks do nothing by themselves."""
+    """A fake SchedulerWorld. Times in seconds. Tasks change only when a test changes them."""
 
     time: float = 1_000_000.0
     clock: Clock = field(default_factory=Clock)
@@ -89,7 +89,7 @@ class World:
 
 @dataclass
 class Stage:
-    """A service in its world; `settle` reconciles until nothing changes."""
+    """A service and its world. `settle` reconciles until nothing changes."""
 
     world: World
     service: Service
@@ -121,14 +121,14 @@ class Stage:
         self.settle()
 
     def report(self, state: str, *tasks: Task) -> None:
-        """Have the health checks find this of tasks, or of all that run."""
+        """Set the target health of these tasks, or of all running ones."""
         for task in tasks or tuple(task for task in self.live if task.last_status == "RUNNING"):
             assert task.interface is not None
             self.world.states[task.interface.private_ip] = state
         self.settle()
 
     def drain(self, *tasks: Task) -> None:
-        """Let tasks that were told to stop drain and be gone."""
+        """Drain and stop the tasks with desired status STOPPED."""
         going = tasks or tuple(task for task in self.world.tasks if task.desired_status == "STOPPED")
         for task in going:
             task.is_registered, task.is_draining = False, task.last_status == "RUNNING"
@@ -142,13 +142,13 @@ class Stage:
         self.settle()
 
     def come_up(self) -> None:
-        """Bring everything to where it is to be."""
+        """Bring all tasks to their desired status, healthy."""
         self.run()
         self.report("healthy")
         self.drain()
 
     def fail_to_start(self) -> None:
-        """Let all that is on its way fail, as where an image is missing; wait for what ECS then waits for."""
+        """Fail all starting tasks, as for a missing image, and wait for the replacement delay."""
         for task in self.live:
             if task.last_status == "PROVISIONING":
                 self.crash(task, code="TaskFailedToStart")
@@ -160,7 +160,7 @@ class Stage:
 
     @property
     def messages(self) -> list[str]:
-        """The events, the first one first, without what changes from run to run."""
+        """The service events, oldest first, with random ids replaced."""
         ids = {entry.id: entry.revision.settings["taskDefinition"] for entry in self.service.deployments}
         found = []
         for event in reversed(self.service.events):

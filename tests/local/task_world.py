@@ -1,4 +1,4 @@
-"""What Terraform applies for a service, made by the same calls, and its tasks with a fake driver."""
+"""The resources that Terraform applies for a service, created by the same calls, and tasks with a fake driver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from moto.ecs.models import ecs_backends
 
 from mclass_tf.local.aws.ecs.model.task import Launch, Registration, Task
-from mclass_tf.local.aws.ecs.tasks.tasks import Tasks
+from mclass_tf.local.aws.ecs.tasks.tasks import TaskManager
 from mclass_tf.local.live import Live
 from tests.local import in_process
 from tests.local.fake_driver import FakeContainer, FakeDriver
@@ -50,7 +50,7 @@ def digest_of(text: str) -> str:
 
 
 def push(account_id: str, manifest: str, *, repository: str = REPOSITORY, tag: str = "v1") -> str:
-    """Put an image whose layers are there already; return its digest."""
+    """Put an image with existing layers. Return its digest."""
     ecr = in_process.client(account_id, "ecr")
     document = json.loads(manifest)
     parts = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
@@ -95,7 +95,7 @@ class Applied:
         return in_process.client(self.account_id, service)
 
     def container(self, **settings: Any) -> dict[str, Any]:
-        """The container definition of the modules, with some settings other."""
+        """Return the container definition of the modules, with changed settings."""
         return {
             "name": "mclass-server",
             "image": self.image,
@@ -115,7 +115,7 @@ class Applied:
     def launch(
         self, *containers: dict[str, Any], definition: Mapping[str, Any] | None = None, **changed: Any
     ) -> Launch:
-        """What the scheduler hands over to start one task of the service."""
+        """Return the launch of one task of the service."""
         registered = self.client("ecs").register_task_definition(
             **{
                 "family": "mclass-task",
@@ -159,7 +159,7 @@ class Applied:
 
 
 def apply(*, egress: str = "nat") -> Applied:
-    """A service's surroundings as the modules make them: with NAT (dev) or with endpoints (prod)."""
+    """Create the resources of a service as the modules do: with NAT (dev) or endpoints (prod)."""
     account_id = in_process.new_account()
     ids: dict[str, str] = {}
     ec2 = in_process.client(account_id, "ec2")
@@ -306,7 +306,7 @@ def trust(account_id: str, *, service: str = "ecs-tasks.amazonaws.com", source: 
 
 
 def policy(account_id: str, *, without: str = "") -> str:
-    """The inline policy of the modules, without one action where it is named."""
+    """Return the inline policy of the modules, optionally without one action."""
     statements: list[dict[str, Any]] = [
         {"Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": ["*"]},
         {
@@ -336,10 +336,10 @@ def _execution_role(account_id: str) -> None:
 
 @dataclass(frozen=True)
 class World:
-    """Tasks with a fake driver. The clock of the control plane runs a hundred times as fast as AWS's."""
+    """Tasks with a fake driver. The clock of the control plane runs a hundred times as fast as on AWS."""
 
     applied: Applied
-    tasks: Tasks
+    tasks: TaskManager
     driver: FakeDriver
     live: Live
 
@@ -360,7 +360,7 @@ class World:
             self.tasks.stop(task, code=code, reason=reason, drain=drain)
 
     async def running(self, *containers: dict[str, Any], **changed: Any) -> tuple[Task, FakeContainer]:
-        """A task that has come to RUNNING, and its first container."""
+        """Return a RUNNING task and its first container."""
         task = self.launch(*containers, **changed)
         await self.status(task, "RUNNING")
         return task, next(entry for entry in self.driver.started if entry.container.task_id == task.id)
@@ -372,7 +372,7 @@ class World:
         )
 
     def targets(self) -> list[tuple[str, str]]:
-        """The addresses in the target group, with their states."""
+        """Return the target addresses with their states."""
         found = self.applied.client("elbv2").describe_target_health(
             TargetGroupArn=self.applied.target_group_arn
         )["TargetHealthDescriptions"]
@@ -386,7 +386,7 @@ class World:
 
 
 class Blobs:
-    """Where manifests are written to."""
+    """A folder for manifests."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -401,7 +401,7 @@ async def _world(
 ) -> AsyncIterator[World]:
     driver, before = make_driver(), state.clock.speed
     state.clock.speed = speed
-    tasks = Tasks(
+    tasks = TaskManager(
         exclusive=in_process.aws().exclusive, driver=driver, blobs=Blobs(folder), url=URL, state=state
     )
     running = asyncio.create_task(tasks.run())
@@ -423,7 +423,7 @@ def run(
     state: Live | None = None,
     seconds: float = 3 * DEADLINE,
 ) -> None:
-    """Play the scenario in a world of its own, for at most so many seconds; `state` is what the world shares with others."""
+    """Run the scenario in a new world, for at most so many seconds; `state` is shared with other parts."""
 
     async def play() -> None:
         async with _world(applied or apply(), folder, speed, make_driver, state or Live()) as world:

@@ -1,4 +1,4 @@
-"""Drivers and containers for tests of what runs tasks."""
+"""Drivers and containers for tests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, Door, Driver, Running
+from mclass_tf.local.containers.driver import (
+    MOST_PROCESSES,
+    ContainerSpec,
+    Driver,
+    RunningContainer,
+    TaskServer,
+)
 from mclass_tf.local.containers.process import ProcessDriver
 from tests.local.images import Blobs
 
-PATIENCE = 60  # seconds until a test gives up on what it waits for
+PATIENCE = 60  # seconds that a test waits at most
 
 
-def no_door(_listener: socket.socket, _task_id: str) -> Door:
+def no_task_server(_listener: socket.socket, _task_id: str) -> TaskServer:
     """For drivers whose containers need no local AWS."""
     raise AssertionError("nothing is to be reached")
 
@@ -36,12 +42,12 @@ time.sleep(1000)
 with subprocess.Popen([sys.executable, "-c", DAEMON], stdout=subprocess.PIPE, text=True) as child:
     print("escaped", child.stdout.readline().strip(), flush=True)
 """
-"""A script that leaves a daemon behind: out of its group and its session, and nobody's child."""
+"""A script that leaves a daemon behind, outside of its process group and session, without a parent."""
 
 
 @dataclass
 class Output:
-    """The lines of a container, which may be waited for."""
+    """Collects the output lines of a container; tests can wait for lines."""
 
     lines: list[str] = field(default_factory=list)
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,7 +57,7 @@ class Output:
         self.more.set()
 
     async def line(self, start: str) -> str:
-        """Wait for a line that starts so, and return the rest of it."""
+        """Wait for a line with this prefix; return the rest of the line."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 for line in self.lines:
@@ -63,7 +69,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A driver of one kind, with a store of blobs."""
+    """A driver with a store of blobs."""
 
     driver: Driver
     blobs: Blobs
@@ -71,26 +77,26 @@ class Stage:
 
     def container(
         self, digest: str, output: Callable[[str], None], *, env: Mapping[str, str] | None = None, **more: Any
-    ) -> Container:
-        return Container(
+    ) -> ContainerSpec:
+        return ContainerSpec(
             name="web", task_id="t", manifest_digest=digest, environment=env or {}, output=output, **more
         )
 
-    async def start(self, digest: str, **more: Any) -> tuple[Running, Output]:
+    async def start(self, digest: str, **more: Any) -> tuple[RunningContainer, Output]:
         output = Output()
         return await self.driver.start(self.container(digest, output, **more)), output
 
-    async def script(self, text: str, **more: Any) -> tuple[Running, Output]:
-        """Run a script of Python."""
+    async def script(self, text: str, **more: Any) -> tuple[RunningContainer, Output]:
+        """Run a Python script."""
         return await self.start(self.blobs.make(), command=("-c", text), **more)
 
 
 @asynccontextmanager
-async def processes(folder: Path, *, most: int = MOST_PROCESSES) -> AsyncIterator[Stage]:
-    """A driver of processes below `folder`, closed at the end."""
+async def processes(folder: Path, *, max_processes: int = MOST_PROCESSES) -> AsyncIterator[Stage]:
+    """A process driver below `folder`, closed at the end."""
     blobs = Blobs(folder / "blobs")
     blobs.folder.mkdir()
-    driver = ProcessDriver(home=folder, images=blobs, most=most)
+    driver = ProcessDriver(home=folder, images=blobs, max_processes=max_processes)
     try:
         yield Stage(driver=driver, blobs=blobs, home=folder)
     finally:
@@ -98,15 +104,15 @@ async def processes(folder: Path, *, most: int = MOST_PROCESSES) -> AsyncIterato
             await driver.close()
 
 
-async def ended(running: Running) -> tuple[int, bool]:
-    """Wait for the end; return the exit code and whether it was for its memory."""
+async def ended(running: RunningContainer) -> tuple[int, bool]:
+    """Wait for the end; return the exit code and whether it ran out of memory."""
     async with asyncio.timeout(PATIENCE):
         found = await running.wait()
     return found.code, found.is_out_of_memory
 
 
 async def answer(address: tuple[str, int], path: str) -> str:
-    """Ask until there is an answer."""
+    """Send requests until there is a response."""
     host, port = address
     async with asyncio.timeout(PATIENCE):
         while True:

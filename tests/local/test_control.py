@@ -27,7 +27,7 @@ from tests.callers import ask, signed
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A home whose server is stopped at the end, whatever the test left."""
+    """A home folder whose server is stopped at the end."""
     folder = tmp_path / "home"
     yield folder
     local.down(home=folder)
@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A live process that is no local AWS."""
+    """A live process that is not a local AWS."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process
     process.communicate(timeout=30)
@@ -239,7 +239,7 @@ def test_variables_of_the_caller_do_not_steer_the_server(home: Path, monkeypatch
 def test_the_server_has_nothing_of_the_shell_but_what_it_needs(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It outlives the shell, and what it was started with can be read for as long as it runs."""
+    """The server outlives the shell, and its environment can be read while it runs."""
     for name in ("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "TF_VAR_password", "DATABASE_URL", "MY_SSH_KEY"):
         monkeypatch.setenv(name, "a secret of the shell")
     monkeypatch.setenv("CONTAINERS_CONF", "/where/podman/keeps/things")
@@ -314,7 +314,7 @@ def _free_port() -> int:
 
 
 def _until_gone(pid: int) -> None:
-    """Waits for a server that this process started: its exit can be waited for."""
+    """Waits for the exit of a server that this process has started."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
@@ -351,7 +351,7 @@ def test_what_runs_the_tasks_is_chosen_at_the_start(home: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_the_shell_ignores_or_blocks_is_not_handed_to_what_it_starts(home: Path) -> None:
-    """As under nohup; a health check would hand it on to what it runs."""
+    """As under nohup; health checks would inherit it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     try:

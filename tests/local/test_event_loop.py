@@ -1,4 +1,4 @@
-"""What lives between the calls: it is started, ended, and never fails in silence."""
+"""Background parts are started, stopped, and never fail silently."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.aws.ecs.scheduler.scheduler import Scheduler
 from mclass_tf.local.event_loop import Runtime
@@ -21,7 +21,7 @@ from mclass_tf.local.live import live
 
 @dataclass
 class Part:
-    """Runs until it is cancelled, or fails as it is told to."""
+    """Runs until it is cancelled, or fails on demand."""
 
     name: str
     ended: list[str]
@@ -86,7 +86,7 @@ class _Nobody:
 
 
 class Looks:
-    """Stands for the look at a service: notes when, waits for a number of them, and says when the next is due."""
+    """Stands for the visit of a service: records visits, waits for a number of them, and returns when the next is due."""
 
     def __init__(self, *, pauses: tuple[float, ...] = (), error: Exception | None = None) -> None:
         self.at: list[float] = []
@@ -111,15 +111,17 @@ class Looks:
 def _run(
     *, count: int, topic: str | None = None, pauses: tuple[float, ...] = (), error: Exception | None = None
 ) -> Looks:
-    """Have one service looked after until it was so often; say in between that something has changed."""
+    """Visit a service a number of times, and announce changes in between."""
 
     async def run() -> Looks:
         looks = Looks(pauses=pauses, error=error)
         service: Any = SimpleNamespace(arn="arn:s")
-        part = Scheduler(exclusive=nullcontext, runner=_Nobody(), services=lambda: [service], look=looks)
+        part = Scheduler(
+            exclusive=nullcontext, runner=_Nobody(), services=lambda: [service], reconcile_service=looks
+        )
         task = asyncio.create_task(part.run())
         await looks.until(1)
-        assert place.runner is not None
+        assert runner_holder.runner is not None
         if topic is not None:
             threading.Thread(target=live.changed, args=(topic,)).start()
         await looks.until(count)
@@ -128,28 +130,30 @@ def _run(
         return looks
 
     looks = asyncio.run(run())
-    assert place.runner is None
+    assert runner_holder.runner is None
     return looks
 
 
 @pytest.mark.parametrize("topic", ["ecs", "targets", "alarms", "elbv2"])
-def test_the_scheduler_looks_again_when_something_has_changed(topic: str) -> None:
+def test_the_scheduler_reconciles_on_every_change(topic: str) -> None:
     _run(count=2, topic=topic)
 
 
-def test_the_scheduler_looks_again_when_it_is_time() -> None:
+def test_the_scheduler_reconciles_when_something_is_due() -> None:
     first, second = _run(count=2, pauses=(0.05,)).at
     assert 0.04 < second - first < 5
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_a_scheduler_that_is_ended_at_the_moment_of_a_change_ends(steps: int) -> None:
+def test_a_scheduler_cancelled_during_a_change_ends(steps: int) -> None:
     """`asyncio.wait_for` of Python 3.11 loses what is cancelled just when what it waits for is there."""
 
     async def run() -> None:
         looks = Looks(pauses=(60.0,) * 9)
         service: Any = SimpleNamespace(arn="arn:s")
-        part = Scheduler(exclusive=nullcontext, runner=_Nobody(), services=lambda: [service], look=looks)
+        part = Scheduler(
+            exclusive=nullcontext, runner=_Nobody(), services=lambda: [service], reconcile_service=looks
+        )
         task = asyncio.create_task(part.run())
         await looks.until(1)
         live.changed("ecs")
@@ -163,7 +167,7 @@ def test_a_scheduler_that_is_ended_at_the_moment_of_a_change_ends(steps: int) ->
     asyncio.run(run())
 
 
-def test_a_service_that_cannot_be_looked_after_is_a_problem_once() -> None:
+def test_a_service_that_cannot_be_reconciled_is_reported_once() -> None:
     _run(count=2, topic="ecs", error=ValueError("broken"))
     found = [text for text in live.problems if "arn:s" in text]
     live.problems.clear()

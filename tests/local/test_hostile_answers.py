@@ -1,4 +1,4 @@
-"""What lies in the home folder, and what answers on the port of the local AWS, may be somebody else's."""
+"""Files in the home folder and answers on the port of the local AWS are not trusted."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_pipe_is_no_snapshot_to_wait_for(tmp_path: Path) -> None:
 
 
 def test_a_state_that_nobody_made_a_snapshot_of_is_removed(tmp_path: Path) -> None:
-    from mclass_tf.local.registry.store import Store  # noqa: PLC0415
+    from mclass_tf.local.registry.store import BlobStore  # noqa: PLC0415
     from tests.local import in_process  # noqa: PLC0415
 
     old, new = tmp_path / f"{'0' * 32}.state", tmp_path / f"{'1' * 32}.state"
@@ -106,7 +106,7 @@ def test_a_state_that_nobody_made_a_snapshot_of_is_removed(tmp_path: Path) -> No
         path.write_bytes(b"state")
     os.utime(old, (0, 0))
 
-    Instance(aws=in_process.aws(), home=tmp_path, store=Store(tmp_path / "registry")).save()
+    Instance(aws=in_process.aws(), home=tmp_path, store=BlobStore(tmp_path / "registry")).save()
 
     assert not old.exists()
     assert new.exists()

@@ -1,4 +1,4 @@
-"""What a container learns about itself from the task metadata endpoint, and with which credentials it acts."""
+"""The task metadata endpoint and the credentials of a container."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_nobody_finds_a_container_without_its_token(tmp_path: Path) -> None:
         mine = container.container.environment["ECS_CONTAINER_METADATA_URI_V4"]
         assert endpoint.get(mine)[0] == 200
         container.exit(0)
-        await until(lambda: endpoint.get(mine)[0] == 404)  # a task that is gone answers no more
+        await until(lambda: endpoint.get(mine)[0] == 404)  # the endpoint of a stopped task is gone
 
     task_world.run(tmp_path, scenario)
 

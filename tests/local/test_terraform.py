@@ -1,4 +1,4 @@
-"""The real Terraform with the real provider: what it applies it finds again, and the state is locked."""
+"""The real Terraform and provider find what they applied, and lock the state."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class Terraform:
 
 @pytest.fixture
 def terraform(fresh: Account, tmp_path: Path) -> Callable[[str], Terraform]:
-    """Makes a folder with that configuration, initialised with its state in the local AWS."""
+    """Create a folder with the configuration, initialised with its state in the local AWS."""
 
     def make(configuration: str) -> Terraform:
         (tmp_path / "main.tf").write_text(_PROVIDER + configuration)

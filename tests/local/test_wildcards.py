@@ -1,4 +1,4 @@
-"""Patterns of `*` and `?` mean what they say, and matching one takes a time that nobody can make long."""
+"""Patterns of `*` and `?` match correctly, in a time that no pattern can blow up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mclass_tf.local.aws.policies import Decision, Request, decide
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide
 from mclass_tf.local.balancer.rules import compile_conditions
 from mclass_tf.local.wildcards import expression, matches
 from mclass_tf.verify.iam import statements_of
@@ -22,7 +22,7 @@ _SECONDS = 2.0  # for what takes milliseconds; with a try for every way to match
 
 
 def _naive(pattern: str, text: str) -> bool:
-    """Tell it by the definition: every character of the pattern against every rest of the text."""
+    """Match by definition: every character of the pattern against every rest of the text."""
     if not pattern:
         return not text
     if pattern[0] == "*":
@@ -76,6 +76,6 @@ def test_many_wildcards_take_no_time(pattern: str, length: int) -> None:
     policy = {"Statement": statement}
     before = time.process_time()
     assert not any(condition(asked, "127.0.0.1") for condition in compile_conditions(conditions))
-    assert decide([json.dumps(policy)], Request(action=path, resource=path)) is Decision.NOT_ALLOWED
+    assert decide([json.dumps(policy)], IamRequest(action=path, resource=path)) is IamDecision.NOT_ALLOWED
     assert not statements_of(policy)[0].covers(action=path, resource=path)
     assert time.process_time() - before < _SECONDS

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.commands import CommandLine, Done
+from tests.commands import CommandLine, CommandResult
 
 _TRIES = 3
 
 
-def passed(commands: CommandLine, *arguments: str) -> Any:
-    """Rehearse what must pass; return the document.
+def rehearse_successfully(commands: CommandLine, *arguments: str) -> Any:
+    """Run a rehearsal that must pass; return the document.
 
-    Once more where the machine was too busy to send the load as it should be: that says nothing of the release.
+    Retry once if the machine was too busy to send the load on time: that says nothing about the release.
     """
     for _ in range(_TRIES):
         done = commands.run("rehearse", *arguments, "--json")
@@ -22,11 +22,11 @@ def passed(commands: CommandLine, *arguments: str) -> Any:
     return done.document
 
 
-def nothing_is_left_changed(commands: CommandLine, name: str = "dev") -> None:
-    """What Terraform wrote is what is there; a scenario that changed something has put it back."""
+def assert_everything_is_restored(commands: CommandLine, name: str = "dev") -> None:
+    """The service matches what Terraform wrote, so the scenario has restored everything it changed."""
     planned = commands.ok("plan", name, "--local", "--json").document
     assert planned["resources"] == []
 
 
-def _described(done: Done) -> str:
+def _described(done: CommandResult) -> str:
     return f"exit {done.status}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"

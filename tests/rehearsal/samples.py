@@ -1,4 +1,4 @@
-"""A rehearsal as it might have gone, made of plain values: what the tests of verdict, document and page start from."""
+"""Sample rehearsals, made of plain values, for the tests of verdict, document and page."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from mclass_tf.rehearsal.report import Report, Run
+from mclass_tf.rehearsal.report import RehearsalRun, Report
 from mclass_tf.rehearsal.result import (
     PHASES,
     BalancerFailure,
-    Event,
     FailedRequest,
     Latency,
-    Load,
-    Phase,
+    LoadPhase,
+    LoadResult,
     Rehearsal,
-    Release,
+    ReleaseResult,
     Sample,
-    Sender,
-    Settings,
+    SenderQuality,
+    ServiceSettings,
     TargetState,
     TaskTimeline,
+    TimelineEvent,
 )
 from mclass_tf.rehearsal.tally import histogram, latency_of
 from mclass_tf.rehearsal.verdict import Expected, judge
@@ -31,10 +31,10 @@ from mclass_tf.rehearsal.verdict import Expected, judge
 START = 1_795_400_000.0
 RATE = 200
 BOUNDS = (0, 5, 25, 31, 66, 90)
-"""Where the phases begin, in seconds, and the end."""
+"""The start of each phase, in seconds, and the end."""
 OLD, NEW = "3f9c2d1-a", "3f9c2d1-b"
 
-SETTINGS = Settings(
+SETTINGS = ServiceSettings(
     speed=10,
     desired_count=2,
     minimum_healthy_percent=50,
@@ -50,17 +50,17 @@ SETTINGS = Settings(
     lame_duck=10,
     longest_request=30,
 )
-SENDER = Sender(late=0, worst_ms=9.2, p99_ms=1.4, rate=RATE, achieved_rate=RATE, is_behind=False)
+SENDER = SenderQuality(late=0, worst_ms=9.2, p99_ms=1.4, rate=RATE, achieved_rate=RATE, is_behind=False)
 
 
 def phase(
     name: str, *, start: float, end: float, failed: Mapping[str, int] | None = None, slow: float = 1.0
-) -> Phase:
-    """A phase at the constant rate, its latencies around 2 ms times `slow`."""
+) -> LoadPhase:
+    """A phase at the constant rate, with latencies around 2 ms times `slow`."""
     sent = round((end - start) * RATE)
     latency, encoded = _latencies(name, sent, slow)
     kinds = dict(failed or {})
-    return Phase(
+    return LoadPhase(
         name=name,
         started_at=START + start,
         ended_at=START + end,
@@ -85,14 +85,17 @@ def _latencies(name: str, count: int, slow: float) -> tuple[Latency | None, str]
 
 
 def samples(*, failed: Mapping[int, int] | None = None) -> tuple[Sample, ...]:
-    """A second each: the new version takes over from second 45 to 55."""
+    """One sample for each second: the new version takes over from second 45 to 55."""
     drawn = random.Random(7)
     found = []
     for second in range(BOUNDS[-1]):
         new = min(max((second - 44) / 10, 0), 1) if second >= 45 else 0
         slow = 2.2 if BOUNDS[2] <= second < BOUNDS[4] else 1.0
-        told = RATE - 4
-        versions = {OLD: round(told * (1 - new)), NEW: told - round(told * (1 - new))}
+        balancer_failure = RATE - 4
+        versions = {
+            OLD: round(balancer_failure * (1 - new)),
+            NEW: balancer_failure - round(balancer_failure * (1 - new)),
+        }
         found.append(
             Sample(
                 at=START + second,
@@ -107,8 +110,8 @@ def samples(*, failed: Mapping[int, int] | None = None) -> tuple[Sample, ...]:
     return tuple(found)
 
 
-def load(*, failed: tuple[FailedRequest, ...] = (), sender: Sender = SENDER) -> Load:
-    """The load of all phases, in which these requests failed."""
+def load(*, failed: tuple[FailedRequest, ...] = (), sender: SenderQuality = SENDER) -> LoadResult:
+    """The load of all phases, with these failed requests."""
     by_second: dict[int, int] = {}
     for request in failed:
         second = int(request.started_at - START)
@@ -121,7 +124,7 @@ def load(*, failed: tuple[FailedRequest, ...] = (), sender: Sender = SENDER) -> 
                 kinds[request.kind] = kinds.get(request.kind, 0) + 1
         slow = 1.4 if name == "during" else 1.0
         phases.append(phase(name, start=start, end=end, failed=kinds, slow=slow))
-    return Load(
+    return LoadResult(
         started_at=START,
         ended_at=START + BOUNDS[-1],
         phases=tuple(phases),
@@ -149,7 +152,7 @@ def failed_request(
     )
 
 
-def told(
+def balancer_failure(
     at: float,
     *,
     reason: str,
@@ -158,7 +161,7 @@ def told(
     is_draining: bool = False,
     path: str = "/version",
 ) -> BalancerFailure:
-    """What the load balancer says of a failure."""
+    """The load balancer's report of a failure."""
     return BalancerFailure(
         at=START + at,
         reason=reason,
@@ -184,7 +187,7 @@ def task(
     exit_code: int | None = None,
     states: tuple[TargetState, ...] | None = None,
 ) -> TaskTimeline:
-    """A task at 10.10.1.NUMBER; times in seconds of the rehearsal."""
+    """A task at 10.10.1.NUMBER. Times are in seconds of the rehearsal."""
     if states is None:
         marks = [(created + 1.5, "initial"), (healthy, "healthy"), (draining, "draining"), (stopping, "")]
         states = tuple(TargetState(at=START + at, state=state) for at, state in marks if at is not None)
@@ -211,7 +214,7 @@ _GONE: dict[str, Any] = {
 
 
 def tasks() -> tuple[TaskTimeline, ...]:
-    """Two old tasks that give way to two new ones."""
+    """Two old tasks that two new ones replace."""
     return (
         replace(task(10, draining=46, stopping=52, stopped=62.5), **_GONE),
         replace(task(11, draining=50, stopping=56, stopped=66.5), **_GONE),
@@ -220,7 +223,7 @@ def tasks() -> tuple[TaskTimeline, ...]:
     )
 
 
-def events() -> tuple[Event, ...]:
+def events() -> tuple[TimelineEvent, ...]:
     said = (
         (31.2, "rehearsal", "UpdateService: release of 3f9c2d1-b"),
         (
@@ -243,7 +246,7 @@ def events() -> tuple[Event, ...]:
         ),
         (66.1, "ecs", "(service mclass-service) has reached a steady state."),
     )
-    return tuple(Event(at=START + at, source=source, message=message) for at, source, message in said)
+    return tuple(TimelineEvent(at=START + at, source=source, message=message) for at, source, message in said)
 
 
 def rehearsal() -> Rehearsal:
@@ -256,7 +259,7 @@ def rehearsal() -> Rehearsal:
         ended_at=START + BOUNDS[-1],
         load=load(),
         settings=SETTINGS,
-        release=Release(
+        release=ReleaseResult(
             outcome="released",
             digest=f"sha256:{'b' * 64}",
             started_at=START + BOUNDS[2],
@@ -270,13 +273,13 @@ def rehearsal() -> Rehearsal:
 
 
 def without_minimum() -> Rehearsal:
-    """The same, with a minimum healthy percent of 0: for two seconds there was no task."""
+    """The same, with a minimum healthy percent of 0: for two seconds no task serves."""
     failed = tuple(
         failed_request(at=44 + number / 100, kind="http_503", path="/" if number % 2 else "/version")
         for number in range(200)
     )
     said = tuple(
-        told(
+        balancer_failure(
             at=44 + number / 100,
             reason="no_targets",
             status=503,
@@ -298,7 +301,7 @@ def without_minimum() -> Rehearsal:
 def report(
     *runs: Rehearsal, expected: Expected | None = None, scenario: str = "", promise: str = ""
 ) -> Report:
-    """A report on these runs, by default on the one without a failure."""
+    """A report on these runs, by default on one without a failure."""
     found = runs or (rehearsal(),)
     wanted = expected or Expected()
     return Report(
@@ -306,5 +309,5 @@ def report(
         target="the local AWS at http://127.0.0.1:4566",
         scenario=scenario,
         promise=promise,
-        runs=tuple(Run(rehearsal=run, verdict=judge(run, wanted)) for run in found),
+        runs=tuple(RehearsalRun(rehearsal=run, verdict=judge(run, wanted)) for run in found),
     )

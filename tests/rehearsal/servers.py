@@ -1,4 +1,4 @@
-"""Small servers for the load to be sent to: each behaves badly in one way, and says which requests it saw."""
+"""Small servers as targets of the load. Each misbehaves in one way and records its requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class Server:
-    """A server on a free port of loopback, in a thread of its own."""
+    """A server on a free port of loopback, in its own thread."""
 
     def __init__(self, handler: Handler, *, keep_alive: float = 75.0) -> None:
         self._handler = handler
@@ -36,7 +36,7 @@ class Server:
         self._thread.join(30)
 
     def _run(self) -> None:
-        # It cancels what still runs in the end.
+        # It cancels the remaining tasks at the end.
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
@@ -68,13 +68,13 @@ def serving(handler: Handler, *, keep_alive: float = 75.0) -> Iterator[Server]:
 
 
 def answer(revision: str = "one", *, status: int = 200) -> web.Response:
-    """What the service answers."""
+    """The service's answer."""
     document = {"service": "mclass-server", "version": "1.0.0", "revision": revision}
     return web.Response(text=json.dumps(document), content_type="application/json", status=status)
 
 
-async def well(request: web.Request) -> web.StreamResponse:
-    """Answer as the service does, long requests included."""
+async def answer_correctly(request: web.Request) -> web.StreamResponse:
+    """Answer as the service does, including long requests."""
     if request.path == "/work":
         await asyncio.sleep(int(request.query["ms"]) / 1000)
         return web.json_response({"worked_ms": int(request.query["ms"])})

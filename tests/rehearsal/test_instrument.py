@@ -1,4 +1,4 @@
-"""A task that dies of itself: its process, and not the one that keeps it together."""
+"""Killing a task kills its process, not its keeper."""
 
 from __future__ import annotations
 

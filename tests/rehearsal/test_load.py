@@ -1,4 +1,4 @@
-"""The load, sent for real: what it counts is what was sent, and a pause of the service is seen by all that came meanwhile."""
+"""The load, really sent: its counts match the server's, and a stall of the service affects all requests due in that time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from collections import Counter
 import pytest
 from aiohttp import web
 
-from mclass_tf.rehearsal.generator import Generator, LoadError
-from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
-from mclass_tf.rehearsal.result import Load
-from mclass_tf.rehearsal.tally import KEPT_FAILURES, Outcome, Tally
+from mclass_tf.rehearsal.load_sender import LoadError, LoadSender
+from mclass_tf.rehearsal.plan import BurstProbe, LoadEndpoint, LoadPlan
+from mclass_tf.rehearsal.result import LoadResult
+from mclass_tf.rehearsal.tally import KEPT_FAILURES, RequestOutcome, Tally
 from tests.need import need
-from tests.rehearsal.servers import Server, answer, serving, well
+from tests.rehearsal.servers import Server, answer, answer_correctly, serving
 
 
 def plan(
@@ -28,12 +28,12 @@ def plan(
     rate: float = 100,
     long_share: float = 0,
     long_ms: int = 300,
-    probe: Probe | None = None,
+    probe: BurstProbe | None = None,
     timeout: float = 5,
     new_connection_share: float = 0.2,
 ) -> LoadPlan:
     return LoadPlan(
-        where=Where(scheme="http", host="127.0.0.1", port=port, host_header="mclass.test"),
+        where=LoadEndpoint(scheme="http", host="127.0.0.1", port=port, host_header="mclass.test"),
         rate=rate,
         long_share=long_share,
         long_ms=long_ms,
@@ -43,15 +43,15 @@ def plan(
     )
 
 
-def sent(wanted: LoadPlan, *, requests: int) -> Load:
-    """Send so many requests at least."""
-    with Generator(wanted) as load:
+def sent(wanted: LoadPlan, *, requests: int) -> LoadResult:
+    """Send at least this number of requests."""
+    with LoadSender(wanted) as load:
         load.wait(seconds=60, until=lambda: load.sent >= requests)
         return load.stop()
 
 
 class Counting:
-    """Answers well, and counts."""
+    """Answers correctly, and counts."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -62,13 +62,13 @@ class Counting:
         self.requests += 1
         self.hosts[request.host] += 1
         self.connections.add(request.transport)
-        return await well(request)
+        return await answer_correctly(request)
 
 
-def test_as_many_requests_are_counted_as_the_server_has_seen() -> None:
+def test_the_counts_match_the_requests_at_the_server() -> None:
     counting = Counting()
     with serving(counting) as server:
-        found = sent(plan(server.port, long_share=0.05, probe=Probe(connections=5)), requests=200)
+        found = sent(plan(server.port, long_share=0.05, probe=BurstProbe(connections=5)), requests=200)
 
     assert counting.requests == found.sent
     assert found.failures == 0
@@ -77,14 +77,14 @@ def test_as_many_requests_are_counted_as_the_server_has_seen() -> None:
 
 
 def test_the_rate_is_kept() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         found = sent(plan(server.port, rate=150), requests=450)
 
     assert found.sender.achieved_rate == pytest.approx(150, rel=0.05)
 
 
 def test_connections_are_new_and_reused_as_asked_for() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         none = sent(plan(server.port, new_connection_share=0), requests=200)
         all_new = sent(plan(server.port, new_connection_share=1), requests=200)
 
@@ -93,8 +93,8 @@ def test_connections_are_new_and_reused_as_asked_for() -> None:
     assert all_new.connections_reused == 0
 
 
-def test_seconds_tell_what_the_phases_tell() -> None:
-    with serving(well) as server:
+def test_samples_and_phases_have_the_same_counts() -> None:
+    with serving(answer_correctly) as server:
         found = sent(plan(server.port), requests=250)
 
     assert sum(sample.sent for sample in found.samples) == found.sent
@@ -103,7 +103,7 @@ def test_seconds_tell_what_the_phases_tell() -> None:
 
 
 class Stalling:
-    """Answers at once, but stands still for `seconds` when it is told to, as a pause of a garbage collector does."""
+    """Answers at once, but on request stalls for `seconds`, like a garbage collection."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -117,13 +117,13 @@ class Stalling:
             self._free.clear()
             asyncio.get_running_loop().call_later(self._seconds, self._free.set)
         await self._free.wait()
-        return await well(request)
+        return await answer_correctly(request)
 
 
 def test_a_stall_is_seen_by_every_request_that_was_due_meanwhile() -> None:
     """A closed loop would see one slow request; an open one sees the whole second of them."""
     stalling = Stalling(1.0)
-    with serving(stalling) as server, Generator(plan(server.port, rate=100)) as load:
+    with serving(stalling) as server, LoadSender(plan(server.port, rate=100)) as load:
         load.wait(seconds=60, until=lambda: load.sent >= 100)
         load.enter("during")
         stalling.stall.set()
@@ -155,7 +155,7 @@ def _share_below(encoded: str, milliseconds: float) -> float:
 
 
 def test_long_requests_are_measured_by_what_they_took_beyond_what_was_asked() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         found = sent(plan(server.port, long_share=0.3, long_ms=300), requests=150)
 
     (phase,) = found.phases
@@ -219,7 +219,7 @@ def test_a_connection_that_ends_is_a_failure_and_nothing_is_tried_again(kind: st
 
 
 def test_an_idle_connection_that_is_closed_under_a_request_is_not_tried_again() -> None:
-    """Aiohttp would send the request again by itself, and nobody would know."""
+    """Without our setting, aiohttp would silently send the request again."""
     seen = 0
     first: set[object] = set()
 
@@ -262,7 +262,7 @@ def test_a_server_that_never_answers_is_given_up_and_its_time_counts() -> None:
     assert latency.p50 == pytest.approx(1000, rel=0.2)
 
 
-def test_each_failure_is_told_one_by_one_and_counted() -> None:
+def test_each_failure_is_reported_and_counted() -> None:
     async def fail(_: web.Request) -> web.StreamResponse:
         return answer(status=500)
 
@@ -277,7 +277,7 @@ def test_the_failures_that_are_kept_are_bounded() -> None:
     for number in range(KEPT_FAILURES + 10):
         tally.began(part="steady", due=0, begun=0)
         failed = tally.ended(
-            Outcome(
+            RequestOutcome(
                 part="steady",
                 path="/",
                 number=number,
@@ -293,14 +293,14 @@ def test_the_failures_that_are_kept_are_bounded() -> None:
     assert tally.left_out == 10
 
 
-def _wait_for(load: Generator, *, more: int) -> None:
-    """Wait until so many more requests have been sent: the phase before has sent some too."""
+def _wait_for(load: LoadSender, *, more: int) -> None:
+    """Wait for this number of further requests: the earlier phase has sent some too."""
     enough = load.sent + more
     load.wait(seconds=60, until=lambda: load.sent >= enough)
 
 
 def test_phases_take_the_requests_that_are_due_in_them() -> None:
-    with serving(well) as server, Generator(plan(server.port)) as load:
+    with serving(answer_correctly) as server, LoadSender(plan(server.port)) as load:
         load.enter("before")
         _wait_for(load, more=100)
         load.enter("after")
@@ -315,9 +315,9 @@ def test_phases_take_the_requests_that_are_due_in_them() -> None:
 
 
 def test_bursts_go_over_connections_that_were_idle_since_the_last_one() -> None:
-    """A server that closes idle connections after half a second meets bursts half a second apart."""
+    """A server with an idle timeout of half a second meets bursts half a second apart."""
     counting = Counting()
-    probe = Probe(connections=8, intervals=(0.3,))
+    probe = BurstProbe(connections=8, intervals=(0.3,))
     with serving(counting) as server:
         found = sent(plan(server.port, rate=5, probe=probe, new_connection_share=1), requests=100)
 
@@ -326,15 +326,15 @@ def test_bursts_go_over_connections_that_were_idle_since_the_last_one() -> None:
 
 
 def test_a_sender_that_is_late_says_so() -> None:
-    """The process is stopped for a moment: what was due meanwhile is late by its own fault."""
+    """The sender is stopped for a moment, so the requests due in that time are late by its own fault."""
     import os  # noqa: PLC0415
     import signal  # noqa: PLC0415
 
-    with serving(well) as server, Generator(plan(server.port)) as load:
+    with serving(answer_correctly) as server, LoadSender(plan(server.port)) as load:
         load.enter("before")
         load.wait(seconds=60, until=lambda: load.sent >= 100)
         os.kill(load._process.pid, signal.SIGSTOP)
-        time.sleep(1)  # the fault itself, not a wait for something
+        time.sleep(1)  # the fault itself, not a wait for a condition
         os.kill(load._process.pid, signal.SIGCONT)
         load.wait(seconds=60, until=lambda: load.sent >= 300)
         found = load.stop()
@@ -345,8 +345,8 @@ def test_a_sender_that_is_late_says_so() -> None:
     assert found.sent >= 300
 
 
-def test_a_load_process_that_dies_is_told_and_leaves_nothing_behind() -> None:
-    with serving(well) as server, Generator(plan(server.port)) as load:
+def test_a_load_process_that_dies_is_reported_and_leaves_nothing_behind() -> None:
+    with serving(answer_correctly) as server, LoadSender(plan(server.port)) as load:
         load._process.kill()
         with pytest.raises(LoadError, match="failed"):
             load.wait(seconds=60)
@@ -354,7 +354,7 @@ def test_a_load_process_that_dies_is_told_and_leaves_nothing_behind() -> None:
 
 
 def test_the_load_ends_when_nobody_listens_to_it_any_more() -> None:
-    with serving(well) as server:
+    with serving(answer_correctly) as server:
         child = subprocess.Popen(
             (sys.executable, "-m", "mclass_tf.rehearsal.load"),
             stdin=subprocess.PIPE,
@@ -368,7 +368,7 @@ def test_the_load_ends_when_nobody_listens_to_it_any_more() -> None:
 
 
 def test_a_plan_survives_its_way_to_the_process() -> None:
-    wanted = plan(1234, probe=Probe(connections=3, intervals=(1.0, 2.0)))
+    wanted = plan(1234, probe=BurstProbe(connections=3, intervals=(1.0, 2.0)))
     assert LoadPlan.from_json(wanted.to_json()) == wanted
     assert LoadPlan.from_json(plan(1).to_json()) == plan(1)
 
@@ -381,7 +381,7 @@ def test_a_rate_that_cannot_be_sent_is_a_problem(rate: float) -> None:
 
 @pytest.mark.slow
 def test_an_established_load_generator_counts_the_same() -> None:
-    """Wrk and our load, one after the other, against a server that counts and fails every tenth: both say what it says."""
+    """Wrk and our load, one after the other, against a server that counts and fails every tenth request: both agree with it."""
     need("wrk")
     counts: Counter[int] = Counter()
 
@@ -398,7 +398,7 @@ def test_an_established_load_generator_counts_the_same() -> None:
         theirs = dict(counts)
 
     assert (ours.sent, ours.by_kind) == (seen[200] + seen[503], {"http_503": seen[503]})
-    # wrk leaves out what is in flight when its time is over.
+    # wrk omits the requests in flight at its end.
     assert told == pytest.approx((theirs[200] + theirs[503], theirs[503]), abs=10)
 
 

@@ -1,4 +1,4 @@
-"""The page, opened in a real browser: it needs nothing else, fits a phone, says what the document says, and runs nothing."""
+"""The page in a real browser: it is self-contained, fits a phone, matches the document, and runs no script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from mclass_tf.rehearsal import page
 from mclass_tf.rehearsal.report import Report, document
-from mclass_tf.rehearsal.result import Event, FailedRequest
+from mclass_tf.rehearsal.result import FailedRequest, TimelineEvent
 from mclass_tf.rehearsal.timeline import spans
 from tests.need import need
 from tests.rehearsal import samples
@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
-    """Open the page of a report; at the end, it must have complained of nothing and asked for nothing."""
+    """Open the page of a report. At the end, the browser must have reported no error and sent no request."""
     context = browser.new_context(viewport=PHONE)
     opened = context.new_page()
     complaints: list[str] = []
@@ -127,7 +127,7 @@ def test_what_comes_from_outside_is_text_and_nothing_else(show: Show) -> None:
         environment=NASTY,
         load=samples.load(failed=failed),
         release=release,
-        events=(Event(at=START + 40, source="ecs", message=NASTY),),
+        events=(TimelineEvent(at=START + 40, source="ecs", message=NASTY),),
         tasks=(ended,),
         notes=(NASTY,),
     )
@@ -155,7 +155,7 @@ def test_every_chart_says_in_words_what_it_shows(show: Show) -> None:
 
 
 def test_words_can_be_read_in_the_light_and_in_the_dark(browser: Browser, tmp_path: Path) -> None:
-    """WCAG asks for a contrast of 4.5 to 1."""
+    """WCAG requires a contrast of 4.5 to 1."""
     file = tmp_path / "report.html"
     file.write_text(page.render(samples.report(samples.without_minimum())), encoding="utf-8")
     for scheme in ("light", "dark"):

@@ -1,4 +1,4 @@
-"""What a rehearsal tells of a promotion: its stages, what it took, who met a version that was taken back, what a kill left."""
+"""A rehearsed promotion: its stages, its duration, the exposure to a version that was rolled back, and the result of a kill."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mclass_tf.flows.rehearse.project import project_of, to_toml, with_strategy
 from mclass_tf.rehearsal import names, page, summary
 from mclass_tf.rehearsal.exposure import exposure_of
 from mclass_tf.rehearsal.recorder import deployment_of
-from mclass_tf.rehearsal.report import Report, Run, document
+from mclass_tf.rehearsal.report import RehearsalRun, Report, document
 from mclass_tf.rehearsal.result import (
-    Deployment,
     Exposure,
-    Killed,
-    Load,
+    KilledCommand,
+    LoadResult,
+    ObservedDeployment,
+    ObservedStage,
     Promotion,
     Rehearsal,
     Sample,
-    Stage,
 )
 from mclass_tf.rehearsal.verdict import BOUNDED, NEW_VERSION, NOBODY, NONE, Expected, judge
 from mclass_tf.session import Session
@@ -37,18 +37,18 @@ START = samples.START
 ARN = "arn:aws:ecs:ap-northeast-2:222222222222:service-deployment/mclass-cluster/mclass-service/1"
 CANARY_OF_5 = Strategy(name=CANARY, canary_percent=5)
 STAGES = (
-    Stage(name="SCALE_UP", at=START + 31, production=0.0),
-    Stage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 45, production=5.0),
-    Stage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 55, production=100.0),
-    Stage(name="BAKE_TIME", at=START + 56, production=100.0),
-    Stage(name="SUCCESSFUL", at=START + 66, production=100.0),
+    ObservedStage(name="SCALE_UP", at=START + 31, production=0.0),
+    ObservedStage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 45, production=5.0),
+    ObservedStage(name="PRODUCTION_TRAFFIC_SHIFT", at=START + 55, production=100.0),
+    ObservedStage(name="BAKE_TIME", at=START + 56, production=100.0),
+    ObservedStage(name="SUCCESSFUL", at=START + 66, production=100.0),
 )
-DEPLOYMENT = Deployment(
+DEPLOYMENT = ObservedDeployment(
     arn=ARN, status="SUCCESSFUL", created_at=START + 31, finished_at=START + 66, stages=STAGES
 )
 PROMOTION = Promotion(source="dev", seconds=40.0, ecs_seconds=35.0)
 EXPOSURE = Exposure(requests=50, failed=10, share=0.05, seconds=5.0, limit=0.05, sent=1000)
-KILLED = Killed(
+KILLED = KilledCommand(
     step="bake-time",
     killed_at=START + 40,
     resumed_at=START + 60,
@@ -67,14 +67,14 @@ def rehearsal() -> Rehearsal:
 
 
 def report(found: Rehearsal) -> Report:
-    run = Run(rehearsal=found, verdict=judge(found, Expected()))
+    run = RehearsalRun(rehearsal=found, verdict=judge(found, Expected()))
     return Report(
         environment="prod", target="", scenario="", promise="", runs=(run,), source="dev", strategy=CANARY
     )
 
 
-def loaded(*seconds: tuple[int, int, int]) -> Load:
-    """A load of 100 requests a second: of each second the answers of the new version, and those of them that failed."""
+def loaded(*seconds: tuple[int, int, int]) -> LoadResult:
+    """A load of 100 requests a second. Each tuple has the new version's answers in one second, and its errors."""
     found = tuple(
         Sample(
             at=START + at,
@@ -91,20 +91,20 @@ def loaded(*seconds: tuple[int, int, int]) -> Load:
     return replace(samples.load(), samples=found)
 
 
-def exposed(load: Load, strategy: Strategy = CANARY_OF_5) -> Exposure:
+def exposed(load: LoadResult, strategy: Strategy = CANARY_OF_5) -> Exposure:
     return exposure_of(
         load, version=samples.NEW, strategy=strategy, deployments=(DEPLOYMENT,), balancer_requests=None
     )
 
 
-def test_who_met_a_version_is_counted_between_its_first_and_its_last_answer() -> None:
+def test_exposure_is_counted_between_the_first_and_the_last_answer_of_a_version() -> None:
     found = exposed(loaded((0, 0, 0), (1, 5, 1), (2, 0, 0), (3, 4, 2), (4, 0, 0)))
 
     assert (found.requests, found.failed, found.sent) == (9, 3, 300)
     assert (found.share, found.seconds, found.limit) == (0.03, 3, 0.05)
 
 
-def test_a_version_that_nobody_met_has_no_share() -> None:
+def test_a_version_without_an_answer_has_no_exposure() -> None:
     found = exposed(loaded((0, 0, 0), (1, 0, 0)))
 
     assert (found.requests, found.share, found.seconds) == (0, 0.0, 0.0)
@@ -114,13 +114,13 @@ def test_a_version_that_nobody_met_has_no_share() -> None:
     ("strategy", "limit"),
     [(CANARY_OF_5, 0.05), (Strategy(name=BLUE_GREEN), 1.0), (Strategy(name=LINEAR), 1.0)],
 )
-def test_the_limit_is_what_the_strategy_gives_a_version_until_it_has_stood_the_test(
+def test_the_limit_is_the_share_that_the_strategy_gives_an_unproven_version(
     strategy: Strategy, limit: float
 ) -> None:
     assert exposed(loaded((0, 0, 0)), strategy).limit == limit
 
 
-def test_a_linear_deployment_that_was_taken_back_has_given_its_steps_so_far() -> None:
+def test_the_limit_of_a_linear_deployment_that_was_rolled_back_is_its_highest_step() -> None:
     early = replace(DEPLOYMENT, stages=STAGES[:2])
     found = exposure_of(
         loaded((0, 0, 0)),
@@ -144,7 +144,7 @@ def failed_with(exposure: Exposure, *, failures: int) -> Rehearsal:
     return replace(found, release=release, load=load, exposure=exposure)
 
 
-def test_a_version_that_the_strategy_keeps_from_most_users_passes() -> None:
+def test_an_exposure_within_the_limit_of_the_strategy_passes() -> None:
     expected = Expected(release="failed", failed_requests=NEW_VERSION, met_by=BOUNDED)
 
     assert judge(failed_with(EXPOSURE, failures=10), expected).reasons == ()
@@ -158,7 +158,9 @@ def test_a_version_that_the_strategy_keeps_from_most_users_passes() -> None:
         (replace(EXPOSURE, share=0.12), 10, "12.0% of the requests met the new version"),
     ],
 )
-def test_a_version_that_too_many_users_met_fails(exposure: Exposure, failures: int, reason: str) -> None:
+def test_an_exposure_above_the_limit_of_the_strategy_fails(
+    exposure: Exposure, failures: int, reason: str
+) -> None:
     expected = Expected(release="failed", failed_requests=NEW_VERSION, met_by=BOUNDED)
 
     assert any(reason in told for told in judge(failed_with(exposure, failures=failures), expected).reasons)
@@ -177,7 +179,7 @@ def test_a_version_that_nobody_was_to_meet_fails_if_the_answers_or_the_load_bala
 
 
 @pytest.mark.parametrize("lie", ["serves_what_it_says", "record_is_true", "is_plan_empty"])
-def test_what_is_said_after_a_kill_must_be_so(lie: str) -> None:
+def test_a_false_report_after_a_kill_fails_the_rehearsal(lie: str) -> None:
     honest, not_so = replace(rehearsal(), killed=KILLED), cast("Any", {lie: False})
 
     assert judge(honest, Expected()).passed
@@ -241,15 +243,17 @@ def test_summary_and_page_tell_where_from_the_stages_and_the_overhead() -> None:
     assert "Stages of the deployment" not in page.render(samples.report())
 
 
-@pytest.mark.parametrize("stages", [(), (Stage(name="SCALE_UP", at=START + 31, production=None),)])
-def test_the_page_of_a_rolling_deployment_shows_no_share_that_ecs_gave(stages: tuple[Stage, ...]) -> None:
+@pytest.mark.parametrize("stages", [(), (ObservedStage(name="SCALE_UP", at=START + 31, production=None),)])
+def test_the_page_of_a_rolling_deployment_shows_no_share_that_ecs_gave(
+    stages: tuple[ObservedStage, ...],
+) -> None:
     html = page.render(report(replace(rehearsal(), deployments=(replace(DEPLOYMENT, stages=stages),))))
 
     assert "Which version answered" in html
     assert 'class="line given"' not in html
 
 
-def test_a_step_belongs_to_the_kill_and_to_a_strategy_that_comes_to_it() -> None:
+def test_a_step_requires_the_kill_scenario_and_a_strategy_with_that_step() -> None:
     require_step("bake-time", fault="killed", shifts=True)
     require_step("scale-up", fault="killed", shifts=False)
     require_step(None, fault=None, shifts=False)

@@ -1,4 +1,4 @@
-"""Rehearsals for real: dev and prod on a local AWS, two versions, traffic; faults, missing protections, promotions."""
+"""Real rehearsals: dev and prod on a local AWS, two versions, traffic; faults, missing protections, promotions."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from mclass_tf.rehearsal import names
-from tests.commands import CommandLine, interrupted
-from tests.rehearsal.rehearsing import nothing_is_left_changed, passed
+from tests.commands import CommandLine, run_interrupted
+from tests.rehearsal.rehearsing import assert_everything_is_restored, rehearse_successfully
 from tests.snapshots import APPLIED, Snapshots
 
-# What is about traffic that is shifted is rehearsed in prod, so that dev stays a service that was never shifted.
-# One that the version itself is at fault for, one that its surroundings are, and one that takes tasks away. Of the others, each is
-# noticed on every change by tests of the scheduler, of the tasks' preconditions and of the causes that a release names.
+# Traffic shifts are rehearsed in prod, so that dev stays a service that has never shifted traffic.
+# One fault of the version itself, one of its surroundings, and one that removes tasks. Tests of the scheduler, of the tasks'
+# preconditions and of the causes that a release names cover the others on every change.
 ON_EVERY_CHANGE = ("crash-at-start", "security-group-closed", "spot-interruption")
 SHIFTED = ("bad-smoke", "bad-under-traffic", "bad-alarm", "killed")
 
-# One may have to rehearse again, and other tests run beside it.
+# A rehearsal may have to be repeated, and other tests run beside it.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 
-# Each sends load and measures: two at once on a small machine disturb each other, and are then repeated. At night there is time.
+# Each sends load and measures. Two at once on a small machine disturb each other and are repeated; at night there is time.
 ONE_AT_A_TIME = pytest.mark.xdist_group("rehearse")
 
 
@@ -35,14 +35,14 @@ def commands(snapshots: Snapshots, tmp_path: Path) -> Iterator[CommandLine]:
 
 
 def rehearsed(commands: CommandLine, *arguments: str) -> Any:
-    """Rehearse in dev what must pass; return the document. A rate proves nothing here: the nightly rehearsals have a higher one."""
-    return passed(commands, "dev", "--rate", "50", "--seconds", "10", *arguments)
+    """Run a rehearsal in dev that must pass; return the document. The low rate proves little; nightly rehearsals send more."""
+    return rehearse_successfully(commands, "dev", "--rate", "50", "--seconds", "10", *arguments)
 
 
 def shifted(commands: CommandLine, strategy: str, *arguments: str) -> Any:
-    """Rehearse in prod what must pass, traffic being shifted; return the document."""
+    """Run a rehearsal in prod with shifted traffic that must pass; return the document."""
     load = ("--rate", "50", "--seconds", "15", "--speed", "20")
-    return passed(commands, "prod", "--strategy", strategy, *load, *arguments)
+    return rehearse_successfully(commands, "prod", "--strategy", strategy, *load, *arguments)
 
 
 @ONE_AT_A_TIME
@@ -57,11 +57,11 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
     assert found["latency"]["during"]["p99"] > 0
     assert {found["release"]["old_version"][-2:], found["release"]["new_version"][-2:]} == {"-a", "-b"}
     assert any("steady state" in event["message"] for event in found["events"])
-    # Old tasks are told to stop when the release ends, and go on for their lame duck.
+    # Old tasks get SIGTERM when the release ends, and serve for their lame duck.
     staying = [task for task in found["tasks"] if task["stopping_at"] is None]
     assert {task["revision"] for task in staying} == {max(task["revision"] for task in found["tasks"])}
     assert json.dumps(found["requests"]["sent"]) in page.read_text(encoding="utf-8")
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_release_drops_no_request(commands: CommandLine, tmp_path: Path) -> No
         if name not in SHIFTED
     ],
 )
-def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
+def test_a_fault_keeps_its_promise(commands: CommandLine, fault: str) -> None:
     found = rehearsed(commands, "--fault", fault)
 
     assert found["verdict"] == "passed"
@@ -81,11 +81,11 @@ def test_a_fault_ends_as_is_promised(commands: CommandLine, fault: str) -> None:
         assert found["requests"]["failed"] == 0
         assert found["release"]["exit_code"] == 6
         assert found["release"]["cause"]
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)
 
 
 @pytest.mark.nightly
-def test_a_fault_that_takes_the_image_away_is_rehearsed_as_often_as_is_asked_for(
+def test_a_fault_that_deletes_the_image_can_be_rehearsed_repeatedly(
     commands: CommandLine,
 ) -> None:
     found = rehearsed(commands, "--fault", "image-missing", "--runs", "2")
@@ -95,13 +95,13 @@ def test_a_fault_that_takes_the_image_away_is_rehearsed_as_often_as_is_asked_for
 
 @ONE_AT_A_TIME
 @pytest.mark.parametrize("protection", names.PROTECTIONS)
-def test_a_protection_that_is_taken_away_is_missed_and_named(commands: CommandLine, protection: str) -> None:
+def test_a_removed_protection_is_missed_and_named(commands: CommandLine, protection: str) -> None:
     found = rehearsed(commands, "--without", protection)
 
     assert found["requests"]["failed"] > 0
     assert found["diagnosis"][0]["cause"] == protection
     assert found["diagnosis"][0]["failed"] > 0
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)
 
 
 @ONE_AT_A_TIME
@@ -117,7 +117,7 @@ def test_a_promotion_drops_no_request_and_tells_what_it_took(commands: CommandLi
     latest = commands.ok("history", "prod", "--local", "--json").document["attempts"][0]
     assert (latest["kind"], latest["promoted_from"]["environment"]) == ("promotion", "dev")
     assert latest["digest"] == found["release"]["digest"]
-    nothing_is_left_changed(commands, "prod")
+    assert_everything_is_restored(commands, "prod")
 
 
 @pytest.mark.nightly
@@ -127,7 +127,7 @@ def test_a_version_that_fails_its_smoke_test_meets_no_user(commands: CommandLine
     assert found["requests"]["failed"] == 0
     assert (found["exposure"]["requests"], found["exposure"]["balancer_requests"]) == (0, 0)
     assert "smoke test" in found["release"]["cause"]
-    nothing_is_left_changed(commands, "prod")
+    assert_everything_is_restored(commands, "prod")
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_a_version_that_fails_under_traffic_meets_no_more_users_than_the_canary_
     assert found["requests"]["failed"] == exposure["failed"] > 0
     assert exposure["limit"] == 0.05
     assert found["release"]["exit_code"] == 6
-    nothing_is_left_changed(commands, "prod")
+    assert_everything_is_restored(commands, "prod")
 
 
 @pytest.mark.nightly
-def test_a_promotion_that_is_killed_is_gone_on_with_and_drops_no_request(commands: CommandLine) -> None:
+def test_a_promotion_that_is_killed_is_resumed_and_drops_no_request(commands: CommandLine) -> None:
     found = shifted(
         commands, "canary", "--fault", "killed", "--at", "post-test-traffic-shift", "--from", "dev"
     )
@@ -172,9 +172,9 @@ def test_a_rolling_release_has_no_traffic_to_shift(commands: CommandLine) -> Non
 
 
 @ONE_AT_A_TIME
-def test_an_interrupt_puts_back_what_was_changed(commands: CommandLine) -> None:
-    done = interrupted(commands, "rehearse", "dev", "--without", "grace-period", at="requests a second")
+def test_an_interrupt_restores_what_was_changed(commands: CommandLine) -> None:
+    done = run_interrupted(commands, "rehearse", "dev", "--without", "grace-period", at="requests a second")
 
     assert done.status == 130
     assert "putting back autoscaling" in done.stderr
-    nothing_is_left_changed(commands)
+    assert_everything_is_restored(commands)

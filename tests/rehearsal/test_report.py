@@ -1,4 +1,4 @@
-"""The report as a document and as text: a contract, and as wide as the terminal."""
+"""The report as a document, which is a contract, and as text, which fits the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from mclass_tf.rehearsal import page, summary
 from mclass_tf.rehearsal.report import document
-from mclass_tf.rehearsal.result import Event
+from mclass_tf.rehearsal.result import TimelineEvent
 from mclass_tf.rehearsal.tally import LONGEST_US, Tally, histogram, latency_of
 from mclass_tf.rehearsal.verdict import Expected
 from tests.rehearsal import samples
@@ -38,7 +38,7 @@ def test_times_are_written_in_utc() -> None:
     assert found["tasks"][2]["stopped_at"] is None
 
 
-def test_several_runs_are_told_together_and_each() -> None:
+def test_several_runs_are_reported_together_and_each() -> None:
     report = samples.report(samples.rehearsal(), samples.without_minimum())
     found = document(report)
 
@@ -51,7 +51,7 @@ def test_several_runs_are_told_together_and_each() -> None:
     }
     assert [run["verdict"] for run in found["runs"]] == ["passed", "failed"]
     assert found["verdict"] == "failed"
-    # What is told in full is the run that failed.
+    # The run shown in full is the one that failed.
     assert found["settings"]["minimum_healthy_percent"] == 0
     assert found["latency"]["before"]["count"] == 8_000
 
@@ -97,7 +97,7 @@ def test_the_summary_of_a_scenario_names_it_and_its_promise() -> None:
     assert "only requests in flight may fail" in text
 
 
-def test_a_sender_that_was_behind_is_told() -> None:
+def test_a_sender_that_was_behind_is_reported() -> None:
     behind = replace(samples.SENDER, is_behind=True, why="900 requests were late")
     found = replace(samples.rehearsal(), load=samples.load(sender=behind))
 
@@ -135,7 +135,7 @@ def test_the_mean_is_that_of_the_histogram(spread: float) -> None:
 
 
 def test_an_hour_of_load_keeps_no_more_than_a_second_of_it() -> None:
-    """What is over is told and forgotten: the memory does not grow with the load."""
+    """Completed seconds are reported and dropped, so memory does not grow with the load."""
     tally = Tally(wall=0, now=0)
     told = 0
     for second in range(3600):
@@ -147,10 +147,10 @@ def test_an_hour_of_load_keeps_no_more_than_a_second_of_it() -> None:
 
 
 def _end(tally: Tally, *, at: float) -> None:
-    from mclass_tf.rehearsal.tally import Outcome  # noqa: PLC0415
+    from mclass_tf.rehearsal.tally import RequestOutcome  # noqa: PLC0415
 
     tally.ended(
-        Outcome(
+        RequestOutcome(
             part="steady",
             path="/",
             number=1,
@@ -165,13 +165,13 @@ def _end(tally: Tally, *, at: float) -> None:
 
 
 def test_a_service_that_calls_itself_anew_each_time_fills_no_memory() -> None:
-    from mclass_tf.rehearsal.tally import Outcome  # noqa: PLC0415
+    from mclass_tf.rehearsal.tally import RequestOutcome  # noqa: PLC0415
 
     tally = Tally(wall=0, now=0)
     for number in range(1000):
         tally.began(part="steady", due=0.1, begun=0.1)
         tally.ended(
-            Outcome(
+            RequestOutcome(
                 part="steady",
                 path="/",
                 number=number,
@@ -193,7 +193,7 @@ def test_what_a_service_or_ecs_says_steers_no_reader_of_the_summary_or_the_page(
     hostile = "a\x1b[2K\u202e\n0 of 18,000 requests failed\x9b\ud800"
     found = samples.rehearsal()
     release = replace(found.release, new_version=hostile, cause=hostile) if found.release else None
-    event = Event(at=found.load.started_at + 1, source="ecs", message=hostile)
+    event = TimelineEvent(at=found.load.started_at + 1, source="ecs", message=hostile)
     report = samples.report(replace(found, release=release, events=(event,), notes=(hostile,)))
 
     text, html = summary.render(report, width=200), page.render(report)

@@ -1,4 +1,4 @@
-"""The scenarios: each is known by its name, says what it shows, and asks of the service what the service understands."""
+"""Each scenario has a name and a description, and sets only variables that the service understands."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from app import settings as app_settings
-from mclass_tf.analysis import Limits
+from mclass_tf.analysis import AnalysisLimits
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import UsageError
-from mclass_tf.flows.rehearse.request import Request
+from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.rehearsal import causes, names
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
-from mclass_tf.rehearsal.plan import LoadPlan, Where
-from mclass_tf.rehearsal.scenarios import Facts, Scenario
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
+from mclass_tf.rehearsal.scenarios import Scenario, ScenarioFacts
 from mclass_tf.rehearsal.verdict import IN_FLIGHT, NEW_VERSION, NONE, SOME
 from tests.rehearsal import samples
 
 ROOT = Path(__file__).parents[2]
 ALL = [*FAULTS.values(), *PROTECTIONS.values()]
-PLAN = LoadPlan(where=Where(scheme="http", host="127.0.0.1", port=1, host_header=""))
+PLAN = LoadPlan(where=LoadEndpoint(scheme="http", host="127.0.0.1", port=1, host_header=""))
 
 
-def facts(*, speed: float = 10) -> Facts:
-    return Facts(settings=replace(samples.SETTINGS, speed=speed), memory_mib=512)
+def facts(*, speed: float = 10) -> ScenarioFacts:
+    return ScenarioFacts(settings=replace(samples.SETTINGS, speed=speed), memory_mib=512)
 
 
 def test_the_command_line_names_what_can_be_rehearsed() -> None:
@@ -61,7 +61,7 @@ def test_no_fault_may_cost_a_request_but_those_at_a_task_that_dies_or_of_a_versi
 
 
 @pytest.mark.parametrize("scenario", PROTECTIONS.values(), ids=lambda scenario: scenario.name)
-def test_a_protection_that_is_taken_away_must_be_missed_and_named(scenario: Scenario) -> None:
+def test_a_removed_protection_must_be_missed_and_named(scenario: Scenario) -> None:
     expected = scenario.expected()
 
     assert (expected.failed_requests, expected.finding) == (SOME, scenario.name)
@@ -87,7 +87,7 @@ def test_a_version_that_is_too_slow_starts_after_the_grace_period_at_any_speed()
 
 def test_nothing_is_promoted_where_nothing_is_released() -> None:
     with pytest.raises(UsageError, match="nothing to promote"):
-        Request(fault="task-killed", source="dev").scenario()
+        RehearsalRequest(fault="task-killed", source="dev").scenario()
 
 
 @pytest.mark.parametrize("name", ["bad-smoke", "bad-under-traffic", "bad-alarm"])
@@ -97,7 +97,7 @@ def test_a_fault_under_shifted_traffic_is_about_a_strategy_that_shifts_it(name: 
 
 
 def test_what_finds_a_bad_version_is_on_in_its_rehearsal() -> None:
-    without = ReleaseSettings(smoke=(), analysis=Limits(is_on=False))
+    without = ReleaseSettings(smoke=(), analysis=AnalysisLimits(is_on=False))
 
     assert FAULTS["bad-smoke"].settings(without).smoke is None
     assert FAULTS["bad-under-traffic"].settings(without).analysis.is_on
@@ -107,13 +107,15 @@ def test_what_finds_a_bad_version_is_on_in_its_rehearsal() -> None:
 
 def test_one_thing_is_rehearsed_at_a_time() -> None:
     with pytest.raises(UsageError, match="exclude each other"):
-        Request(fault="task-killed", without="lame-duck").scenario()
+        RehearsalRequest(fault="task-killed", without="lame-duck").scenario()
 
 
 @pytest.mark.parametrize(
-    "request_", [Request(fault="bad-luck"), Request(without="luck")], ids=["fault", "without"]
+    "request_",
+    [RehearsalRequest(fault="bad-luck"), RehearsalRequest(without="luck")],
+    ids=["fault", "without"],
 )
-def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: Request) -> None:
+def test_an_unknown_scenario_is_refused_with_the_known_ones(request_: RehearsalRequest) -> None:
     with pytest.raises(UsageError) as refused:
         request_.scenario()
 
@@ -121,7 +123,7 @@ def test_what_cannot_be_rehearsed_is_refused_with_what_can(request_: Request) ->
 
 
 def test_the_load_is_as_long_or_as_much_as_was_asked_for() -> None:
-    assert Request(rate=200, seconds=60).total == 12_000
-    assert Request(rate=200, requests=20_000).total == 20_000
-    assert Request(rate=200, seconds=1).before == 5
-    assert Request(rate=200, requests=200_000).before == 30
+    assert RehearsalRequest(rate=200, seconds=60).total == 12_000
+    assert RehearsalRequest(rate=200, requests=20_000).total == 20_000
+    assert RehearsalRequest(rate=200, seconds=1).before == 5
+    assert RehearsalRequest(rate=200, requests=200_000).before == 30

@@ -1,4 +1,4 @@
-"""The verdict: what must come, what came, and what keeps a result from meaning anything."""
+"""The verdict: what is required, what happened, and what makes a result inconclusive."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 from mclass_tf.rehearsal import causes
 from mclass_tf.rehearsal.result import (
     BalancerFailure,
-    Event,
     Incident,
     Rehearsal,
-    Release,
+    ReleaseResult,
     TargetState,
     TaskTimeline,
+    TimelineEvent,
 )
 from mclass_tf.rehearsal.verdict import IN_FLIGHT, SOME, Expected, judge
 from tests.rehearsal import samples
-from tests.rehearsal.samples import START, failed_request, load, rehearsal, task, told
+from tests.rehearsal.samples import START, balancer_failure, failed_request, load, rehearsal, task
 
-FAILED_RELEASE = Release(
+FAILED_RELEASE = ReleaseResult(
     outcome="failed",
     digest=f"sha256:{'b' * 64}",
     cause="tasks failed to start: CannotPullContainerError",
@@ -31,7 +31,7 @@ FAILED_RELEASE = Release(
 
 
 def with_failures(*failures: BalancerFailure, tasks: tuple[TaskTimeline, ...] = ()) -> Rehearsal:
-    """A rehearsal in which the load balancer told of these failures, and the sender met each of them."""
+    """A rehearsal in which the load balancer reported these failures, and the sender saw each of them."""
     failed = tuple(
         failed_request(failure.at - START, kind=f"http_{failure.status}", path=failure.path)
         for failure in failures
@@ -54,13 +54,13 @@ def test_a_release_without_a_failed_request_passes() -> None:
 
 
 def test_one_failed_request_is_enough_to_fail() -> None:
-    verdict = judge(with_failures(told(50, reason="closed_in_flight")), Expected())
+    verdict = judge(with_failures(balancer_failure(50, reason="closed_in_flight")), Expected())
 
     assert verdict.outcome == "failed"
     assert "1 of 18,000 requests failed" in verdict.reasons[0]
 
 
-def test_a_release_that_failed_is_no_pass_though_no_request_failed() -> None:
+def test_a_failed_release_does_not_pass_even_if_no_request_failed() -> None:
     verdict = judge(replace(rehearsal(), release=FAILED_RELEASE), Expected())
 
     assert verdict.outcome == "failed"
@@ -78,10 +78,12 @@ def test_a_release_that_failed_is_no_pass_though_no_request_failed() -> None:
         ("malformed_response", 502, False, causes.SERVICE),
     ],
 )
-def test_a_failure_at_a_task_that_lives_is_told_by_the_load_balancers_reason(
+def test_a_failure_at_a_living_task_is_attributed_by_the_load_balancers_reason(
     reason: str, status: int, *, draining: bool, cause: str
 ) -> None:
-    failure = told(40, reason=reason, status=status, is_draining=draining, target="10.10.1.12:3000")
+    failure = balancer_failure(
+        40, reason=reason, status=status, is_draining=draining, target="10.10.1.12:3000"
+    )
     serving = (task(12),)
 
     assert causes.attribute(with_failures(failure, tasks=serving)) == (cause,)
@@ -91,13 +93,15 @@ def test_a_failure_at_a_task_that_lives_is_told_by_the_load_balancers_reason(
 def test_a_task_that_got_sigterm_before_it_left_the_load_balancer_lacks_a_lame_duck(reason: str) -> None:
     stopped = task(10, draining=40.2, stopping=40, stopped=40.1, stop_code="UserInitiated", exit_code=143)
 
-    assert causes.attribute(with_failures(told(40.1, reason=reason), tasks=(stopped,))) == (causes.LAME_DUCK,)
+    assert causes.attribute(with_failures(balancer_failure(40.1, reason=reason), tasks=(stopped,))) == (
+        causes.LAME_DUCK,
+    )
 
 
 def test_a_task_that_the_scheduler_drained_before_it_ended_had_too_short_a_delay() -> None:
     stopped = task(10, draining=40, stopping=42, stopped=43, stop_code="ServiceSchedulerInitiated")
 
-    found = causes.attribute(with_failures(told(43, reason="closed_in_flight"), tasks=(stopped,)))
+    found = causes.attribute(with_failures(balancer_failure(43, reason="closed_in_flight"), tasks=(stopped,)))
 
     assert found == (causes.DEREGISTRATION_DELAY,)
 
@@ -107,8 +111,8 @@ def test_what_was_at_a_task_that_was_killed_is_counted_apart() -> None:
     replacement = task(14, created=41, healthy=48)
     found = replace(
         with_failures(
-            told(39.9, reason="closed_in_flight"),
-            told(40.2, reason="connection_refused"),
+            balancer_failure(39.9, reason="closed_in_flight"),
+            balancer_failure(40.2, reason="connection_refused"),
             tasks=(killed, replacement),
         ),
         incidents=(Incident(at=START + 39.9, kind="killed", task=killed.id),),
@@ -126,8 +130,8 @@ def test_a_failure_elsewhere_is_not_excused_by_a_task_that_was_killed() -> None:
     killed = task(10, stopping=40, stopped=40.1, stop_code="EssentialContainerExited", exit_code=137)
     other = task(11)
     failures = (
-        told(39.9, reason="closed_in_flight"),
-        told(40, reason="closed_while_idle", target="10.10.1.11:3000", path="/"),
+        balancer_failure(39.9, reason="closed_in_flight"),
+        balancer_failure(40, reason="closed_while_idle", target="10.10.1.11:3000", path="/"),
     )
     found = replace(
         with_failures(*failures, tasks=(killed, other)),
@@ -147,7 +151,9 @@ def test_what_failed_at_a_task_before_it_was_killed_is_not_excused_by_its_death(
     killed = task(10, stopping=40, stopped=40.1, stop_code="EssentialContainerExited", exit_code=137)
     found = replace(
         with_failures(
-            told(35, reason="closed_while_idle"), told(50, reason="connection_refused"), tasks=(killed,)
+            balancer_failure(35, reason="closed_while_idle"),
+            balancer_failure(50, reason="connection_refused"),
+            tasks=(killed,),
         ),
         incidents=(Incident(at=START + 40, kind="killed", task=killed.id),),
         release=None,
@@ -160,7 +166,9 @@ def test_an_address_that_is_used_again_belongs_to_the_task_that_has_it_then() ->
     before = task(10, created=-60, stopping=20, stopped=21, stop_code="UserInitiated", exit_code=0)
     after = task(10, created=30, healthy=35)
 
-    found = causes.attribute(with_failures(told(45, reason="closed_while_idle"), tasks=(before, after)))
+    found = causes.attribute(
+        with_failures(balancer_failure(45, reason="closed_while_idle"), tasks=(before, after))
+    )
 
     assert found == (causes.KEEP_ALIVE,)
 
@@ -179,7 +187,7 @@ def test_no_target_at_all_is_the_minimum_percents_doing_where_it_allows_that() -
 
 def test_a_request_that_a_starting_task_refused_came_there_for_want_of_another() -> None:
     starting = task(12, created=32, healthy=45)
-    failure = told(40, reason="connection_refused", target="10.10.1.12:3000")
+    failure = balancer_failure(40, reason="connection_refused", target="10.10.1.12:3000")
     settings = replace(samples.SETTINGS, minimum_healthy_percent=0)
 
     found = replace(with_failures(failure, tasks=(starting,)), settings=settings)
@@ -203,7 +211,7 @@ def test_tasks_that_health_checks_killed_while_they_started_lacked_a_grace_perio
     starting = _killed_by_check(
         12, TargetState(at=START + 32, state="unhealthy", reason="Target.FailedHealthChecks")
     )
-    failures = (told(50, reason="no_targets", status=503, target=""),)
+    failures = (balancer_failure(50, reason="no_targets", status=503, target=""),)
     settings = replace(samples.SETTINGS, grace_period=0)
     found = replace(with_failures(*failures, tasks=(starting,)), settings=settings, release=None)
 
@@ -233,16 +241,18 @@ def test_a_task_from_which_nothing_comes_back_is_behind_a_closed_security_group(
 
 
 def test_what_ecs_alone_saw_of_a_target_counts_too() -> None:
-    """A target may be unhealthy for a shorter time than lies between two looks at it."""
+    """A target may be unhealthy for less than the time between two polls."""
     closed = _killed_by_check(12)
     said = f"(service s) (task {closed.id}) (port 3000) is unhealthy in (target-group g) due to (reason Request timed out)."
     sick = f"(service s) (task {closed.id}) is unhealthy due to (reason Health checks failed with these codes: [503])."
-    found = replace(rehearsal(), tasks=(closed,), events=(Event(at=START, source="ecs", message=said),))
+    found = replace(
+        rehearsal(), tasks=(closed,), events=(TimelineEvent(at=START, source="ecs", message=said),)
+    )
 
-    assert causes.out_of_reach(found) == (closed,)
+    assert causes.unreachable_tasks(found) == (closed,)
     assert causes.killed_while_starting(found) == ()
-    ill = replace(found, events=(Event(at=START, source="ecs", message=sick),))
-    assert causes.killed_while_starting(ill) == causes.out_of_reach(ill) == ()
+    ill = replace(found, events=(TimelineEvent(at=START, source="ecs", message=sick),))
+    assert causes.killed_while_starting(ill) == causes.unreachable_tasks(ill) == ()
 
 
 def test_a_bad_version_passes_where_the_release_fails_by_name_and_the_old_one_serves() -> None:
@@ -261,7 +271,7 @@ def test_a_bad_version_passes_where_the_release_fails_by_name_and_the_old_one_se
         (Expected(release="failed", finding=causes.LAME_DUCK), "names nothing, not lame-duck"),
     ],
 )
-def test_what_did_not_come_is_named(expected: Expected, reason: str) -> None:
+def test_what_is_missing_is_named(expected: Expected, reason: str) -> None:
     verdict = judge(old_samples(replace(rehearsal(), release=FAILED_RELEASE)), expected)
 
     assert verdict.outcome == "failed"
@@ -313,7 +323,7 @@ def test_a_phase_with_hardly_a_request_is_inconclusive() -> None:
 
 def test_each_failed_request_is_matched_with_one_failure_of_the_load_balancer() -> None:
     failed = tuple(failed_request(at=40 + number / 1000) for number in range(20))
-    failures = tuple(told(40 + number / 1000, reason="closed_while_idle") for number in range(5))
+    failures = tuple(balancer_failure(40 + number / 1000, reason="closed_while_idle") for number in range(5))
     found = replace(rehearsal(), load=load(failed=failed), balancer_failures=failures, tasks=(task(10),))
 
     assert causes.attribute(found).count(causes.KEEP_ALIVE) == 5

@@ -1,4 +1,4 @@
-"""What may lie in a bucket in the place of what was written there."""
+"""Damaged contents that a bucket may have instead of the written ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket in memory that heeds the conditions of a write and lists as S3 does, with a clock that a test moves."""
+"""A bucket in memory with S3's conditional writes and listing, and a clock that a test moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that a test moves by hand, in the place of ECS, and a clock that nobody waits for."""
+"""A fake ECS service that a test moves by hand, and a clock without real waits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def denied(action: str = "DescribeServices") -> ClientError:
 def service_deployment(
     name: str = "own", status: str = "IN_PROGRESS", *, seconds: int = 0
 ) -> ServiceDeployment:
-    """A service deployment that began so many seconds after the first."""
+    """Return a service deployment that began this many seconds after the first."""
     return ServiceDeployment(
         arn=f"{ARN}/{name}",
         status=status,

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as some
 
 from mclass_tf import analysis, flows, verify
-from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, Judged, Limits, judge, lower_bound
+from mclass_tf.analysis import FAILED, INCONCLUSIVE, PASSED, AnalysisLimits, Judgement, judge, lower_bound
 from mclass_tf.aws import Aws
 from mclass_tf.cli.promote_commands import history_document, history_text
 from mclass_tf.cli.release_commands import rollout_document
@@ -23,12 +23,12 @@ from mclass_tf.cloud import Cloud
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import AnalysisFailedError
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.deployer.analysis import Analyst, Metrics, Pace, Side, pace_of
-from mclass_tf.flows.deployer.deploy import Deployer, Watching
-from mclass_tf.flows.history import Past
-from mclass_tf.ledger import Answered, Compared, Traffic
-from mclass_tf.rollout import Outcome, Patience, Started, View
-from mclass_tf.service import Ecs, Revision, ServiceDeployment
+from mclass_tf.flows.deployer.analysis import Analyst, CloudWatchMetrics, Pace, VersionTargets, pace_of
+from mclass_tf.flows.deployer.deploy import Deployer, WatchOptions
+from mclass_tf.flows.history import PastAttempt
+from mclass_tf.ledger import AnalysisResult, Traffic, VersionCounts
+from mclass_tf.rollout import Patience, RolloutOutcome, StartedRollout, View
+from mclass_tf.service import Ecs, ServiceDeployment, ServiceRevision
 from mclass_tf.session import Session
 from tests.unit.fake_service import (
     BEGAN,
@@ -43,16 +43,16 @@ from tests.unit.fake_service import (
     throttled,
 )
 
-LIMITS = Limits()
+LIMITS = AnalysisLimits()
 MINUTE = BEGAN.replace(second=0)
-BEFORE = Answered(requests=9730, errors=0, p99=0.1)
+BEFORE = VersionCounts(requests=9730, errors=0, p99=0.1)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-2:111111111111"
 BALANCER = f"{ELB}:loadbalancer/app/mclass/1"
 OTHER_GROUP = f"{ELB}:targetgroup/mclass-green/2"
 
 
-def answered(requests: int, errors: int = 0, p99: float | None = 0.1) -> Answered:
-    return Answered(requests=requests, errors=errors, p99=p99)
+def answered(requests: int, errors: int = 0, p99: float | None = 0.1) -> VersionCounts:
+    return VersionCounts(requests=requests, errors=errors, p99=p99)
 
 
 # The same figures in every run, however busy the machine is.
@@ -60,7 +60,7 @@ FIGURES = settings(derandomize=True, deadline=None, suppress_health_check=[Healt
 
 
 @some.composite
-def sides(draw: some.DrawFn) -> Answered:
+def sides(draw: some.DrawFn) -> VersionCounts:
     requests = draw(some.integers(0, 10**6))
     return answered(
         requests, draw(some.integers(0, requests)), draw(some.none() | some.floats(0, 60, width=32))
@@ -105,7 +105,7 @@ def sides(draw: some.DrawFn) -> Answered:
         (answered(200, p99=9.0), answered(200, p99=None), PASSED),
     ],
 )
-def test_a_verdict_needs_evidence(new: Answered, old: Answered, verdict: str) -> None:
+def test_a_verdict_needs_evidence(new: VersionCounts, old: VersionCounts, verdict: str) -> None:
     assert judge(new, old, LIMITS).verdict == verdict
 
 
@@ -166,7 +166,7 @@ def test_the_limits_are_the_environments() -> None:
         ),
     ],
 )
-def test_the_reason_has_the_figures(new: Answered, old: Answered, told: str) -> None:
+def test_the_reason_has_the_figures(new: VersionCounts, old: VersionCounts, told: str) -> None:
     assert judge(new, old, LIMITS).reason == told
 
 
@@ -176,7 +176,7 @@ def test_no_traffic_at_all_is_told_so() -> None:
 
 @FIGURES
 @given(new=sides(), old=sides())
-def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: Answered, old: Answered) -> None:
+def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: VersionCounts, old: VersionCounts) -> None:
     found = judge(new, old, LIMITS)
 
     assert found.verdict in (PASSED, FAILED, INCONCLUSIVE)
@@ -187,7 +187,7 @@ def test_every_pair_of_figures_has_one_verdict_and_a_reason(new: Answered, old: 
 @FIGURES
 @given(new=sides(), old=sides())
 def test_a_version_that_fails_no_more_often_and_is_no_slower_never_fails(
-    new: Answered, old: Answered
+    new: VersionCounts, old: VersionCounts
 ) -> None:
     assume(old.requests >= LIMITS.min_requests)
     assume(new.errors * old.requests <= old.errors * new.requests)
@@ -198,7 +198,7 @@ def test_a_version_that_fails_no_more_often_and_is_no_slower_never_fails(
 
 @FIGURES
 @given(new=sides(), old=sides(), more=some.integers(0, 1000))
-def test_more_errors_never_help(new: Answered, old: Answered, more: int) -> None:
+def test_more_errors_never_help(new: VersionCounts, old: VersionCounts, more: int) -> None:
     worse = replace(new, errors=min(new.errors + more, new.requests))
 
     assert judge(new, old, LIMITS).verdict != FAILED or judge(worse, old, LIMITS).verdict == FAILED
@@ -275,9 +275,9 @@ def minute(number: int) -> dt.datetime:
     return MINUTE + dt.timedelta(minutes=number)
 
 
-def metrics(cloudwatch: FakeCloudWatch, *, period: int = 60) -> Metrics:
+def metrics(cloudwatch: FakeCloudWatch, *, period: int = 60) -> CloudWatchMetrics:
     aws = cast("Aws", SimpleNamespace(cloudwatch=cloudwatch))
-    return Metrics(aws=aws, load_balancer_arn=BALANCER, period=period)
+    return CloudWatchMetrics(aws=aws, load_balancer_arn=BALANCER, period=period)
 
 
 def told(group: str = "targetgroup/mclass-blue/1", **values: dict[int, float]) -> FakeCloudWatch:
@@ -292,7 +292,9 @@ def test_a_side_is_what_cloudwatch_has_of_its_group_since_the_minute_of_its_begi
         TargetResponseTime={-1: 9, 0: 0.1, 1: 0.4},
     )
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(2))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(2)
+    )
 
     assert (found.requests, found.errors) == (40, 3)
     assert found.p99 == pytest.approx(0.4)
@@ -328,7 +330,9 @@ def test_the_percentile_is_the_median_of_the_periods_by_their_requests(
 ) -> None:
     cloudwatch = told(RequestCount=requests, TargetResponseTime=times)
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(5))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(5)
+    )
 
     assert found.p99 == p99
 
@@ -336,8 +340,8 @@ def test_the_percentile_is_the_median_of_the_periods_by_their_requests(
 def test_both_sides_are_read_with_one_call_and_each_has_its_own_beginning() -> None:
     cloudwatch = told(RequestCount=dict.fromkeys(range(-20, 3), 1.0))
     cloudwatch.values["targetgroup/mclass-green/2", "RequestCount"] = dict.fromkeys(range(-20, 3), 1.0)
-    new = Side(target_group_arn=OTHER_GROUP, since=BEGAN)
-    old = Side(target_group_arn=GROUP, since=BEGAN - dt.timedelta(minutes=15))
+    new = VersionTargets(target_group_arn=OTHER_GROUP, since=BEGAN)
+    old = VersionTargets(target_group_arn=GROUP, since=BEGAN - dt.timedelta(minutes=15))
 
     after, before = metrics(cloudwatch).read([new, old], until=minute(3))
 
@@ -349,21 +353,27 @@ def test_what_comes_in_pages_is_read_whole() -> None:
     cloudwatch = told(RequestCount=dict.fromkeys(range(7), 1.0))
     cloudwatch.pages = 3
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(10))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(10)
+    )
 
     assert found.requests == 7
 
 
 def test_a_group_of_which_nothing_is_told_has_answered_nothing() -> None:
-    (found,) = metrics(FakeCloudWatch()).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(1))
+    (found,) = metrics(FakeCloudWatch()).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(1)
+    )
 
-    assert found == Answered(requests=0, errors=0, p99=None)
+    assert found == VersionCounts(requests=0, errors=0, p99=None)
 
 
 def test_a_request_fails_once_however_often_its_connection_failed() -> None:
     cloudwatch = told(RequestCount={0: 5}, TargetConnectionErrorCount={0: 9})
 
-    (found,) = metrics(cloudwatch).read([Side(target_group_arn=GROUP, since=BEGAN)], until=minute(1))
+    (found,) = metrics(cloudwatch).read(
+        [VersionTargets(target_group_arn=GROUP, since=BEGAN)], until=minute(1)
+    )
 
     assert found.errors == 5
 
@@ -377,10 +387,10 @@ class Seen:
 
     cloudwatch: FakeCloudWatch
     clock: Clock = field(default_factory=Clock)
-    revisions: dict[str, Revision] = field(
+    revisions: dict[str, ServiceRevision] = field(
         default_factory=lambda: {
-            "revision/own": Revision(task_definition_arn="new", target_group_arns=(OTHER_GROUP,)),
-            "revision/old": Revision(task_definition_arn="old", target_group_arns=(GROUP,)),
+            "revision/own": ServiceRevision(task_definition_arn="new", target_group_arns=(OTHER_GROUP,)),
+            "revision/old": ServiceRevision(task_definition_arn="old", target_group_arns=(GROUP,)),
         }
     )
     reports: list[str] = field(default_factory=list)
@@ -401,7 +411,7 @@ class Seen:
     def now(self) -> dt.datetime:
         return BEGAN + dt.timedelta(seconds=self.clock.now - 1000)
 
-    def revision(self, arn: str, /) -> Revision:
+    def revision(self, arn: str, /) -> ServiceRevision:
         return self.revisions[arn]
 
     def look(self, production: float | None, *, after: float = 60, **changes: Any) -> bool:
@@ -562,17 +572,17 @@ def test_a_cloudwatch_that_does_not_answer_is_asked_ever_more_rarely() -> None:
     assert pauses == [30, 60, 120, 120, 120]
 
 
-def fewer(revisions: dict[str, Revision]) -> None:
+def fewer(revisions: dict[str, ServiceRevision]) -> None:
     del revisions["revision/own"]
 
 
-def untold(revisions: dict[str, Revision]) -> None:
-    revisions["revision/own"] = Revision(task_definition_arn="new", target_group_arns=())
+def untold(revisions: dict[str, ServiceRevision]) -> None:
+    revisions["revision/own"] = ServiceRevision(task_definition_arn="new", target_group_arns=())
 
 
 @pytest.mark.parametrize("change", [fewer, untold])
 def test_where_ecs_does_not_tell_the_groups_it_is_inconclusive(
-    change: Callable[[dict[str, Revision]], None],
+    change: Callable[[dict[str, ServiceRevision]], None],
 ) -> None:
     seen = Seen(traffic(RequestCount={0: 200}, HTTPCode_Target_5XX_Count={0: 200}))
     change(seen.revisions)
@@ -609,7 +619,7 @@ def test_a_local_aws_that_does_not_tell_its_clock_goes_as_aws_does() -> None:
 
 
 def test_a_judgement_is_a_verdict_and_a_reason() -> None:
-    assert judge(answered(100), BEFORE, LIMITS) == Judged(
+    assert judge(answered(100), BEFORE, LIMITS) == Judgement(
         verdict=PASSED,
         reason="new 0.0 % of 100 requests failed, old 0.0 % of 9,730; "
         "99th percentile: new 0.100 s, old 0.100 s",
@@ -627,9 +637,9 @@ class Canary(FakeEcs):
         self.own = replace(canary(5.0), created_at=now - dt.timedelta(minutes=1))
         self.looks = 0
 
-    def revision(self, arn: str, /) -> Revision:
+    def revision(self, arn: str, /) -> ServiceRevision:
         is_new = arn == "revision/own"
-        return Revision(
+        return ServiceRevision(
             task_definition_arn=NEW if is_new else OLD,
             target_group_arns=(OTHER_GROUP if is_new else GROUP,),
         )
@@ -677,31 +687,31 @@ class Followed:
             session=cast("Session", session),
             outputs=cast("verify.Outputs", outputs),
             ecs=cast("Ecs", self.ecs),
-            patience=Patience(tell=self.reports.append),
+            patience=Patience(report=self.reports.append),
         )
-        self.watching = Watching(
+        self.watching = WatchOptions(
             show=self.shown.append, on_interrupt=flows.detach_on_interrupt, stall_after=60.0
         )
-        started = Started(
+        started = StartedRollout(
             service_deployment_arn=self.ecs.own.arn,
             task_definition_arn=NEW,
             seen=frozenset(),
             at=time.monotonic(),
         )
         self.end = self.deployer.follow(
-            started, self.watching, self.attempt, back_to=None, is_compared=self.is_compared
+            started, self.watching, self.attempt, reset_to=None, is_compared=self.is_compared
         )
 
     def require_success(self) -> None:
         self.deployer.require_success(
-            self.end, self.watching, task_definition_arn=NEW, back_to=None, attempt=self.attempt
+            self.end, self.watching, task_definition_arn=NEW, reset_to=None, attempt=self.attempt
         )
 
 
 def test_a_version_that_fails_is_taken_back_once_and_the_error_has_the_figures() -> None:
     done = Followed(errors=40)
 
-    assert done.end.outcome is Outcome.ROLLED_BACK
+    assert done.end.outcome is RolloutOutcome.ROLLED_BACK
     assert done.ecs.calls == [("roll back", done.ecs.own.arn)]
     with pytest.raises(AnalysisFailedError) as caught:
         done.require_success()
@@ -720,7 +730,7 @@ def test_a_version_that_fails_is_taken_back_once_and_the_error_has_the_figures()
 def test_a_version_that_does_well_is_not_and_how_it_did_is_shown_and_noted() -> None:
     done = Followed(errors=0)
 
-    assert done.end.outcome is Outcome.SUCCEEDED
+    assert done.end.outcome is RolloutOutcome.SUCCEEDED
     assert done.ecs.calls == []
     done.require_success()
     assert done.attempt.analysis is not None
@@ -731,13 +741,13 @@ def test_a_version_that_does_well_is_not_and_how_it_did_is_shown_and_noted() -> 
 def test_going_back_is_not_compared_whatever_runs_does_badly() -> None:
     done = Followed(errors=200, is_compared=False)
 
-    assert done.end.outcome is Outcome.SUCCEEDED
+    assert done.end.outcome is RolloutOutcome.SUCCEEDED
     assert done.attempt.analysis is None
 
 
-def told_of(*, cause: str = "", analysis: Compared | None = None) -> Past:
+def told_of(*, cause: str = "", analysis: AnalysisResult | None = None) -> PastAttempt:
     """Return an attempt as `history` has it."""
-    return Past(
+    return PastAttempt(
         at=BEGAN,
         kind="release",
         digest="sha256:1",
@@ -755,7 +765,7 @@ def told_of(*, cause: str = "", analysis: Compared | None = None) -> Past:
 
 
 def test_history_tells_the_analysis_and_no_figures_twice() -> None:
-    compared = Compared(verdict=PASSED, reason="all well", new=answered(512), old=BEFORE)
+    compared = AnalysisResult(verdict=PASSED, reason="all well", new=answered(512), old=BEFORE)
 
     assert "    analysis passed: all well" in history_text("dev", [told_of(analysis=compared)])
     assert "analysis" not in history_text("dev", [told_of(cause="worse: all well", analysis=compared)])
@@ -763,7 +773,7 @@ def test_history_tells_the_analysis_and_no_figures_twice() -> None:
 
 
 def test_the_documents_have_the_analysis_or_null() -> None:
-    compared = Compared(verdict=PASSED, reason="all well", new=answered(512), old=answered(9, 1, None))
+    compared = AnalysisResult(verdict=PASSED, reason="all well", new=answered(512), old=answered(9, 1, None))
     error = AnalysisFailedError("what", cause="why")
 
     (with_it, without) = history_document("dev", [told_of(analysis=compared), told_of()])["attempts"]

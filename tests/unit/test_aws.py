@@ -1,4 +1,4 @@
-"""The clients: whose settings they heed, and whom they trust; and calls of ECS that go through no model."""
+"""The clients: which settings they use, which servers they trust, and calls of ECS without a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def access(endpoint_url: str | None) -> Access:
     return Access(region="ap-northeast-2", endpoint_url=endpoint_url, **KEYS)
 
 
-def test_with_credentials_of_its_own_a_profile_that_does_not_exist_is_no_matter(
+def test_with_own_credentials_a_missing_profile_does_not_matter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nonsense")
@@ -49,7 +49,7 @@ SETTINGS = {
 }
 
 
-def test_with_an_endpoint_and_credentials_of_its_own_no_setting_of_the_user_is_read(
+def test_with_own_endpoint_and_credentials_no_setting_of_the_user_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("config", "credentials"):
@@ -66,7 +66,7 @@ def test_with_an_endpoint_and_credentials_of_its_own_no_setting_of_the_user_is_r
         assert client.meta.region_name == "ap-northeast-2"
 
 
-def test_what_is_wrong_with_the_users_settings_is_told_where_they_are_needed(
+def test_errors_in_the_users_settings_are_reported_if_they_are_needed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "config").write_text("[profile x\nregion =\n")
@@ -86,7 +86,7 @@ def test_a_child_with_an_endpoint_and_credentials_reads_no_settings_of_the_user(
     ("endpoint", "verified"),
     [("http://127.0.0.1:4566", False), ("https://vpce.example.com", True), (None, True)],
 )
-def test_an_endpoint_with_tls_must_prove_who_it_is(
+def test_an_endpoint_with_tls_must_prove_its_identity(
     monkeypatch: pytest.MonkeyPatch,
     endpoint: str | None,
     verified: bool,  # noqa: FBT001
@@ -99,7 +99,7 @@ def test_an_endpoint_with_tls_must_prove_who_it_is(
     assert bool(client._endpoint.http_session._verify) is verified  # type: ignore[attr-defined]
 
 
-def test_what_aws_refuses_is_no_bug_of_ours() -> None:
+def test_a_refusal_by_aws_is_not_a_bug() -> None:
     answer = {"Error": {"Code": "AccessDenied", "Message": "not yours"}}
 
     error = refusal(ClientError(answer, "PutBucketPolicy"))  # type: ignore[arg-type]
@@ -110,19 +110,19 @@ def test_what_aws_refuses_is_no_bug_of_ours() -> None:
     assert "not yours" in str(error)
 
 
-def test_an_aws_that_stops_answering_is_no_bug_of_ours() -> None:
+def test_a_lost_connection_to_aws_is_not_a_bug() -> None:
     error = refusal(ConnectTimeoutError(endpoint_url="https://s3.example.com"))
 
     assert error is not None
     assert error.exit_code == 3
 
 
-def test_an_error_of_ours_is_none_of_aws() -> None:
+def test_our_own_error_is_not_a_refusal_by_aws() -> None:
     assert refusal(KeyError("x")) is None
 
 
 class _Ecs(BaseHTTPRequestHandler):
-    """Answers each call with what it was sent, or with an error if its name says so."""
+    """Echoes each request, or returns an error if its name says so."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -155,7 +155,7 @@ def ecs() -> Iterator[Aws]:
         server.server_close()
 
 
-def test_a_call_of_ecs_by_name_is_signed_and_its_answer_comes_as_it_is(ecs: Aws) -> None:
+def test_a_call_of_ecs_by_name_is_signed_and_returns_the_response_unchanged(ecs: Aws) -> None:
     answer = ecs.call_ecs("StopServiceDeployment", {"stopType": "ROLLBACK"})
 
     assert answer["prefix"] == "AmazonEC2ContainerServiceV20141113"
@@ -176,7 +176,7 @@ def test_a_refused_call_of_ecs_is_an_error_like_any_other(ecs: Aws) -> None:
 
 
 @pytest.mark.parametrize("action", ["Throttle", "Break"])
-def test_throttling_and_errors_of_the_server_pass(ecs: Aws, action: str) -> None:
+def test_throttling_and_server_errors_are_transient(ecs: Aws, action: str) -> None:
     with pytest.raises(ClientError) as caught:
         ecs.call_ecs(action, {})
 
@@ -192,7 +192,7 @@ def test_throttling_and_errors_of_the_server_pass(ecs: Aws, action: str) -> None
         (KeyError("x"), False),
     ],
 )
-def test_a_connection_may_come_back_and_a_wrong_certificate_will_not(error: Exception, passes: bool) -> None:  # noqa: FBT001
+def test_only_a_lost_connection_is_transient(error: Exception, passes: bool) -> None:  # noqa: FBT001
     assert is_transient(error) is passes
 
 

@@ -15,8 +15,8 @@ import pytest
 from mclass_tf import environment, errors
 from mclass_tf.cli.commands import plan_document
 from mclass_tf.cli.grammar import parser
-from mclass_tf.cli.outcome import Outcome
-from mclass_tf.gates import Decision
+from mclass_tf.cli.outcome import CommandOutcome
+from mclass_tf.gates import GateDecision
 from mclass_tf.gates.verdict import Verdict
 from mclass_tf.plan import Plan, SavedPlan
 
@@ -45,7 +45,7 @@ _OUR_VARIABLE = re.compile(r"\bMCLASS_TF_[A-Z_]+\b")
 
 @cache
 def phrases() -> frozenset[str]:
-    """Return what the texts of the code say literally, between the values that are put into them: two words at least."""
+    """Return the literal parts of the strings in the code, of at least two words."""
     texts = {
         node.value.strip()
         for source in ROOT.glob("mclass_tf/**/*.py")
@@ -74,7 +74,7 @@ def blocks(text: str) -> list[str]:
 
 
 def headings(text: str) -> list[str]:
-    """Return the level of each heading of a text, as its number signs."""
+    """Return the level of each heading, as number signs."""
     return _HEADING.findall(_BLOCK.sub("", text))
 
 
@@ -176,7 +176,7 @@ def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
     folder = Path(environment.__file__).parent
     source = "".join((folder / name).read_text(encoding="utf-8") for name in ("loading.py", "settings.py"))
     read = set(
-        re.findall(r'table\.(?:required|optional|number|real|flag|whole_number|texts)\(\s*"(\w+)"', source)
+        re.findall(r'table\.(?:required|optional|number|real|flag|whole_number|strings)\(\s*"(\w+)"', source)
     )
 
     assert {name.strip("`") for name in settings} == read
@@ -206,7 +206,7 @@ def test_the_guides_list_the_keys_of_a_plan(guide: str) -> None:
 
 
 def test_the_guides_list_the_keys_of_an_error(guide: str) -> None:
-    document = Outcome.failed(errors.UsageError("what", hint="next"), use_local=False).document
+    document = CommandOutcome.failed(errors.UsageError("what", hint="next"), use_local=False).document
 
     assert f"`error` (`{'`, `'.join(document['error'])}`)" in guide
 
@@ -267,7 +267,7 @@ def _planned() -> Any:
         image_in_force="",
     )
     image = ImageInForce(digest=None, applied="sha256:aa", reason="since none was proven")
-    decision = Decision(verdicts=(verdict,), approved=None)
+    decision = GateDecision(verdicts=(verdict,), approved=None)
     return Planned(plan=Plan.parse({}), saved=saved, decision=decision, image=image)
 
 

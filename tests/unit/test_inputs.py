@@ -1,4 +1,4 @@
-"""What a plan was made from: which files those are, and what is said of one that has changed."""
+"""The input files of a plan, and the report of changed ones."""
 
 from __future__ import annotations
 

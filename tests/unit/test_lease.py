@@ -1,4 +1,4 @@
-"""The lease lets one at a time work on an environment, tells the others who that is, and outlives no dead holder."""
+"""The lease lets one command at a time work on an environment, names its holder to others, and expires with a dead holder."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def dead_process() -> int:
 
 
 def left_by(s3: FakeS3, holder: Holder) -> None:
-    """Leave a lease as somebody does who is killed."""
+    """Leave a lease like a killed holder."""
     lease(s3)._take(holder)
 
 
-def test_the_second_is_told_who_is_at_work_since_when_and_with_what(s3: FakeS3) -> None:
+def test_a_second_command_is_refused_with_who_holds_the_lease_since_when_and_for_what(s3: FakeS3) -> None:
     with lease(s3).held(KIM), pytest.raises(LeaseHeldError) as caught, lease(s3).held(LEE):
         pytest.fail("both hold it")
 
@@ -64,7 +64,7 @@ def test_the_second_is_told_who_is_at_work_since_when_and_with_what(s3: FakeS3) 
     assert "`rollback prod`" in caught.value.hint
 
 
-def test_a_lease_that_was_given_back_is_anybodys(s3: FakeS3) -> None:
+def test_a_released_lease_is_free(s3: FakeS3) -> None:
     with lease(s3).held(KIM):
         assert lease(s3).holder() == KIM
     assert lease(s3).holder() is None
@@ -73,14 +73,14 @@ def test_a_lease_that_was_given_back_is_anybodys(s3: FakeS3) -> None:
         assert lease(s3).holder() == LEE
 
 
-def test_it_is_given_back_when_what_is_done_under_it_fails(s3: FakeS3) -> None:
+def test_a_failure_inside_releases_the_lease(s3: FakeS3) -> None:
     with pytest.raises(KeyError), lease(s3).held(KIM):
         raise KeyError
 
     assert lease(s3).holder() is None
 
 
-def test_one_that_was_not_renewed_for_its_lifetime_is_anybodys(s3: FakeS3) -> None:
+def test_a_lease_not_renewed_for_its_lifetime_is_free(s3: FakeS3) -> None:
     left_by(s3, ELSEWHERE)
     s3.now += dt.timedelta(seconds=LIFETIME - 1)
     with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
@@ -91,14 +91,14 @@ def test_one_that_was_not_renewed_for_its_lifetime_is_anybodys(s3: FakeS3) -> No
         assert lease(s3).holder() == LEE
 
 
-def test_a_dead_process_of_this_machine_holds_nothing(s3: FakeS3) -> None:
+def test_the_lease_of_a_dead_process_of_this_machine_is_free(s3: FakeS3) -> None:
     left_by(s3, replace(KIM, pid=dead_process()))
 
     with lease(s3).held(LEE):
         assert lease(s3).holder() == LEE
 
 
-def test_of_a_process_of_another_machine_nothing_is_supposed(s3: FakeS3) -> None:
+def test_a_process_of_another_machine_counts_as_alive(s3: FakeS3) -> None:
     left_by(s3, replace(ELSEWHERE, pid=dead_process()))
 
     with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
@@ -106,7 +106,7 @@ def test_of_a_process_of_another_machine_nothing_is_supposed(s3: FakeS3) -> None
 
 
 def linux(proc: Path, *, namespace: int, boot: str) -> Path:
-    """Return a /proc that tells of this namespace of process ids, and of this boot."""
+    """Return a /proc with this PID namespace and this boot id."""
     (proc / "self/ns").mkdir(parents=True)
     (proc / "self/ns/pid").symlink_to(f"pid:[{namespace}]")
     (proc / "sys/kernel/random").mkdir(parents=True)
@@ -114,7 +114,7 @@ def linux(proc: Path, *, namespace: int, boot: str) -> Path:
     return proc
 
 
-def test_of_a_process_in_another_container_on_the_network_of_this_host_nothing_is_supposed(
+def test_a_process_in_another_container_on_the_network_of_this_host_counts_as_alive(
     s3: FakeS3, tmp_path: Path
 ) -> None:
     container = _machine(proc=linux(tmp_path, namespace=1, boot="this"))
@@ -124,7 +124,7 @@ def test_of_a_process_in_another_container_on_the_network_of_this_host_nothing_i
         pytest.fail("it may live")
 
 
-def test_a_machine_is_told_by_its_namespace_of_process_ids_and_its_boot_where_there_are_any(
+def test_a_machine_is_identified_by_its_pid_namespace_and_boot_if_it_has_them(
     tmp_path: Path,
 ) -> None:
     one = linux(tmp_path / "one", namespace=1, boot="a")
@@ -137,7 +137,7 @@ def test_a_machine_is_told_by_its_namespace_of_process_ids_and_its_boot_where_th
     assert _machine() == _machine()
 
 
-def test_a_lease_that_was_taken_is_ours_also_where_the_answer_was_lost(s3: FakeS3) -> None:
+def test_a_taken_lease_is_ours_even_if_the_response_was_lost(s3: FakeS3) -> None:
     s3.lost_answers = 1
     with lease(s3).held(KIM):
         assert lease(s3).holder() == KIM
@@ -146,7 +146,7 @@ def test_a_lease_that_was_taken_is_ours_also_where_the_answer_was_lost(s3: FakeS
     assert lease(s3).holder() is None
 
 
-def test_one_that_was_taken_over_is_ours_also_where_the_answer_was_lost(s3: FakeS3) -> None:
+def test_a_lease_taken_over_is_ours_even_if_the_response_was_lost(s3: FakeS3) -> None:
     left_by(s3, replace(LEE, pid=dead_process()))
 
     s3.lost_answers = 1
@@ -157,7 +157,7 @@ def test_one_that_was_taken_over_is_ours_also_where_the_answer_was_lost(s3: Fake
     assert lease(s3).holder() is None
 
 
-def test_it_is_renewed_again_and_given_back_after_the_answer_to_a_renewal_was_lost(s3: FakeS3) -> None:
+def test_after_a_lost_response_to_a_renewal_it_is_renewed_and_released(s3: FakeS3) -> None:
     renewed = threading.Event()
     since_then: set[bytes] = set()
 
@@ -174,14 +174,14 @@ def test_it_is_renewed_again_and_given_back_after_the_answer_to_a_renewal_was_lo
     assert lease(s3).holder() is None
 
 
-def test_it_is_given_back_where_the_last_renewal_was_never_heard_of(s3: FakeS3) -> None:
+def test_it_is_released_even_if_the_response_to_the_last_renewal_was_lost(s3: FakeS3) -> None:
     with lease(s3).held(KIM):
         lease(s3)._write(KIM, condition={})
 
     assert lease(s3).holder() is None
 
 
-def test_one_that_was_given_back_stays_so_where_the_answer_was_lost(s3: FakeS3) -> None:
+def test_a_released_lease_stays_free_if_the_response_was_lost(s3: FakeS3) -> None:
     with lease(s3).held(KIM):
         s3.lost_answers = 1
 
@@ -189,7 +189,7 @@ def test_one_that_was_given_back_stays_so_where_the_answer_was_lost(s3: FakeS3) 
     assert lease(s3).holder() is None
 
 
-def test_who_takes_it_while_the_answer_to_giving_it_back_is_lost_keeps_it(s3: FakeS3) -> None:
+def test_another_holder_keeps_it_if_the_response_to_its_release_was_lost(s3: FakeS3) -> None:
     def lee_is_there_for_the_repeat() -> None:
         if not s3.lost_answers:
             s3.before_put = lambda: None
@@ -211,7 +211,7 @@ def test_it_is_renewed_while_it_is_held(s3: FakeS3) -> None:
     assert lease(s3).holder() is None
 
 
-def test_of_two_that_find_it_dead_one_gets_it(s3: FakeS3) -> None:
+def test_of_two_commands_that_find_an_expired_lease_one_gets_it(s3: FakeS3) -> None:
     left_by(s3, replace(KIM, id="dead", pid=dead_process()))
 
     calls: list[int] = []
@@ -229,7 +229,7 @@ def test_of_two_that_find_it_dead_one_gets_it(s3: FakeS3) -> None:
         pytest.fail("both hold it")
 
 
-def test_one_that_was_lost_is_not_written_over(s3: FakeS3) -> None:
+def test_a_lost_lease_is_not_overwritten(s3: FakeS3) -> None:
     with lease(s3).held(ELSEWHERE):
         s3.now += dt.timedelta(seconds=LIFETIME + 1)
         left_by(s3, LEE)
@@ -238,7 +238,7 @@ def test_one_that_was_lost_is_not_written_over(s3: FakeS3) -> None:
     assert lease(s3).holder() == LEE
 
 
-def test_without_permission_it_says_which_is_needed(s3: FakeS3) -> None:
+def test_without_permission_the_error_names_the_permission(s3: FakeS3) -> None:
     s3.refusal = "AccessDenied"
 
     with pytest.raises(LedgerError) as caught, lease(s3).held(KIM):
@@ -248,7 +248,7 @@ def test_without_permission_it_says_which_is_needed(s3: FakeS3) -> None:
 
 
 @pytest.mark.parametrize("body", [*DAMAGED.values(), b'{"id": 7}'], ids=lambda body: repr(body[:30]))
-def test_one_that_cannot_be_read_is_somebodys_until_it_is_old(s3: FakeS3, body: bytes) -> None:
+def test_an_unreadable_lease_counts_as_held_until_it_expires(s3: FakeS3, body: bytes) -> None:
     s3.objects[KEY] = (body, s3.now)
 
     with pytest.raises(LeaseHeldError) as caught, lease(s3).held(LEE):
@@ -262,14 +262,14 @@ def test_one_that_cannot_be_read_is_somebodys_until_it_is_old(s3: FakeS3, body: 
         assert lease(s3).holder() == LEE
 
 
-def test_a_number_that_no_process_has_is_of_nobody_that_has_died(s3: FakeS3) -> None:
+def test_an_invalid_process_id_does_not_count_as_dead(s3: FakeS3) -> None:
     left_by(s3, replace(KIM, pid=1 << 80))
 
     with pytest.raises(LeaseHeldError), lease(s3).held(LEE):
         pytest.fail("it is held")
 
 
-def test_one_that_is_ours_is_found_to_be_so(s3: FakeS3) -> None:
+def test_our_own_lease_passes_the_check(s3: FakeS3) -> None:
     with lease(s3).held(KIM) as held:
         s3.now += dt.timedelta(seconds=LIFETIME / 3)
         held.require()
@@ -277,7 +277,7 @@ def test_one_that_is_ours_is_found_to_be_so(s3: FakeS3) -> None:
         assert s3.calls["PutObject"] == 1, "it was only read"
 
 
-def test_who_was_asleep_too_long_is_told_who_has_taken_it(s3: FakeS3) -> None:
+def test_after_a_long_sleep_the_error_names_the_new_holder(s3: FakeS3) -> None:
     with lease(s3).held(ELSEWHERE) as held:
         s3.now += dt.timedelta(seconds=LIFETIME + 1)
         left_by(s3, LEE)
@@ -291,7 +291,7 @@ def test_who_was_asleep_too_long_is_told_who_has_taken_it(s3: FakeS3) -> None:
     assert "`release prod --resume`" in caught.value.hint
 
 
-def test_who_was_asleep_too_long_is_told_also_who_has_had_it_meanwhile(s3: FakeS3) -> None:
+def test_after_a_long_sleep_the_error_names_a_holder_that_has_released_it_again(s3: FakeS3) -> None:
     with lease(s3).held(ELSEWHERE) as held:
         s3.now += dt.timedelta(seconds=LIFETIME + 1)
         with lease(s3).held(LEE):
@@ -304,7 +304,7 @@ def test_who_was_asleep_too_long_is_told_also_who_has_had_it_meanwhile(s3: FakeS
 @pytest.mark.parametrize(
     ("left", "told"), [(None, "somebody has removed it"), (b"<html>", "somebody has written over it")]
 )
-def test_one_that_is_gone_or_damaged_is_not_taken_for_ours(s3: FakeS3, left: bytes | None, told: str) -> None:
+def test_a_missing_or_damaged_lease_is_not_ours(s3: FakeS3, left: bytes | None, told: str) -> None:
     with lease(s3).held(KIM) as held:
         del s3.objects[KEY]
         if left is not None:
@@ -315,9 +315,7 @@ def test_one_that_is_gone_or_damaged_is_not_taken_for_ours(s3: FakeS3, left: byt
 
 
 @pytest.mark.parametrize("seconds", [LIFETIME / 2, LIFETIME - 1, 10 * LIFETIME])
-def test_one_that_nears_its_end_or_was_taken_by_nobody_is_renewed_before_it_is_relied_on(
-    s3: FakeS3, seconds: float
-) -> None:
+def test_a_lease_near_its_end_or_expired_and_free_is_renewed_by_the_check(s3: FakeS3, seconds: float) -> None:
     with lease(s3).held(ELSEWHERE) as held:
         s3.now += dt.timedelta(seconds=seconds)
 
@@ -328,7 +326,7 @@ def test_one_that_nears_its_end_or_was_taken_by_nobody_is_renewed_before_it_is_r
     assert lease(s3).holder() is None
 
 
-def test_one_that_somebody_takes_just_before_it_is_renewed_is_lost(s3: FakeS3) -> None:
+def test_a_lease_taken_just_before_its_renewal_is_lost(s3: FakeS3) -> None:
     def lee_is_faster() -> None:
         s3.before_put = lambda: None
         left_by(s3, LEE)
@@ -341,7 +339,7 @@ def test_one_that_somebody_takes_just_before_it_is_renewed_is_lost(s3: FakeS3) -
             held.require()
 
 
-def test_what_s3_refuses_is_not_taken_for_a_loss(s3: FakeS3) -> None:
+def test_a_refusal_by_s3_is_not_a_lost_lease(s3: FakeS3) -> None:
     with lease(s3).held(ELSEWHERE) as held:
         s3.refuses_reads = True
         with pytest.raises(ClientError):

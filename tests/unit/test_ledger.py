@@ -1,4 +1,4 @@
-"""The ledger: written once, read back as it was, and what of it is in force."""
+"""The ledger: objects are written once and read back unchanged, and determine the proven releases."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mclass_tf.aws import Access, Aws
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, LedgerError
 from mclass_tf.ledger import (
-    Begun,
-    Ended,
+    AttemptEnd,
+    AttemptStart,
     Event,
     GateVerdict,
     Ledger,
     Record,
     Step,
-    Unreadable,
+    UnreadableRecord,
     proven_releases,
 )
 from tests.unit.damaged import DAMAGED
 from tests.unit.fake_s3 import FakeS3
 
-BEGUN = Begun(
+BEGUN = AttemptStart(
     command="release",
     environment="dev",
     who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
@@ -40,7 +40,7 @@ BEGUN = Begun(
     plan_sha256="b" * 64,
     gates=(GateVerdict(gate="checkov", passed=True, checked=118, waived=18),),
 )
-ENDED = Ended(
+ENDED = AttemptEnd(
     at="2026-11-23T05:32:13.925+00:00",
     outcome="released",
     cause="",
@@ -88,7 +88,7 @@ def test_the_ledger_lies_beside_the_state(s3: FakeS3, key: str, prefix: str) -> 
     assert ledger(s3, key=key).url(name) == f"s3://state/{prefix}{name}/"
 
 
-def test_what_was_written_is_never_changed(s3: FakeS3) -> None:
+def test_a_written_object_is_never_changed(s3: FakeS3) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
     book.end(name, ENDED)
@@ -100,7 +100,7 @@ def test_what_was_written_is_never_changed(s3: FakeS3) -> None:
     assert s3.objects == before
 
 
-def test_what_was_written_is_no_error_where_the_answer_was_lost(s3: FakeS3) -> None:
+def test_a_stored_write_whose_response_was_lost_is_no_error(s3: FakeS3) -> None:
     s3.lost_answers = 4
     book = ledger(s3)
 
@@ -112,7 +112,7 @@ def test_what_was_written_is_no_error_where_the_answer_was_lost(s3: FakeS3) -> N
     assert (s3.lost_answers, len(s3.objects)) == (0, 4)
 
 
-def test_an_attempt_does_not_begin_where_another_has_its_name(
+def test_an_attempt_does_not_begin_if_another_has_its_name(
     s3: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("secrets.token_hex", lambda _: "same")
@@ -122,7 +122,7 @@ def test_an_attempt_does_not_begin_where_another_has_its_name(
         ledger(s3).begin(replace(BEGUN, who="lee"))
 
 
-def test_what_cannot_be_read_back_is_told_as_what_could_not_be_written(s3: FakeS3) -> None:
+def test_a_failed_write_is_reported_if_reading_back_fails_too(s3: FakeS3) -> None:
     s3.refusal, s3.refuses_reads = "AccessDenied", True
 
     with pytest.raises(LedgerError, match="could not be written"):
@@ -147,16 +147,16 @@ def test_the_latest_attempt_comes_first(s3: FakeS3) -> None:
         "2026-11-30T23:59:59.999+09:00",
     ]
     for at in times:
-        book.begin(Begun(**{**BEGUN.__dict__, "at": at}))
+        book.begin(AttemptStart(**{**BEGUN.__dict__, "at": at}))
 
     assert [record.begun.at for record in book.latest_first(most=50)] == [times[1], times[2], times[0]]
 
 
-def test_many_attempts_come_in_their_order_and_what_nobody_asks_for_is_not_read(s3: FakeS3) -> None:
+def test_many_attempts_come_in_order_and_unneeded_ones_are_not_read(s3: FakeS3) -> None:
     book = ledger(s3)
     times = [f"2026-11-23T05:{minute:02d}:00.000+00:00" for minute in range(20)]
     for at in times:
-        book.end(book.begin(Begun(**{**BEGUN.__dict__, "at": at})), ENDED)
+        book.end(book.begin(AttemptStart(**{**BEGUN.__dict__, "at": at})), ENDED)
 
     assert [record.begun.at for record in book.latest_first(most=50)] == times[::-1]
     s3.calls.clear()
@@ -164,7 +164,7 @@ def test_many_attempts_come_in_their_order_and_what_nobody_asks_for_is_not_read(
     assert s3.calls["GetObject"] == 2
 
 
-def test_what_a_later_version_adds_is_read_past(s3: FakeS3) -> None:
+def test_keys_of_a_later_version_are_ignored(s3: FakeS3) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
     key = f"mclass/releases/dev/{name}/started.json"
@@ -174,7 +174,7 @@ def test_what_a_later_version_adds_is_read_past(s3: FakeS3) -> None:
     assert next(book.latest_first(most=50)).begun == BEGUN
 
 
-def test_a_bucket_that_takes_no_writes_is_told_with_the_permission(s3: FakeS3) -> None:
+def test_a_refused_write_is_reported_with_the_missing_permission(s3: FakeS3) -> None:
     s3.refusal = "AccessDenied"
 
     with pytest.raises(LedgerError, match="could not be written") as caught:
@@ -184,8 +184,8 @@ def test_a_bucket_that_takes_no_writes_is_told_with_the_permission(s3: FakeS3) -
 
 
 def record(command: str, revision: int, *, verified: bool = True) -> Record:
-    begun = Begun(**{**BEGUN.__dict__, "command": command})
-    ended = Ended(**{**ENDED.__dict__, "task_definition_arn": str(revision), "is_verified": verified})
+    begun = AttemptStart(**{**BEGUN.__dict__, "command": command})
+    ended = AttemptEnd(**{**ENDED.__dict__, "task_definition_arn": str(revision), "is_verified": verified})
     return Record(name=f"{command} {revision}", begun=begun, ended=ended)
 
 
@@ -203,7 +203,7 @@ def record(command: str, revision: int, *, verified: bool = True) -> Record:
         ([], []),
     ],
 )
-def test_a_rollback_takes_back_what_came_after_what_it_returns_to(
+def test_a_rollback_removes_the_releases_after_the_one_that_it_returns_to(
     attempts: list[tuple[str, int]], in_force: list[str]
 ) -> None:
     found = proven_releases([record(command, revision) for command, revision in attempts])
@@ -211,7 +211,7 @@ def test_a_rollback_takes_back_what_came_after_what_it_returns_to(
     assert [each.ended.task_definition_arn for each in found if each.ended] == in_force
 
 
-def test_only_what_was_verified_is_proven() -> None:
+def test_only_a_verified_release_is_proven() -> None:
     cut_off = Record(name="x", begun=BEGUN, ended=None)
 
     found = proven_releases([record("release", 1), record("release", 2, verified=False), cut_off])
@@ -223,7 +223,7 @@ def step(what: str, **details: Any) -> Step:
     return Step(what=what, at="2026-11-23T05:31:53.000+00:00", details=details)
 
 
-def test_an_attempt_that_was_cut_off_has_the_steps_that_it_came_to(s3: FakeS3) -> None:
+def test_a_cut_off_attempt_has_the_steps_that_it_reached(s3: FakeS3) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
     steps = [step("planning"), step("planned", plan_sha256="c" * 64), step("BAKE_TIME", production=100.0)]
@@ -238,7 +238,7 @@ def test_an_attempt_that_was_cut_off_has_the_steps_that_it_came_to(s3: FakeS3) -
     assert record.begun.plan_sha256 == "c" * 64, "known since it has planned"
 
 
-def test_the_steps_of_an_attempt_that_has_ended_are_in_its_end(s3: FakeS3) -> None:
+def test_an_ended_attempt_has_its_steps_in_its_end(s3: FakeS3) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
     book.end(name, replace(ENDED, steps=(step("planning"), step("verifying"))))
@@ -249,7 +249,7 @@ def test_the_steps_of_an_attempt_that_has_ended_are_in_its_end(s3: FakeS3) -> No
     assert not record.is_harmless
 
 
-def test_a_step_whose_answer_was_lost_may_be_written_once_more_but_no_other(s3: FakeS3) -> None:
+def test_only_the_same_step_may_be_written_again_after_a_lost_response(s3: FakeS3) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
     book.step(name, 1, step("planning"))
@@ -270,7 +270,7 @@ def test_a_step_whose_answer_was_lost_may_be_written_once_more_but_no_other(s3: 
         ("cut off", ("planning",), False),
     ],
 )
-def test_only_what_ended_before_it_changed_anything_is_harmless(
+def test_only_an_attempt_that_ended_before_any_change_is_harmless(
     outcome: str, steps: tuple[str, ...], *, is_harmless: bool
 ) -> None:
     ended = replace(ENDED, outcome=outcome)
@@ -299,9 +299,7 @@ _OTHERWISE = {
 
 @pytest.mark.parametrize("body", [*DAMAGED.values(), *_OTHERWISE.values()], ids=lambda body: repr(body[:30]))
 @pytest.mark.parametrize("what", ["started", "step-01", "ended"])
-def test_an_attempt_that_cannot_be_read_is_named_and_the_others_are_read(
-    s3: FakeS3, what: str, body: bytes
-) -> None:
+def test_an_unreadable_attempt_is_named_and_the_others_are_read(s3: FakeS3, what: str, body: bytes) -> None:
     told: list[str] = []
     book = ledger(s3, report=told.append)
     names = [book.begin(replace(BEGUN, at=f"2026-11-23T05:31:5{second}.070+00:00")) for second in range(3)]
@@ -316,7 +314,7 @@ def test_an_attempt_that_cannot_be_read_is_named_and_the_others_are_read(
 
     assert [each.name for each in found] == names[::-1]
     damaged = found[1]
-    assert isinstance(damaged, Unreadable)
+    assert isinstance(damaged, UnreadableRecord)
     assert (damaged.at, damaged.url) == (s3.now, f"s3://state/{key}")
     assert damaged.reason
     assert [each.name for each in book.latest_first(most=50)] == [names[2], names[0]]
@@ -327,12 +325,12 @@ def test_an_attempt_that_cannot_be_read_is_named_and_the_others_are_read(
 
 
 @pytest.mark.parametrize("step", ["planned", "before"])
-def test_details_of_a_step_that_are_not_what_they_must_be_make_it_unreadable(s3: FakeS3, step: str) -> None:
+def test_wrong_details_of_a_step_make_an_attempt_unreadable(s3: FakeS3, step: str) -> None:
     book = ledger(s3)
     name = book.begin(BEGUN)
     book.step(name, 1, Step(what=step, at=BEGUN.at, details={"gates": [{"gate": 7}], "exit_code": "0"}))
 
     (found,) = book.all_latest_first(most=50)
 
-    assert isinstance(found, Unreadable)
+    assert isinstance(found, UnreadableRecord)
     assert "its steps" in found.reason

@@ -11,16 +11,16 @@ from typing import Any, cast
 
 import pytest
 
-from mclass_tf.attempt_names import Names, stamp, time_of
+from mclass_tf.attempt_names import AttemptNames, stamp, time_of
 from mclass_tf.environment import PromotionSettings
 from mclass_tf.errors import ReleaseMissingError
 from mclass_tf.flows import proof
-from mclass_tf.flows.attempt import attempts_on, begun, ledger_of, revision_of
-from mclass_tf.flows.history import history, unended
+from mclass_tf.flows.attempt import attempts_on, ledger_of, new_record, revision_of
+from mclass_tf.flows.history import history, unfinished_attempt
 from mclass_tf.flows.release import require_not_worse
-from mclass_tf.flows.resume import cut_off
+from mclass_tf.flows.resume import resumable_attempt
 from mclass_tf.flows.rollback import _named, _previous
-from mclass_tf.ledger import LOOKED_BACK, Ended, Ledger
+from mclass_tf.ledger import LOOKED_BACK, AttemptEnd, Ledger
 from mclass_tf.session import Session
 from tests.unit.fake_s3 import FakeS3
 from tests.unit.fake_service import BEGAN, NEW
@@ -52,7 +52,7 @@ def name(number: int) -> str:
 def objects(*, is_indexed: bool) -> dict[str, tuple[bytes, dt.datetime]]:
     """Return a bucket's objects: attempts that were each released and proven, without an index as earlier versions wrote them."""
     found: dict[str, tuple[bytes, dt.datetime]] = {}
-    released = cast("Ended", record(outcome="released").ended)
+    released = cast("AttemptEnd", record(outcome="released").ended)
     started = json.dumps(asdict(replace(record().begun, digest="DIGEST", revision="commit-NUMBER")))
     ended = json.dumps(asdict(replace(released, task_definition_arn="REVISION", is_verified=True)))
     for number in range(COUNT):
@@ -97,12 +97,12 @@ def promoted(session: Session) -> object:
 
 def resumed(session: Session) -> None:
     with pytest.raises(ReleaseMissingError):
-        cut_off(ledger_of(session).latest_first(most=LOOKED_BACK), environment="dev")
+        resumable_attempt(ledger_of(session).latest_first(most=LOOKED_BACK), environment="dev")
 
 
 READERS: dict[str, Callable[[Book], object]] = {
     "history": lambda book: history(book.session, limit=20),
-    "status": lambda book: unended(book.session),
+    "status": lambda book: unfinished_attempt(book.session),
     "promote": lambda book: promoted(book.session),
     "promote to there": lambda book: proof.require_not_withdrawn(book.session, digest=digest(COUNT - 1)),
     "rollback": lambda book: _previous(going(book), going(book).service()),
@@ -197,7 +197,7 @@ def test_damaged_attempts_are_counted_too(book: Book) -> None:
     for key in book.s3.objects:
         book.s3.objects[key] = (b"<html>", BEGAN)
 
-    assert unended(book.session) is None
+    assert unfinished_attempt(book.session) is None
     assert book.s3.calls.total() <= MOST_READ
 
 
@@ -215,7 +215,7 @@ def test_an_attempt_of_endless_steps_is_unreadable() -> None:
 def names_of(keys: dict[str, Any], *, now: dt.datetime = BEGAN) -> tuple[list[str], int]:
     s3 = FakeS3()
     s3.objects = keys
-    found = list(Names(s3, "state", now=lambda: now).latest_first(PREFIX))
+    found = list(AttemptNames(s3, "state", now=lambda: now).latest_first(PREFIX))
     return found, s3.calls["ListObjectsV2"]
 
 
@@ -256,7 +256,7 @@ def test_the_latest_of_many_names_takes_few_calls_also_by_a_clock_that_is_wrong(
         s3 = FakeS3()
         s3.objects = indexed
         wrong = BEGAN + dt.timedelta(days=365 * years)
-        assert next(Names(s3, "state", now=lambda: wrong).latest_first(PREFIX)) == name(COUNT - 1)  # noqa: B023  (called at once)
+        assert next(AttemptNames(s3, "state", now=lambda: wrong).latest_first(PREFIX)) == name(COUNT - 1)  # noqa: B023  (called at once)
         assert s3.calls["ListObjectsV2"] <= 2 * MOST_LISTED
 
 
@@ -266,7 +266,7 @@ def test_a_revision_is_looked_for_once_an_attempt_begins(book: Book) -> None:
     fake.env = {}
     fake.project.folder = fake.project.home
 
-    found = begun(fake, command="release", digest=digest(5))
+    found = new_record(fake, command="release", digest=digest(5))
 
     assert found.revision == "commit-5"
     assert book.s3.calls.total() <= MOST_READ_OF_AN_IMAGE

@@ -1,4 +1,4 @@
-"""Where a load balancer's URL is, and whom a client of it trusts."""
+"""The endpoint of a load balancer's URL, and which certificates a client trusts there."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def local(port: int) -> Cloud:
     ("url", "port"),
     [(f"http://{DNS_NAME}", 80), (f"https://{DNS_NAME}", 443), (f"https://{DNS_NAME}:8443", 8443)],
 )
-def test_on_aws_a_url_is_where_it_says(url: str, port: int) -> None:
+def test_on_aws_a_url_is_its_own_endpoint(url: str, port: int) -> None:
     found = resolve(AWS, url)
 
     assert (found.host, found.port, found.server_name) == (DNS_NAME, port, DNS_NAME)
@@ -109,17 +109,17 @@ def test_on_the_local_aws_it_is_a_port_of_this_machine_under_the_same_name() -> 
 
 
 @pytest.mark.parametrize("url", [f"http://{DNS_NAME}:81", "http://other.elb.amazonaws.com"])
-def test_a_name_or_a_port_that_nothing_listens_on_is_told(url: str) -> None:
+def test_an_unknown_name_or_port_is_reported(url: str) -> None:
     with serving(balancers(80)) as (port, _), pytest.raises(EndpointError, match="no load balancer"):
         resolve(local(port), url)
 
 
-def test_a_listener_that_is_not_up_yet_is_none() -> None:
+def test_a_listener_that_is_not_up_yet_is_left_out() -> None:
     with serving(balancers(80, local_port=0)) as (port, _), pytest.raises(EndpointError):
         resolve(local(port), f"http://{DNS_NAME}")
 
 
-def test_a_local_aws_that_has_gone_is_told() -> None:
+def test_a_stopped_local_aws_is_reported() -> None:
     with pytest.raises(EndpointError, match="does not say"):
         resolve(local(1), f"http://{DNS_NAME}")
 
@@ -135,7 +135,7 @@ def at(port: int, *, scheme: str = "http", trust: Trust | None = None) -> Endpoi
     )
 
 
-def test_an_answer_is_had_under_the_load_balancers_name_and_no_redirect_is_followed() -> None:
+def test_a_request_has_the_load_balancers_name_and_follows_no_redirect() -> None:
     with serving({"/version": (301, b"{}")}) as (port, hosts):
         answer = get(at(port), "/version", seconds=5)
 
@@ -143,14 +143,14 @@ def test_an_answer_is_had_under_the_load_balancers_name_and_no_redirect_is_follo
     assert hosts == [DNS_NAME]
 
 
-def test_where_nothing_listens_there_is_no_answer() -> None:
+def test_without_a_server_there_is_no_response() -> None:
     with pytest.raises(OSError, match="refused"):
         get(at(1), "/", seconds=5)
 
 
 @dataclass(frozen=True)
 class Signed:
-    """A certificate with its key, and what signs others with it."""
+    """A certificate with its key, which can sign others."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -160,7 +160,7 @@ class Signed:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def context(self, folder: Path) -> ssl.SSLContext:
-        """Return what a server shows it with."""
+        """Return a server context with this certificate."""
         key = self.key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -174,7 +174,7 @@ class Signed:
 
 
 def signed(name: str, *, by: Signed | None = None, days: int = 1) -> Signed:
-    """Return a certificate for `name`, its own authority where nobody else signs it."""
+    """Return a certificate for `name`, self-signed without `by`."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -212,12 +212,12 @@ OWN = signed("dev.mclass.test")
 
 
 def asked(shown: Signed, trust: Trust, folder: Path) -> int:
-    """Return the status that a server which shows a certificate answers with to who trusts so."""
+    """Return the status of a server that shows the certificate `shown` to a client with `trust`."""
     with serving({"/": (200, b"")}, tls=shown.context(folder)) as (port, _):
         return get(at(port, scheme="https", trust=trust), "/", seconds=5).status
 
 
-def test_the_certificate_that_is_named_is_trusted(tmp_path: Path) -> None:
+def test_the_named_certificate_is_trusted(tmp_path: Path) -> None:
     assert asked(OWN, Trust(certificates=(OWN.pem,)), tmp_path) == 200
 
 
@@ -228,26 +228,26 @@ IMPOSTORS = {
 
 
 @pytest.mark.parametrize("impostor", IMPOSTORS)
-def test_another_certificate_than_the_one_that_is_named_is_refused(impostor: str, tmp_path: Path) -> None:
+def test_another_certificate_is_refused(impostor: str, tmp_path: Path) -> None:
     trust = Trust(name="arn:one", certificates=(OWN.pem,), domain="dev.mclass.test")
 
     with pytest.raises(UntrustedError, match="does not show the certificate arn:one: "):
         asked(IMPOSTORS[impostor], trust, tmp_path)
 
 
-def test_a_certificate_that_has_expired_is_refused(tmp_path: Path) -> None:
+def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
     expired = signed("dev.mclass.test", days=-1)
 
     with pytest.raises(UntrustedError, match="expired"):
         asked(expired, Trust(certificates=(expired.pem,)), tmp_path)
 
 
-def test_without_one_nobody_is_trusted(tmp_path: Path) -> None:
+def test_without_a_certificate_no_server_is_trusted(tmp_path: Path) -> None:
     with pytest.raises(UntrustedError, match="no certificate is known"):
         asked(OWN, Trust(), tmp_path)
 
 
-def test_a_certificate_that_was_renewed_is_trusted_where_an_authority_vouches_for_its_domain(
+def test_a_renewed_certificate_is_trusted_if_an_authority_vouches_for_its_domain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = signed("an authority")
@@ -291,7 +291,7 @@ class Acm:
         return answer
 
 
-def test_the_certificate_is_read_and_who_may_not_read_it_has_its_domain_vouched_for() -> None:
+def test_the_certificate_is_read_or_else_its_domain() -> None:
     told: list[str] = []
 
     assert trust_in(Acm(), "arn:one", report=told.append) == Trust(
@@ -309,7 +309,7 @@ def test_the_certificate_is_read_and_who_may_not_read_it_has_its_domain_vouched_
     ]
 
 
-def test_where_nothing_of_the_certificate_may_be_read_nobody_is_trusted() -> None:
+def test_without_certificate_and_domain_no_server_is_trusted() -> None:
     denied = Acm("get_certificate", "describe_certificate")
 
     with pytest.raises(EndpointError, match="arn:one cannot be read: User is not authorized") as caught:

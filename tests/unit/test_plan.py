@@ -1,4 +1,4 @@
-"""A plan is told in words: what changes, what forces a replacement, and no secret."""
+"""A plan in words: its changes, what forces a replacement, and no secret."""
 
 from __future__ import annotations
 

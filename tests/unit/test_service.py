@@ -1,4 +1,4 @@
-"""An ECS service is read from what ECS answers, and asked for as ECS is asked. The fakes have the shapes of AWS's own model."""
+"""An ECS service: requests and parsed responses. The fakes fit AWS's own model."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
 
 
 class FakeAws(Aws):
-    """Answers the calls of ECS, and remembers what was asked; each request must fit AWS's model, where botocore has it."""
+    """Answers calls of ECS and records the requests. Each must fit AWS's model, if botocore has it."""
 
     def __init__(self) -> None:
         super().__init__(Access(region="ap-northeast-2", access_key_id="a", secret_access_key="b"))
@@ -154,14 +154,14 @@ def ecs(aws: FakeAws) -> Ecs:
 
 
 @pytest.mark.parametrize("action", sorted(ANSWERS))
-def test_the_fake_answers_have_the_shape_of_aws_own(action: str) -> None:
+def test_the_fake_responses_fit_the_model_of_aws(action: str) -> None:
     shape = model().operation_model(action).output_shape
     report = ParamValidator().validate(ANSWERS[action], shape).generate_report().splitlines()
     # A time is a number on the wire, which the validator of parameters takes for one too.
     assert [line for line in report if "Missing required" not in line] == []
 
 
-def test_what_is_asked_has_the_shape_that_aws_takes(aws: FakeAws, ecs: Ecs) -> None:
+def test_the_requests_fit_the_model_of_aws(aws: FakeAws, ecs: Ecs) -> None:
     ecs.service()
     ecs.service_deployments()
     ecs.service_deployment("arn")
@@ -201,7 +201,7 @@ def test_both_groups_of_a_service_with_a_native_strategy_hold_targets(aws: FakeA
 
 
 @pytest.mark.parametrize("services", [[], [{"status": "INACTIVE"}]])
-def test_a_service_that_was_deleted_is_told(aws: FakeAws, ecs: Ecs, services: list[Any]) -> None:
+def test_a_deleted_service_is_reported(aws: FakeAws, ecs: Ecs, services: list[Any]) -> None:
     aws.answers["DescribeServices"] = {"services": services}
 
     with pytest.raises(ConfigurationError, match="there is no service mclass-service"):
@@ -224,7 +224,7 @@ _GONE = ("ServiceNotActiveException", "ServiceNotFoundException", "ClusterNotFou
     ],
     ids=["service", "service_deployments", "tasks", "placement", "update", "run_task"],
 )
-def test_whatever_is_asked_of_a_service_that_was_deleted_says_so_and_how_to_make_it_anew(
+def test_every_call_to_a_deleted_service_reports_it_and_how_to_create_it_again(
     aws: FakeAws, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Ecs], object], code: str
 ) -> None:
     def refuse(action: str, _: object) -> None:
@@ -244,7 +244,7 @@ def test_the_latest_service_deployment_comes_first(ecs: Ecs) -> None:
     assert [each.arn.rsplit("/", 1)[-1] for each in ecs.service_deployments()] == ["newer", "older"]
 
 
-def test_a_service_deployment_is_read_with_what_made_it_fail(ecs: Ecs) -> None:
+def test_a_service_deployment_is_read_with_the_cause_of_its_failure(ecs: Ecs) -> None:
     found = ecs.service_deployment("arn")
 
     assert (found.status, found.status_reason) == ("ROLLBACK_IN_PROGRESS", "why")
@@ -260,7 +260,7 @@ def test_a_task_is_read_with_its_address_and_how_it_ended(ecs: Ecs) -> None:
     assert (found.containers[0].exit_code, found.containers[0].reason) == (1, "boom")
 
 
-def test_no_tasks_are_described_where_none_are_listed(aws: FakeAws, ecs: Ecs) -> None:
+def test_no_tasks_are_described_if_none_are_listed(aws: FakeAws, ecs: Ecs) -> None:
     aws.answers["ListTasks"] = {"taskArns": []}
 
     assert ecs.tasks() == ()
@@ -279,19 +279,19 @@ def test_many_tasks_are_described_by_the_hundred(aws: FakeAws, ecs: Ecs) -> None
     ]
 
 
-def test_an_update_sends_only_what_is_to_change(aws: FakeAws, ecs: Ecs) -> None:
+def test_an_update_sends_only_the_changes(aws: FakeAws, ecs: Ecs) -> None:
     ecs.update(task_definition=None, desired=0)
 
     assert aws.asked == [("UpdateService", {"cluster": CLUSTER, "service": SERVICE, "desiredCount": 0})]
 
 
-def test_a_deployment_is_taken_back_by_rollback(aws: FakeAws, ecs: Ecs) -> None:
+def test_a_deployment_is_rolled_back_by_stopping_it(aws: FakeAws, ecs: Ecs) -> None:
     ecs.roll_back("arn")
 
     assert aws.asked == [("StopServiceDeployment", {"serviceDeploymentArn": "arn", "stopType": "ROLLBACK"})]
 
 
-def test_a_task_definition_that_does_not_exist_is_told(aws: FakeAws, ecs: Ecs) -> None:
+def test_a_missing_task_definition_is_reported(aws: FakeAws, ecs: Ecs) -> None:
     def call_ecs(action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         error: Any = {"Error": {"Code": "ClientException", "Message": "Unable to describe task definition."}}
         raise ClientError(error, action)

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from mclass_tf import stored, verify
-from mclass_tf.attempt_names import Names, stamp, time_of
+from mclass_tf.attempt_names import AttemptNames, stamp, time_of
 from mclass_tf.cli.promote_commands import history_document, history_text
 from mclass_tf.cli.release_commands import _attempt_document, _attempt_text
 from mclass_tf.environment import Backend, PromotionSettings
@@ -30,25 +30,25 @@ from mclass_tf.errors import (
     MclassError,
     VerificationError,
 )
-from mclass_tf.flows.attempt import attempts_on, ledger_of, pauses_asked_for, revision_of
-from mclass_tf.flows.history import history, unended
+from mclass_tf.flows.attempt import attempts_on, ledger_of, requested_pauses, revision_of
+from mclass_tf.flows.history import history, unfinished_attempt
 from mclass_tf.flows.image_in_force import image_in_force
 from mclass_tf.flows.proof import require_not_withdrawn, require_proven
-from mclass_tf.flows.resume import cut_off
+from mclass_tf.flows.resume import resumable_attempt
 from mclass_tf.flows.rollback import _named, _previous
 from mclass_tf.lease import LIFETIME, Holder
 from mclass_tf.ledger import (
-    Answered,
-    Begun,
-    Compared,
-    Ended,
+    AnalysisResult,
+    AttemptEnd,
+    AttemptStart,
     Event,
-    OneOff,
+    OneOffResult,
     Origin,
-    Smoke,
+    SmokeResult,
     Stage,
     Step,
     Traffic,
+    VersionCounts,
 )
 from mclass_tf.ledger import Record as AttemptRecord
 from mclass_tf.terraform_state import State, lock, read
@@ -89,18 +89,18 @@ STARTED = asdict(
 ENDED = asdict(
     replace(
         cast(
-            "Ended",
+            "AttemptEnd",
             record(step("planning"), step("applying", serving=NEW), rolling_out(), outcome="released").ended,
         ),
         events=(Event(at=BEGAN.isoformat(), message="steady"),),
-        smoke=(Smoke(path="/version"),),
-        before=(OneOff(command="migrate", task_arn="task/1", exit_code=0),),
+        smoke=(SmokeResult(path="/version"),),
+        before=(OneOffResult(command="migrate", task_arn="task/1", exit_code=0),),
         stages=(Stage(name="BAKE_TIME", at=BEGAN.isoformat(), production=100.0),),
-        analysis=Compared(
+        analysis=AnalysisResult(
             verdict="passed",
             reason="alike",
-            new=Answered(requests=1, errors=0),
-            old=Answered(requests=1, errors=0),
+            new=VersionCounts(requests=1, errors=0),
+            old=VersionCounts(requests=1, errors=0),
         ),
         traffic=Traffic(requests=1, errors=0),
     )
@@ -172,7 +172,7 @@ def bodies(*documents: Mapping[str, Any]) -> some.SearchStrategy[bytes]:
     return some.one_of(anything, some.sampled_from(small), *(mutants(document) for document in documents))
 
 
-@pytest.mark.parametrize("kind", [Begun, Ended, Step, Holder])
+@pytest.mark.parametrize("kind", [AttemptStart, AttemptEnd, Step, Holder])
 @given(body=bodies(STARTED, ENDED, STEP, HOLDER))
 def test_an_object_is_parsed_or_named_with_a_reason(kind: type[Any], body: bytes) -> None:
     try:
@@ -200,7 +200,7 @@ def readers(book: Book) -> list[Callable[[], object]]:
         shown(json.dumps(history_document("dev", found), ensure_ascii=False))
 
     def status() -> None:
-        last = unended(session)
+        last = unfinished_attempt(session)
         if last is not None:
             shown("\n".join(_attempt_text("dev", last)))
             shown(json.dumps(_attempt_document(last), ensure_ascii=False))
@@ -210,10 +210,10 @@ def readers(book: Book) -> list[Callable[[], object]]:
         status,
         lambda: [each.name for each in ledger.of_image(DIGEST)],
         lambda: revision_of(session, DIGEST),
-        lambda: [*attempts_on(session, "arn"), *pauses_asked_for(session, "arn")],
+        lambda: [*attempts_on(session, "arn"), *requested_pauses(session, "arn")],
         lambda: _previous(going(book), going(book).service()),
         lambda: _named(going(book), DIGEST),
-        lambda: cut_off(ledger.latest_first(most=10), environment="dev"),
+        lambda: resumable_attempt(ledger.latest_first(most=10), environment="dev"),
         lambda: require_not_withdrawn(session, digest=DIGEST),
         lambda: require_proven(
             ledger.latest_first(most=10),
@@ -234,7 +234,7 @@ def test_an_attempt_of_anything_stops_no_command_and_hides_no_other(
     ledger = ledger_of(book.session)
     good = [ledger.begin(replace(record().begun, at=f"2026-11-23T0{hour}:00:00+00:00")) for hour in (1, 3)]
     for name in good:
-        ledger.end(name, cast("Ended", record(outcome="released").ended))
+        ledger.end(name, cast("AttemptEnd", record(outcome="released").ended))
     bad = "releases/dev/20261123T020000.000Z-00000000/"
     book.s3.objects[f"{bad}started.json"] = (started, BEGAN)
     for number, body in enumerate(steps, start=1):
@@ -296,7 +296,7 @@ def test_names_come_the_latest_first_whatever_the_times_and_the_clock(
     names = {f"{stamp(BEGAN + dt.timedelta(seconds=each))}-{number}" for number, each in enumerate(seconds)}
     s3.objects = {f"p/{name}/started.json": (b"", BEGAN) for name in names}
 
-    found = list(Names(s3, "state", now=lambda: BEGAN + dt.timedelta(seconds=now)).latest_first("p/"))
+    found = list(AttemptNames(s3, "state", now=lambda: BEGAN + dt.timedelta(seconds=now)).latest_first("p/"))
 
     assert found == sorted(names, reverse=True)
 

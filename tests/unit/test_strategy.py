@@ -1,4 +1,4 @@
-"""What UpdateService is told of a strategy, and what is refused before anything is changed."""
+"""The deployment configuration of a strategy, and the settings that are refused before any change."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class _MissingBucketError(Exception):
 
 
 def aws(answer: object) -> Any:
-    """AWS with one object in S3, or an error in its place."""
+    """AWS with one object in S3, or an error instead."""
 
     def get_object(*, Bucket: str, Key: str) -> object:  # noqa: N803
         if isinstance(answer, Exception):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, CommandLine, Done, warm
+from tests.commands import ROOT, CommandLine, CommandResult, warm
 
 
-def cold(commands: CommandLine, *arguments: str) -> Done:
+def cold(commands: CommandLine, *arguments: str) -> CommandResult:
     done = subprocess.run(
         commands.argv(*arguments),
         env=commands.variables(),
@@ -19,7 +19,7 @@ def cold(commands: CommandLine, *arguments: str) -> Done:
         text=True,
         check=False,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(

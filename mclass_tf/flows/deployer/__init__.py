@@ -1,1 +1,1 @@
-"""A deployment of an ECS service: started, followed through its pauses, tested, compared and taken back."""
+"""A deployment of an ECS service: started, followed through its pauses, tested, compared and rolled back."""

@@ -1,4 +1,4 @@
-"""Brings one task definition into service: started or adopted, followed to its end, proven."""
+"""Brings one task definition into service: starts or adopts a rollout, follows it to its end, and proves it."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from mclass_tf.flows.deployer.smoke import first_problem, require_answers
 from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
-from mclass_tf.rollout import BeforeUpdate, Choice, End, Order, Outcome, Patience, Started, View, Watch
+from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
 from mclass_tf.service import Ecs, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 from mclass_tf.system.process import deferred_interrupts
 
 Show = Callable[[View], None]
-"""Takes every change of a rollout."""
+"""Shows each change of a rollout."""
 
 OnInterrupt = Callable[[], Choice]
-"""Asks what an interrupt means; called once for each. A further one while it asks means LEAVE."""
+"""Asks the user what to do; called once per interrupt. A second interrupt while it asks means DETACH."""
 
-# Starting an image, and what ECS itself takes for a step, on top of the service's own grace period.
+# Time to start an image, and for ECS to take a step. The service's own grace period is added.
 _STALL_SECONDS = 900.0
 _MINUTE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watching:
-    """How a rollout is watched. `stall_after` None takes the environment's, or goes by the service's own times.
+class WatchOptions:
+    """How a rollout is watched. `stall_after` None uses the environment's setting, or else the service's grace period.
 
-    `pause_at` are the stages at which it waits for its user's answer.
+    `pause_at` are the stages at which the rollout waits for the user's answer.
     """
 
     show: Show
@@ -50,15 +50,14 @@ class Watching:
 
 
 def _no_lease() -> None:
-    """Stand for the lease of who holds none."""
+    """Stand in for a lease where none is held."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployer:
-    """The service of one environment, and what was applied there.
+    """The service of one environment, and the applied outputs.
 
-    `lease` raises LeaseLostError where one was held and is lost. `before_update` is called just before what is released is
-    rolled out.
+    `lease` raises LeaseLostError if a held lease is lost. `before_update` is called just before UpdateService starts a release.
     """
 
     session: Session
@@ -79,26 +78,26 @@ class Deployer:
                 name=outputs.service_name,
                 environment=session.environment.name,
             ),
-            patience=Patience(tell=session.report),
+            patience=Patience(report=session.report),
             before_update=before_update,
         )
 
     @contextmanager
     def holding_lease(self, *, command: str, digest: str) -> Iterator[Deployer]:
-        """Keep others off the service meanwhile; yield a deployer that changes nothing any more once the lease is lost.
+        """Hold the lease of the environment; yield a deployer that makes no change once the lease is lost.
 
-        Raise LeaseHeldError where somebody is at work there. What changes something raises LeaseLostError where it was lost.
+        Raises LeaseHeldError if another command holds it. The yielded deployer's changes raise LeaseLostError once it is lost.
         """
         with holding_lease(self.session, command=command, digest=digest) as held:
             yield replace(self, ecs=self.ecs.guarded(held.require), lease=held.require)
 
     def with_outputs(self, outputs: verify.Outputs) -> Deployer:
-        """Return the deployer of what was applied since, under the same lease."""
+        """Return a deployer of newer outputs, under the same lease."""
         anew = Deployer.of(self.session, outputs, before_update=self.before_update)
         return replace(anew, ecs=anew.ecs.guarded(self.lease), lease=self.lease)
 
     def require_lease(self) -> None:
-        """Raise LeaseLostError where the lease that this deployer works under is lost, before what ECS is not asked for."""
+        """Raise LeaseLostError if the lease is lost. Needed before changes that do not go through `ecs`."""
         self.patience(self.lease)
 
     @property
@@ -109,19 +108,19 @@ class Deployer:
         return self.patience(self.ecs.service)
 
     def ongoing(self) -> ServiceDeployment | None:
-        """Return the service deployment that is not over, None where the service is at rest."""
+        """Return the service deployment under way, None if the service is at rest."""
         return self.patience(lambda: rollout.ongoing(self.ecs))
 
     def describe_service_deployment(self, deployment: ServiceDeployment) -> ServiceDeployment:
-        """Return a service deployment with all its fields, which a listed one has not."""
+        """Return a service deployment with all its fields; a listed one lacks some."""
         return self.patience(lambda: self.ecs.service_deployment(deployment.arn))
 
     def task_definition_of(self, deployment: ServiceDeployment) -> str:
-        """Return what a service deployment brings into service."""
+        """Return the task definition that a service deployment brings into service."""
         return self.patience(lambda: self.ecs.revision_task_definition(deployment.target_revision_arn))
 
     def replaces_only_placeholder(self, deployment: ServiceDeployment) -> bool:
-        """Tell whether all that ran before is what stands for an image until there is one, and cannot start."""
+        """Return whether only the placeholder image ran before, which cannot start."""
         sources = self.sources_of(deployment)
         return all(self.image_of(source).endswith(verify.PLACEHOLDER) for source in sources)
 
@@ -131,7 +130,6 @@ class Deployer:
         return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
 
     def task_definition(self, name: str) -> Mapping[str, Any]:
-        """Return a task definition as ECS describes it."""
         return self.patience(lambda: self.ecs.task_definition(name))
 
     def image_of(self, task_definition: str) -> str:
@@ -141,34 +139,34 @@ class Deployer:
             (str(own["image"]) for own in containers if own["name"] == self.outputs.container_name), ""
         )
 
-    def start(self, order: Order) -> Started:
+    def start(self, order: rollout.ServiceUpdate) -> StartedRollout:
         return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
 
     def settings(
         self, service: Service, strategy: Strategy, *, is_tested: bool, pause_at: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Return what UpdateService is told of a strategy; `is_tested`: the new version is asked before it gets traffic."""
+        """Return the settings of UpdateService for a strategy; `is_tested` adds the pause of the smoke test."""
         stages = self.pauses.stages(strategy, pause_at, is_tested=is_tested)
         return order_settings(self.session, self.outputs, service, strategy, pauses=stages)
 
-    def wire(self, service: Service, watching: Watching, attempt: Attempt) -> None:
-        """Tell the service of both target groups, by a rolling deployment of what it runs, as ECS wants it done first."""
+    def wire(self, service: Service, watching: WatchOptions, attempt: Attempt) -> None:
+        """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic."""
         self.session.report(
             "telling the service of both target groups: a rolling deployment of what runs, this once"
         )
-        order = Order(
+        order = rollout.ServiceUpdate(
             task_definition_arn=service.task_definition_arn,
             desired=None,
             settings=wiring_settings(self.session, self.outputs, service),
         )
         started = rollout.start(self.ecs, order, patience=self.patience)
-        end = self.follow(started, watching, attempt, back_to=None)
-        self.require_success(end, watching, task_definition_arn=service.task_definition_arn, back_to=None)
+        end = self.follow(started, watching, attempt, reset_to=None)
+        self.require_success(end, watching, task_definition_arn=service.task_definition_arn, reset_to=None)
 
     def _on_look(
-        self, attempt: Attempt, watch: Watch, analyst: Analyst, deployment: ServiceDeployment
+        self, attempt: Attempt, watch: rollout.Watch, analyst: Analyst, deployment: ServiceDeployment
     ) -> bool:
-        """Note how far it is, and how the versions compare; tell whether it is to be taken back."""
+        """Record the stage and compare the versions; return whether the rollout must be rolled back."""
         attempt.note_stage(deployment)
         before = attempt.analysis
         is_worse = analyst.look(deployment)
@@ -178,10 +176,10 @@ class Deployer:
             self.session.report(f"the new version is worse, ECS is told to roll back: {failure}")
         return is_worse
 
-    def adopt(self, arn: str, *, task_definition_arn: str) -> Started:
-        """Return a service deployment that is under way already as if it had been started here."""
+    def adopt(self, arn: str, *, task_definition_arn: str) -> StartedRollout:
+        """Return a service deployment under way as if this command had started it."""
         seen = frozenset(event.id for event in self.service().events)
-        return Started(
+        return StartedRollout(
             service_deployment_arn=arn,
             task_definition_arn=task_definition_arn,
             seen=seen,
@@ -191,16 +189,16 @@ class Deployer:
 
     def follow(
         self,
-        started: Started,
-        watching: Watching,
+        started: StartedRollout,
+        watching: WatchOptions,
         attempt: Attempt,
         *,
-        back_to: int | None,
+        reset_to: int | None,
         is_compared: bool = True,
-    ) -> End:
-        """Return the end of the rollout, whichever; raise InterruptedByUserError where it is left to ECS.
+    ) -> RolloutEnd:
+        """Return the end of the rollout, good or bad; raise InterruptedByUserError if the user detached.
 
-        `is_compared`: where ECS shifts traffic, the new version is taken back when it does worse than the old one.
+        `is_compared`: if ECS shifts traffic, roll back a new version that does worse than the old one.
         """
         attempt.task_definition_arn = started.task_definition_arn
         attempt.service_deployment_arn = started.service_deployment_arn
@@ -209,25 +207,24 @@ class Deployer:
             service_deployment=started.service_deployment_arn,
             task_definition=started.task_definition_arn,
         )
-        end = self._watched_end(started, watching, attempt, back_to=back_to, is_compared=is_compared)
+        end = self._watched_end(started, watching, attempt, reset_to=reset_to, is_compared=is_compared)
         if end is None:
             raise messages.detached(self.session.environment.name)
-        if end.outcome not in (Outcome.STALLED, Outcome.SUPERSEDED):
+        if end.outcome not in (RolloutOutcome.STALLED, RolloutOutcome.SUPERSEDED):
             self.pauses.drop_after(end)
         return end
 
     def _watched_end(
         self,
-        started: Started,
-        watching: Watching,
+        started: StartedRollout,
+        watching: WatchOptions,
         attempt: Attempt,
         *,
-        back_to: int | None,
+        reset_to: int | None,
         is_compared: bool,
-    ) -> End | None:
-        """Return the end of the rollout; None where it is left to ECS."""
+    ) -> RolloutEnd | None:
         pace, pauses = pace_of(self.session.cloud), self.pauses
-        watch = Watch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
+        watch = rollout.Watch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
         user_stages = partial(pauses.user_stages, watching.pause_at, started)
         began = self.session.aws.now()
@@ -240,48 +237,48 @@ class Deployer:
                     interruption=interruption,
                     on_interrupt=watching.on_interrupt,
                     patience=self.patience,
-                    back_to=back_to,
+                    reset_to=reset_to,
                     on_pause=partial(pauses.answer, attempt, user_stages),
                     on_look=partial(self._on_look, attempt, watch, analyst),
                 )
         except KeyboardInterrupt:
-            return None  # a second one, while the first was asked about
+            return None  # a second interrupt, while asking about the first
         finally:
             attempt.events = tuple(watch.events)
             attempt.traffic = traffic_since(self.session, self.outputs, began, pace=pace)
 
     def require_success(
         self,
-        end: End,
-        watching: Watching,
+        end: RolloutEnd,
+        watching: WatchOptions,
         *,
         task_definition_arn: str,
-        back_to: int | None,
+        reset_to: int | None,
         attempt: Attempt | None = None,
     ) -> None:
-        """Raise the error that tells why the rollout did not succeed, with the service put back to `back_to` tasks.
+        """Raise the error that explains why the rollout did not succeed, after setting the desired count to `reset_to`.
 
-        `attempt` tells what the smoke test, or the comparison under traffic, has found, which is the cause then.
+        A failed smoke test or analysis of `attempt` is the cause, if there is one.
         """
         failure = failure_of(attempt.analysis) if attempt is not None else ""
         problem = first_problem(attempt.smoke) if attempt is not None else ""
         name, log_group = self.session.environment.name, self.outputs.log_group_name
-        if end.outcome is Outcome.SUCCEEDED:
+        if end.outcome is RolloutOutcome.SUCCEEDED:
             if failure:
                 cause = f"the new version is worse than the old one: {failure}"
                 raise messages.serves_worse(cause, environment=name)
             return
-        if problem and end.outcome is Outcome.ROLLED_BACK:
+        if problem and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.smoke_test_failed(problem, environment=name, log_group=log_group)
-        if failure and end.outcome is Outcome.ROLLED_BACK:
+        if failure and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.analysis_failed(failure, environment=name, log_group=log_group)
-        if end.outcome is Outcome.SUPERSEDED:
+        if end.outcome is RolloutOutcome.SUPERSEDED:
             raise self._superseded(end)
-        error = self._explained(end, _stall_after(self, watching), task_definition_arn)
-        raise error if back_to is None else self._put_back(error, back_to)
+        error = self._unsuccessful(end, _stall_after(self, watching), task_definition_arn)
+        raise error if reset_to is None else self._with_restored_count(error, reset_to)
 
-    def _put_back(self, error: RolloutError, count: int) -> RolloutError:
-        """Set the service back to a number of tasks; return the error with what became of that."""
+    def _with_restored_count(self, error: RolloutError, count: int) -> RolloutError:
+        """Restore the desired count; return the error extended by the result."""
         result = f"the service is back at {count} tasks"
         try:
             self.patience(lambda: self.ecs.update(task_definition=None, desired=count))
@@ -290,11 +287,11 @@ class Deployer:
         return type(error)(f"{error.message}; {result}", hint=error.hint, cause=error.cause)
 
     def prove(self, attempt: Attempt, *, digest: str) -> verify.VerifyReport:
-        """Make sure that the released revision alone serves, and that the environment is as its outputs say."""
+        """Raise NotServingError unless only the released revision serves; verify the environment."""
         session = self.session
         attempt.reach(VERIFYING)
         session.report("asking the load balancer which revision answers")
-        tasks = rollout.require_alone(
+        tasks = rollout.require_sole_revision(
             self.ecs,
             task_definition_arn=attempt.task_definition_arn,
             container=self.outputs.container_name,
@@ -307,8 +304,8 @@ class Deployer:
         attempt.is_verified = report.ok
         return report
 
-    def _explained(self, end: End, stall_after: float, task_definition_arn: str) -> RolloutError:
-        """Return the error of an end, with its cause as ECS and the stopped tasks tell it."""
+    def _unsuccessful(self, end: RolloutEnd, stall_after: float, task_definition_arn: str) -> RolloutError:
+        """Return the error of an unsuccessful end, with the cause from ECS and the stopped tasks."""
         name, last = self.session.environment.name, end.last
         stopped = self.patience(lambda: self.ecs.tasks(stopped=True))
         cause = rollout.explain(
@@ -321,7 +318,7 @@ class Deployer:
         )
         return messages.unsuccessful(end.outcome, cause, environment=name, stall_after=stall_after)
 
-    def _superseded(self, end: End) -> RolloutError:
+    def _superseded(self, end: RolloutEnd) -> RolloutError:
         by = end.by
         has_revision = by is not None and by.target_revision_arn
         what = self.task_definition_of(by) if by is not None and has_revision else "another deployment"
@@ -329,10 +326,10 @@ class Deployer:
         return messages.superseded(what, environment=self.session.environment.name, inherited_pause=pause)
 
 
-def _stall_after(deployer: Deployer, watching: Watching) -> float:
-    """Return for how many seconds nothing may move."""
+def _stall_after(deployer: Deployer, watching: WatchOptions) -> float:
+    """Return the number of seconds without progress that counts as a stall."""
     settings = deployer.session.environment.release
     chosen = watching.stall_after or settings.stall_after
-    # What ECS waits on purpose is no stall.
+    # ECS's intended waits, such as bake time, are not stalls.
     waiting = settings.strategy.longest_wait * _MINUTE
     return (chosen or _STALL_SECONDS + deployer.service().grace_period) + waiting

@@ -1,4 +1,4 @@
-"""The wording of what a rollout tells its user: the errors of its ends, and its pauses."""
+"""The messages of a rollout: the errors of its ends, and its pauses."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from mclass_tf.errors import (
     StalledError,
     SupersededError,
 )
-from mclass_tf.rollout import Cause, Outcome
+from mclass_tf.rollout import FailureCause, RolloutOutcome
 from mclass_tf.service import HookState
 
 _MINUTE = 60.0
 
 
-def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_after: float) -> RolloutError:
-    """Return the error of an end that is no success, other than one that was superseded."""
+def unsuccessful(
+    outcome: RolloutOutcome, cause: FailureCause, *, environment: str, stall_after: float
+) -> RolloutError:
+    """Return the error of an unsuccessful end, except for a superseded rollout."""
     name, why = environment, cause.sentence
     match outcome:
-        case Outcome.ROLLED_BACK:
+        case RolloutOutcome.ROLLED_BACK:
             return RolledBackError(
                 f"the release to {name} failed; ECS rolled it back: {why}", hint=cause.hint, cause=why
             )
-        case Outcome.ROLLBACK_FAILED:
+        case RolloutOutcome.ROLLBACK_FAILED:
             return RolledBackError(
                 f"ECS could not go back to what ran before in {name}: {why}",
                 hint=Hint(
@@ -37,7 +39,7 @@ def unsuccessful(outcome: Outcome, cause: Cause, *, environment: str, stall_afte
                 ),
                 cause=why,
             )
-        case Outcome.STALLED:
+        case RolloutOutcome.STALLED:
             return StalledError(
                 f"nothing has moved in {name} for {stall_after:g} s: {why}",
                 hint=Hint(
@@ -90,7 +92,7 @@ def serves_worse(cause: str, *, environment: str) -> ServesWorseError:
 
 
 def superseded(by: str, *, environment: str, inherited_pause: Hint) -> SupersededError:
-    """Return the error of a rollout whose place the task definition `by` has taken."""
+    """Return the error of a rollout that the task definition `by` superseded."""
     cause = f"{by.rsplit('/', 1)[-1]} was deployed meanwhile"
     return SupersededError(
         f"somebody else's deployment has taken the place of this one in {environment}: {cause}",
@@ -104,7 +106,7 @@ def superseded(by: str, *, environment: str, inherited_pause: Hint) -> Supersede
 
 
 def inherited_pause(environment: str) -> Hint:
-    """Return what to know of a deployment of others that began while our pauses were in the service."""
+    """Return the hint on somebody else's deployment that started while our pauses were configured."""
     return Hint(
         "; it has the pause of the interrupted release, where ECS takes it back in the end: ",
         ("continue", environment),
@@ -125,7 +127,7 @@ def detached(environment: str) -> InterruptedByUserError:
 
 
 def paused(environment: str, stage: str, hook: HookState) -> str:
-    """Return what is told of a deployment that waits for an answer of its user."""
+    """Return the message of a deployment that waits for the user's answer."""
     name = stage.lower().replace("_", " ")
     answers = f"paused at {name}: `continue {environment}` goes on, `abort {environment}` takes it back"
     if hook.expires_at is None:

@@ -1,4 +1,4 @@
-"""The pauses that a release puts into a service: who answers them, and how they leave it again."""
+"""The pauses that a release adds to a service: who answers them, and how they are removed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mclass_tf import rollout, verify
 from mclass_tf.errors import Hint, LeaseLostError
-from mclass_tf.flows.attempt import Attempt, pauses_asked_for
+from mclass_tf.flows.attempt import Attempt, requested_pauses
 from mclass_tf.flows.deployer.messages import inherited_pause, paused
-from mclass_tf.flows.deployer.smoke import ask_new_version, can_be_asked, first_problem
-from mclass_tf.rollout import End, Outcome, Patience, Started
+from mclass_tf.flows.deployer.smoke import first_problem, is_reachable, run_smoke_test
+from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome, StartedRollout
 from mclass_tf.service import Ecs, HookState
 from mclass_tf.session import Session
 from mclass_tf.strategy import PAUSE_STAGES, SMOKE_STAGE, Strategy, has_pauses, without_pauses
@@ -18,7 +18,7 @@ from mclass_tf.strategy import PAUSE_STAGES, SMOKE_STAGE, Strategy, has_pauses, 
 
 @dataclass(frozen=True, kw_only=True)
 class Pauses:
-    """The pauses in the service of one environment. That of the smoke test is answered here, the others by the user."""
+    """The pauses of the service. This class answers the one of the smoke test, the user answers the others."""
 
     session: Session
     outputs: verify.Outputs
@@ -27,18 +27,18 @@ class Pauses:
 
     @property
     def is_tested(self) -> bool:
-        """Tell whether a new version is asked on the test listener before it gets traffic, and can be."""
-        return self._has_smoke_test and can_be_asked(self.session, self.outputs)
+        """Whether new versions get a smoke test, and the test listener is reachable."""
+        return self._has_smoke_test and is_reachable(self.session, self.outputs)
 
     @property
     def _has_smoke_test(self) -> bool:
         return self.session.environment.release.smoke != ()
 
     def stages(self, strategy: Strategy, pause_at: Collection[str], *, is_tested: bool) -> list[str]:
-        """Return the stages at which ECS is to wait, in its order: those of the user, and that of the smoke test."""
+        """Return the stages at which ECS must pause, in its order: the user's, and that of the smoke test."""
         stages = set(pause_at)
         if is_tested and strategy.shifts and self._has_smoke_test:
-            if can_be_asked(self.session, self.outputs):
+            if is_reachable(self.session, self.outputs):
                 stages.add(SMOKE_STAGE)
             else:
                 self.session.report(
@@ -47,28 +47,28 @@ class Pauses:
         return [stage for stage in PAUSE_STAGES if stage in stages]
 
     def stages_under_way(self) -> tuple[str, ...] | None:
-        """Return the stages at which the service deployment that is under way waits; None where the service is at rest."""
+        """Return the stages at which the service deployment under way pauses; None if the service is at rest."""
         current = self.patience(lambda: rollout.ongoing(self.ecs))
         if current is None:
             return None
         return self.patience(lambda: self.ecs.service_deployment(current.arn)).pause_stages
 
-    def user_stages(self, pause_at: Collection[str], started: Started) -> set[str]:
-        """Return the stages at which the rollout is to wait for its user: whoever adopts it does not undo what was asked for."""
+    def user_stages(self, pause_at: Collection[str], started: StartedRollout) -> set[str]:
+        """Return the stages at which the rollout waits for the user, including those of the attempts that it adopts."""
         stages = set(pause_at)
         if started.is_adopted:
             arn = started.service_deployment_arn
-            stages |= self.patience(lambda: pauses_asked_for(self.session, arn))
+            stages |= self.patience(lambda: requested_pauses(self.session, arn))
         return stages
 
     def answer(
         self, attempt: Attempt, user_stages: Callable[[], Collection[str]], stage: str, hook: HookState
     ) -> bool | None:
-        """Test the new version where it is to be tested, and leave to others the pauses that are not the test's alone."""
+        """Answer the pause of the smoke test by its result. Return None for a pause that the user must answer."""
         if stage == SMOKE_STAGE:
             is_users = stage in user_stages()
             if self._has_smoke_test and (not is_users or self.is_tested):
-                attempt.smoke = ask_new_version(self.session, self.outputs, revision=attempt.revision)
+                attempt.smoke = run_smoke_test(self.session, self.outputs, revision=attempt.revision)
                 if first_problem(attempt.smoke):
                     return False
                 if not is_users:
@@ -77,22 +77,22 @@ class Pauses:
         return None
 
     def drop(self) -> None:
-        """Take our pauses out of the service: a deployment that nobody watches would wait for an answer."""
+        """Remove our pauses from the service: an unwatched deployment would wait at them."""
         service = self.patience(self.ecs.service)
         if has_pauses(service.configuration):
             settings = {"deploymentConfiguration": without_pauses(service.configuration)}
             self.patience(lambda: self.ecs.update(task_definition=None, desired=None, settings=settings))
 
-    def drop_after(self, end: End) -> None:
-        """Take our pauses out; where the lease is lost by then, why a rollout failed matters more."""
+    def drop_after(self, end: RolloutEnd) -> None:
+        """Remove our pauses. If the lease is lost, do not hide the error of a failed rollout."""
         try:
             self.drop()
         except LeaseLostError as lost:
-            if end.outcome is Outcome.SUCCEEDED:
+            if end.outcome is RolloutOutcome.SUCCEEDED:
                 raise
             self.session.report(f"the pauses of this release stay in the service: {lost.message}")
 
     def inherited(self) -> Hint:
-        """Return what to know of a deployment of others that began while our pauses were in the service; "" without any."""
+        """Return the hint on somebody else's deployment that inherits our pauses; empty if none are configured."""
         service = self.patience(self.ecs.service)
         return inherited_pause(self.session.environment.name) if has_pauses(service.configuration) else Hint()

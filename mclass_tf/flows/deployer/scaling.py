@@ -1,4 +1,4 @@
-"""The lower bound of the service's autoscaling, which Terraform leaves to the first release (docs/adr/0006)."""
+"""The minimum of the service's autoscaling, which Terraform leaves to the first release (docs/adr/0006)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _COUNT: Final = "ecs:service:DesiredCount"
 
 
 def set_scaling_minimum(deployer: Deployer) -> None:
-    """Register the minimum of the outputs."""
+    """Set the minimum capacity of the scalable target to that of the outputs."""
     outputs, session = deployer.outputs, deployer.session
     bounds, scaling = outputs.autoscaling, session.aws.autoscaling
     if bounds is None or bounds.get("min") is None:

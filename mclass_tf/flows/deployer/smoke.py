@@ -1,4 +1,4 @@
-"""Asks the service through its load balancer until it is the released revision that answers."""
+"""Requests the service through its load balancer until the released revision answers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from functools import partial
 from mclass_tf import verify
 from mclass_tf.errors import Hint, MclassError, NotServingError
 from mclass_tf.flows.endpoints import locate
-from mclass_tf.ledger import Smoke
-from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer, UntrustedError, get
+from mclass_tf.ledger import SmokeResult
+from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse, UntrustedError, get
 from mclass_tf.service import Task
 from mclass_tf.session import Session
 
-_SECONDS = 10.0  # for one answer
-_WITHIN = 15.0  # for all of them to be as they must be
+_SECONDS = 10.0  # timeout of one request
+_WITHIN = 15.0  # seconds within which the answers must be right
 _PAUSE = 0.5
 _ANSWERS_A_TASK = 2
 _SMOKE_ANSWERS = 3
@@ -26,35 +26,35 @@ _OK, _NOT_FOUND, _REDIRECT = 200, 404, 300
 def require_answers(
     session: Session, outputs: verify.Outputs, *, tasks: Sequence[Task], revision: str
 ) -> None:
-    """Return when enough answers in a row have come from the revision; raise NotServingError where they do not.
+    """Return after enough consecutive answers from the revision; raise NotServingError if they do not come.
 
-    Enough: twice as many as there are tasks, so that with a round robin each is met. An answer that names its revision
-    must name this one, and one that names its task, one of these; a service that names neither must answer with success.
+    The number is twice that of the tasks, so that round robin reaches each task. An answer that names its revision must name
+    this one, and an answer that names its task one of these. Other answers must be successful.
     """
     if _is_internal(session, outputs):
         session.report("the load balancer is internal and answers inside the VPC alone: it is not asked")
         return
     endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
     path = session.environment.release.version_path
-    if _ask(endpoint, path) == f"{path} answers with {_NOT_FOUND}":
+    if _find_problem(endpoint, path) == f"{path} answers with {_NOT_FOUND}":
         path = _health_path(session, outputs)
     known = {task.id for task in tasks}
 
-    def wrong() -> str:
-        return _ask(endpoint, path, tasks=known, revision=revision)
+    def find_problem() -> str:
+        return _find_problem(endpoint, path, tasks=known, revision=revision)
 
-    _require(wrong, times=_ANSWERS_A_TASK * max(len(tasks), 1), what=outputs.url)
+    _require_in_a_row(find_problem, times=_ANSWERS_A_TASK * max(len(tasks), 1), what=outputs.url)
 
 
-def can_be_asked(session: Session, outputs: verify.Outputs) -> bool:
-    """Tell whether the load balancer answers outside of the VPC."""
+def is_reachable(session: Session, outputs: verify.Outputs) -> bool:
+    """Return whether the load balancer answers outside the VPC."""
     return not _is_internal(session, outputs)
 
 
-def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
-    """Ask the new version through the test listener for every path; what comes after one that fails is not asked.
+def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:
+    """Request each path of the new version through the test listener; stop at the first failure.
 
-    Each must answer with success, several times in a row; the version path with the revision, where it tells one.
+    Each path must succeed several times in a row. If the version path names a revision, it must be this one.
     """
     settings = session.environment.release
     endpoint = locate(session, outputs.test_url, certificate_arn=outputs.certificate_arn)
@@ -62,29 +62,32 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
     named = settings.version_path in (settings.smoke or ())
     if (
         not named
-        and _ask(endpoint, settings.version_path) == f"{settings.version_path} answers with {_NOT_FOUND}"
+        and _find_problem(endpoint, settings.version_path)
+        == f"{settings.version_path} answers with {_NOT_FOUND}"
     ):
         paths[0] = _health_path(session, outputs)
-    asked: list[Smoke] = []
+    results: list[SmokeResult] = []
     for path in dict.fromkeys(paths):
         expected = revision if path == settings.version_path else ""
         try:
-            _require(
-                partial(_ask, endpoint, path, revision=expected), times=_SMOKE_ANSWERS, what=outputs.test_url
+            _require_in_a_row(
+                partial(_find_problem, endpoint, path, revision=expected),
+                times=_SMOKE_ANSWERS,
+                what=outputs.test_url,
             )
         except NotServingError as error:
-            return (*asked, Smoke(path=path, problem=error.cause))
-        asked.append(Smoke(path=path))
-    return tuple(asked)
+            return (*results, SmokeResult(path=path, problem=error.cause))
+        results.append(SmokeResult(path=path))
+    return tuple(results)
 
 
-def ask_new_version(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[Smoke, ...]:
-    """Make the smoke test of a rollout that waits for it, whose failure is the answer, whatever it is."""
+def run_smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:
+    """Run the smoke test of a paused rollout. Any error counts as a failed test."""
     session.report("asking the new version on the test listener")
     try:
         smoke = smoke_test(session, outputs, revision=revision)
-    except MclassError as error:  # no answer would leave ECS waiting for an hour
-        smoke = (Smoke(path=session.environment.release.version_path, problem=error.message),)
+    except MclassError as error:  # otherwise ECS would wait for an hour
+        smoke = (SmokeResult(path=session.environment.release.version_path, problem=error.message),)
     problem = first_problem(smoke)
     session.report(
         f"smoke test failed: {problem}" if problem else "the new version answers: production may shift"
@@ -92,17 +95,17 @@ def ask_new_version(session: Session, outputs: verify.Outputs, *, revision: str)
     return smoke
 
 
-def first_problem(smoke: Sequence[Smoke]) -> str:
-    """Return what a smoke test has objected to, "" where it has not, or was not made."""
+def first_problem(smoke: Sequence[SmokeResult]) -> str:
+    """Return the first problem of a smoke test, "" if it passed or did not run."""
     return next((each.problem for each in smoke if each.problem), "")
 
 
-def _require(wrong: Callable[[], str], *, times: int, what: str) -> None:
-    """Return when `wrong` has said "" so many times in a row."""
+def _require_in_a_row(find_problem: Callable[[], str], *, times: int, what: str) -> None:
+    """Return after `find_problem` returned "" `times` times in a row; raise NotServingError after `_WITHIN` seconds."""
     deadline = time.monotonic() + _WITHIN
     good = 0
     while good < times:
-        problem = wrong()
+        problem = find_problem()
         good = 0 if problem else good + 1
         if problem and time.monotonic() >= deadline:
             raise NotServingError(
@@ -119,8 +122,8 @@ def _require(wrong: Callable[[], str], *, times: int, what: str) -> None:
             time.sleep(_PAUSE)
 
 
-def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revision: str = "") -> str:
-    """Return what is wrong with an answer, "" where nothing is."""
+def _find_problem(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revision: str = "") -> str:
+    """Return the problem with an answer, "" if it is right."""
     try:
         answer = get(endpoint, path, seconds=_SECONDS)
     except UntrustedError as error:
@@ -138,7 +141,7 @@ def _ask(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revisi
     return ""
 
 
-def _document(answer: HttpAnswer) -> dict[str, object]:
+def _document(answer: HttpResponse) -> dict[str, object]:
     try:
         document = json.loads(answer.body)
     except ValueError:
@@ -152,7 +155,7 @@ def _is_internal(session: Session, outputs: verify.Outputs) -> bool:
 
 
 def _health_path(session: Session, outputs: verify.Outputs) -> str:
-    """Return the path of the health check, for a service that does not tell its version."""
+    """Return the health check path, for a service without a version path."""
     arns = sorted(outputs.target_group_arns.values())[:1]
     answer = session.aws.elbv2.describe_target_groups(TargetGroupArns=arns)
     return answer["TargetGroups"][0].get("HealthCheckPath", "/")

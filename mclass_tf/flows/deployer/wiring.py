@@ -1,4 +1,4 @@
-"""What a strategy needs of an environment, and what UpdateService is told so that ECS shifts traffic by it."""
+"""What a strategy requires of an environment, and the settings of UpdateService that make ECS shift traffic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TWO = 2
 
 
 def require_wiring(session: Session, outputs: verify.Outputs, service: Service) -> None:
-    """Raise ConfigurationError where the environment's strategy could not be carried out; nothing was changed then.
+    """Raise ConfigurationError, before any change, if the environment's strategy cannot be carried out.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
     """
@@ -55,7 +55,7 @@ def require_wiring(session: Session, outputs: verify.Outputs, service: Service) 
 
 
 def _require_alarms(session: Session, names: Sequence[str]) -> None:
-    """Raise ConfigurationError where CloudWatch has no such alarm: ECS takes any name, and would watch nothing.
+    """Raise ConfigurationError if an alarm does not exist: ECS accepts any name, and would watch nothing.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
     """
@@ -82,9 +82,9 @@ def _require_alarms(session: Session, names: Sequence[str]) -> None:
 def require_pauses(
     session: Session, service: Service, pause_at: Sequence[str], *, under_way: Sequence[str] | None
 ) -> None:
-    """Raise UsageError where a rollout could not wait at these stages; nothing was changed then.
+    """Raise UsageError, before any change, if a rollout cannot pause at these stages.
 
-    `under_way` are the stages at which the deployment waits that is adopted, None where one is started.
+    `under_way` are the pause stages of the deployment to adopt, None if a new one will start.
     """
     name, strategy = session.environment.name, session.environment.release.strategy
     leave_out = "leave out --pause-at"
@@ -102,14 +102,14 @@ def require_pauses(
     if missing:
         raise UsageError(
             f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: that is settled at its beginning",
-            hint=Hint(f"{leave_out} to take it up as it is; ", ("abort", name), " takes it back"),
+            hint=Hint(f"{leave_out} to adopt it as it is; ", ("abort", name), " takes it back"),
         )
 
 
 def order_settings(
     session: Session, outputs: verify.Outputs, service: Service, strategy: Strategy, *, pauses: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what UpdateService is told besides the task definition; empty where all is as it should be.
+    """Return the settings of UpdateService besides the task definition; empty if none must change.
 
     `pauses` are the stages at which ECS waits for an answer.
     """
@@ -123,9 +123,9 @@ def order_settings(
 
 
 def wiring_settings(session: Session, outputs: verify.Outputs, service: Service) -> dict[str, Any]:
-    """Return what tells a service of both target groups, by a rolling deployment.
+    """Return the settings of a rolling deployment that configures both target groups.
 
-    ECS wants that done before the first deployment that shifts traffic:
+    ECS requires it before the first deployment that shifts traffic:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-rolling-to-bluegreen.html
     """
     settings = order_settings(session, outputs, service, Strategy(), pauses=())
@@ -133,7 +133,7 @@ def wiring_settings(session: Session, outputs: verify.Outputs, service: Service)
 
 
 def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
-    """Return the service's load balancer: the target group in use, and as the alternate one the other."""
+    """Return the `loadBalancers` of UpdateService: the target group in use, and the other one as the alternate."""
     groups = sorted(outputs.target_group_arns.values())
     rule = _rule(session, outputs.production_listener_rule_arn)
     weights = {arn: weight for arn, weight in _weights(rule or {}).items() if arn in groups}
@@ -155,9 +155,9 @@ def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
 
 
 def rollback_strategy(session: Session, service: Service) -> Strategy:
-    """Return how a rollback goes where nothing is under way: all traffic at once, as soon as the old version is up.
+    """Return the strategy of a rollback with nothing under way: shift all traffic as soon as the old version is up.
 
-    What was proven is neither tested nor baked again: what is to go must not keep users meanwhile.
+    A proven version needs no test and no bake time, and users must leave the bad version at once.
     """
     if not session.environment.release.strategy.shifts or not service.is_wired:
         return Strategy()

@@ -1,4 +1,4 @@
-"""The task definition of a one-off task: that of a service, with another command in the service's container."""
+"""The task definition of a one-off task: the service's, with another command in the service's container."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _LONGEST = 255 - len(_SUFFIX)  # characters
 
 
 def family(of_service: str) -> str:
-    """Return the family of the one-off revisions, by the service's own."""
+    """Return the family of one-off task definitions for a service's family."""
     return f"{of_service[:_LONGEST]}{_SUFFIX}"
 
 
 def definition(described: Mapping[str, Any], *, container: str, argv: Sequence[str]) -> dict[str, Any]:
-    """Return what registers a task definition like another one, in which `container` runs `argv` and ends the task.
+    """Return the RegisterTaskDefinition document in which `container` runs `argv` and ends the task.
 
-    Containers that the service could do without go, unless `container` needs them.
+    Non-essential containers are dropped, unless an essential one or `container` depends on them.
     """
     document = registrable(described)
     containers = {own["name"]: own for own in described["containerDefinitions"]}
@@ -34,7 +34,7 @@ def definition(described: Mapping[str, Any], *, container: str, argv: Sequence[s
 
 
 def _needed(containers: Mapping[str, Mapping[str, Any]], container: str) -> set[str]:
-    """Return the names of the essential containers, and of those that they need, and so on."""
+    """Return the names of `container`, the essential containers, and all their dependencies."""
     kept: set[str] = set()
     left = [container, *(name for name, own in containers.items() if own.get("essential", True))]
     while left:
@@ -53,10 +53,10 @@ def _needs(containers: Mapping[str, Mapping[str, Any]], own: Mapping[str, Any]) 
 
 
 def _once(own: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
-    """Return the container with another command: no port, since it serves nobody; no health check, and no restart."""
+    """Return the container with another command, without ports, health check and restarts."""
     dropped = ("portMappings", "healthCheck", "restartPolicy", "command")
     kept = {key: value for key, value in own.items() if key not in dropped}
-    # The first process of a container is not ended by a SIGTERM that it does not handle: to stop it would take its stopTimeout.
+    # Process 1 of a container ignores SIGTERM unless it handles it, so that a stop would take stopTimeout.
     # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LinuxParameters.html
     linux = {**(own.get("linuxParameters") or {}), "initProcessEnabled": True}
     command = {"command": list(argv[1:])} if argv[1:] else {}
@@ -64,7 +64,7 @@ def _once(own: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _beside(own: Mapping[str, Any], container: str) -> dict[str, Any]:
-    """Return another container of the task; whose health it waited for has no health check now."""
+    """Return another container. It waits only for the start of `container`, which has no health check any more."""
     waited = [
         {**each, "condition": "START"}
         if (each["containerName"], each["condition"]) == (container, "HEALTHY")

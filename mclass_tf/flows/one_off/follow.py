@@ -1,4 +1,4 @@
-"""Follows one task to its end: shows what it writes, and stops it when its user or the clock says so."""
+"""Follows one task to its end: shows its log, and stops it at an interrupt or timeout."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ from mclass_tf import rollout
 from mclass_tf.aws import error_code, error_message
 from mclass_tf.errors import InterruptedByUserError, MclassError, OneOffError, RolloutError
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.one_off.log import Stream, TaskLog
+from mclass_tf.flows.one_off.log import LogStream, TaskLog
 from mclass_tf.rollout.follow import Interruption
 from mclass_tf.service import Container, Task
 
 Line = Callable[[str], None]
-"""Takes a line that a task wrote."""
+"""Shows a line of a task's log."""
 
 _LOOK = 0.5  # seconds between two looks at the task
-_LOG_SETTLES = 2.0  # seconds in which the last lines of a task that has stopped come to CloudWatch Logs
-_KNOWN_WITHIN = 60.0  # seconds in which ECS comes to know a task that it has started
+_LOG_SETTLES = 2.0  # seconds within which the last lines of a stopped task reach CloudWatch Logs
+_KNOWN_WITHIN = 60.0  # seconds within which DescribeTasks finds a started task
 
-# With these ECS says of a stopped task that it ended by itself.
+# The stop codes of a task that ended without being stopped.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
 _BY_ITSELF = ("", "EssentialContainerExited")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
-    """What came of a command. `exit_code` is None where it did not come to an end of its own; `error` then says why.
+class FinishedTask:
+    """The result of a command. `exit_code` is None if the command did not end on its own; `error` then explains why.
 
-    `task_arn` is "" where no task was started, `log` None where nothing is written to CloudWatch Logs. Both reasons are ECS's:
-    why the task stopped, and what the container died of beyond its exit code.
+    `task_arn` is "" if no task started, `log` None if the container does not write to CloudWatch Logs. ECS gives both reasons:
+    of the task's stop, and of the container's end beyond its exit code.
     """
 
     task_arn: str = ""
     exit_code: int | None = None
     stopped_reason: str = ""
     container_reason: str = ""
-    log: Stream | None = None
+    log: LogStream | None = None
     error: MclassError | None = None
 
 
 @dataclass(kw_only=True)
 class Follower:
-    """Follows one task to its end, shows what it writes, and stops it when it is told to. Times are in seconds."""
+    """Follows one task to its end, shows its log, and stops it on demand. Times are in seconds."""
 
     deployer: Deployer
     task: Task
-    log: Stream | None
+    log: LogStream | None
     show: Line
     timeout: float | None = None
     _reader: TaskLog | None = field(default=None, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_late: bool = field(default=False, init=False)
 
-    def follow(self, interruption: Interruption) -> Finished:
-        """Return what came of it. Raises RolloutError where AWS does not answer any more; the task may go on then."""
+    def follow(self, interruption: Interruption) -> FinishedTask:
+        """Return the result. Raises OneOffError if AWS no longer answers; the task may still run."""
         session = self.deployer.session
         if self.log is not None:
             self._reader = TaskLog(
-                session.aws.logs, self.log, patience=self.deployer.patience, tell=session.report
+                session.aws.logs, self.log, patience=self.deployer.patience, report=session.report
             )
         try:
             self._to_its_end(interruption)
@@ -67,7 +67,7 @@ class Follower:
             raise OneOffError(
                 f"{error.message}; the task {self.task.id} may go on",
                 hint=f"`aws ecs describe-tasks --cluster {self.deployer.outputs.cluster_name} --tasks {self.task.arn}` "
-                "shows what came of it",
+                "shows its state",
                 cause=error.cause,
             ) from None
         return self._finished()
@@ -108,7 +108,7 @@ class Follower:
             raise RolloutError("ECS does not know the task", cause="ECS does not know the task")
 
     def _stop(self, why: str) -> None:
-        """Stop it; where ECS will not, say so and go on watching: a second interrupt ends that."""
+        """Stop the task. If ECS refuses, report that and keep watching; a second interrupt ends the command."""
         report, ecs = self.deployer.session.report, self.deployer.ecs
         report(f"{why}: stopping the task")
         try:
@@ -119,7 +119,6 @@ class Follower:
             report(f"ECS does not stop it: {error_message(error)}")
 
     def _show_log(self) -> int:
-        """Show what is new; return how many lines that were."""
         number = 0
         for line in self._reader.read() if self._reader is not None else ():
             number += 1
@@ -127,7 +126,7 @@ class Follower:
         return number
 
     def _show_rest(self) -> None:
-        """Show the last lines, which come a moment after the container's end."""
+        """Show the last lines, which arrive some time after the container's end."""
         if self._reader is None or self._exit_code is None:
             return
         quiet_since = self._clock()
@@ -145,9 +144,9 @@ class Follower:
     def _exit_code(self) -> int | None:
         return self._container.exit_code if self._container is not None else None
 
-    def _finished(self) -> Finished:
+    def _finished(self) -> FinishedTask:
         error = self._error()
-        return Finished(
+        return FinishedTask(
             task_arn=self.task.arn,
             exit_code=self._exit_code if error is None else None,
             stopped_reason=self.task.stopped_reason,
@@ -157,7 +156,7 @@ class Follower:
         )
 
     def _error(self) -> MclassError | None:
-        """Return why the command did not come to an end of its own; None where it did."""
+        """Return why the command did not end on its own; None if it did."""
         name = self.deployer.session.environment.name
         logs = self.log.command if self.log is not None else "wherever its log driver writes"
         if self._is_interrupted:

@@ -1,4 +1,4 @@
-"""What a container of a task has written, read from CloudWatch Logs as it grows."""
+"""The log of a task's container, read from CloudWatch Logs as it grows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mclass_tf.rollout import Patience
 _DRIVER = "awslogs"
 
 
-class Logs(Protocol):
-    """What is asked of CloudWatch Logs; see boto3's client."""
+class LogsClient(Protocol):
+    """The part of boto3's CloudWatch Logs client in use."""
 
     def get_log_events(
         self,
@@ -26,46 +26,46 @@ class Logs(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
-    """Where a container writes. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html"""
+class LogStream:
+    """The log stream of a container. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html"""
 
     group: str
     name: str
 
     @property
     def command(self) -> str:
-        """What shows it, typed in a shell."""
+        """The shell command that shows the stream."""
         return f"aws logs tail {self.group} --log-stream-names {self.name} --since 1d"
 
 
-def stream_of(container: Mapping[str, Any], *, task_id: str, region: str) -> Stream | None:
-    """Return the stream of a container, by its definition; None where it does not write to CloudWatch Logs in `region`."""
+def stream_of(container: Mapping[str, Any], *, task_id: str, region: str) -> LogStream | None:
+    """Return the log stream of a container definition; None if it does not log to CloudWatch Logs in `region`."""
     configuration = container.get("logConfiguration") or {}
     options = configuration.get("options") or {}
     if configuration.get("logDriver") != _DRIVER or options.get("awslogs-region", region) != region:
         return None
-    # On Fargate there is always a prefix: a task definition without one is refused.
+    # Fargate requires a prefix.
     prefix = options.get("awslogs-stream-prefix", "")
-    return Stream(group=options.get("awslogs-group", ""), name=f"{prefix}/{container['name']}/{task_id}")
+    return LogStream(group=options.get("awslogs-group", ""), name=f"{prefix}/{container['name']}/{task_id}")
 
 
 class TaskLog:
-    """A stream read from its beginning, each line once."""
+    """Reads a log stream from its beginning, each line once."""
 
     def __init__(
-        self, logs: Logs, stream: Stream, *, patience: Patience, tell: Callable[[str], None]
+        self, logs: LogsClient, stream: LogStream, *, patience: Patience, report: Callable[[str], None]
     ) -> None:
         self._logs = logs
         self._stream = stream
         self._patience = patience
-        self._tell = tell
+        self._report = report
         self._token = ""
         self._is_refused = False
 
     def read(self) -> Iterator[str]:
-        """Yield what has been written since. What may not be read is told once, and yields nothing.
+        """Yield new lines. If reading is not permitted, report that once and yield nothing.
 
-        The end is where the token stays the same.
+        The stream ends, for now, where the token stays the same.
         https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
         """
         while (page := self._page()) is not None:
@@ -83,10 +83,10 @@ class TaskLog:
             code = error_code(error)
             if not code:
                 raise
-            # The stream is made when the container starts.
+            # The stream is created when the container starts.
             if code != "ResourceNotFoundException":
                 self._is_refused = True
-                self._tell(f"the log {self._stream.name} cannot be read: {error_message(error)}")
+                self._report(f"the log {self._stream.name} cannot be read: {error_message(error)}")
             return None
 
     def _request_page(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The verb that runs a command once, on Fargate, as the service's own tasks run: same image, network, roles and secrets."""
+"""`run`: runs a command once on Fargate, with the image, network, roles and secrets of the service's tasks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mclass_tf.errors import Hint, OneOffError, ReleaseMissingError
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.one_off.definition import definition
-from mclass_tf.flows.one_off.follow import Finished, Follower, Line
-from mclass_tf.flows.one_off.log import Stream, stream_of
+from mclass_tf.flows.one_off.follow import FinishedTask, Follower, Line
+from mclass_tf.flows.one_off.log import LogStream, stream_of
 from mclass_tf.rollout.follow import Interruption
 from mclass_tf.service import Task
 from mclass_tf.session import Session
@@ -25,7 +25,7 @@ STARTED_BY = "mclass-tf/run"  # ECS takes letters, digits, - / and _
 
 @dataclass(frozen=True, kw_only=True)
 class OneOffCommand:
-    """What is to run: program and arguments; `timeout` in seconds from the start of the task, None for ever."""
+    """A program and its arguments. `timeout` is in seconds from the start of the task, None for no limit."""
 
     argv: tuple[str, ...]
     started_by: str = STARTED_BY
@@ -33,18 +33,20 @@ class OneOffCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
-    """A command that was run in what serves; `digest` is the image's."""
+class RunResult:
+    """A command that ran in the serving image, `digest`."""
 
     environment: str
     digest: str
-    finished: Finished
+    finished: FinishedTask
 
 
-def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: float | None = None) -> Ran:
+def run_command(
+    session: Session, argv: Sequence[str], *, show: Line, timeout: float | None = None
+) -> RunResult:
     """Run a command in the image that serves, and return when its task has stopped.
 
-    `timeout` is in seconds, from the start of the task. Raises ReleaseMissingError (exit 3) where nothing was released.
+    `timeout` is in seconds from the start of the task. Raises ReleaseMissingError (exit 3) if nothing was released.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
     arn = _serving_task_definition(deployer)
@@ -57,22 +59,24 @@ def run_command(session: Session, argv: Sequence[str], *, show: Line, timeout: f
         )
     session.report(f"running {argv[0]} in {digest} ({arn.rsplit('/', 1)[-1]})")
     finished = run_in(deployer, arn, OneOffCommand(argv=tuple(argv), timeout=timeout), show=show)
-    return Ran(environment=name, digest=digest, finished=finished)
+    return RunResult(environment=name, digest=digest, finished=finished)
 
 
 def _serving_task_definition(deployer: Deployer) -> str:
-    """Return the task definition that serves: in mid-rollout the one from before, which is proven."""
+    """Return the task definition that serves; during a rollout, that of the old version, which is proven."""
     current = deployer.ongoing()
     sources = deployer.sources_of(current) if current is not None else ()
     return sources[0] if sources else deployer.service().task_definition_arn
 
 
-def run_in(deployer: Deployer, task_definition_arn: str, command: OneOffCommand, *, show: Line) -> Finished:
-    """Run a command in a one-off revision of a task definition, which is deregistered in the end, whatever happens.
+def run_in(
+    deployer: Deployer, task_definition_arn: str, command: OneOffCommand, *, show: Line
+) -> FinishedTask:
+    """Run a command in a one-off task definition, which is deregistered at the end in any case.
 
-    RunTask's overrides leave the image's ENTRYPOINT in place: only a task definition replaces it.
+    RunTask's overrides cannot replace the image's ENTRYPOINT; only a task definition can.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerOverride.html
-    An interrupt stops the task. Raises RolloutError where AWS does not answer any more.
+    An interrupt stops the task. Raises RolloutError if AWS no longer answers.
     """
     with deferred_interrupts() as interruption:
         described = deployer.patience(lambda: deployer.ecs.task_definition(task_definition_arn))
@@ -97,8 +101,7 @@ def _run(
     *,
     interruption: Interruption,
     show: Line,
-) -> Finished:
-    """Start the task and follow it to its end."""
+) -> FinishedTask:
     try:
         task = _start_task(deployer, revision, started_by=command.started_by)
     except Exception as error:
@@ -113,7 +116,7 @@ def _run(
 
 def _start_task(deployer: Deployer, revision: str, *, started_by: str) -> Task:
     placement = deployer.patience(deployer.ecs.placement)
-    # Asked again with the same token, ECS starts no second task.
+    # A retry with the same token starts no second task.
     # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
     request = {
         "taskDefinition": revision,
@@ -127,12 +130,12 @@ def _start_task(deployer: Deployer, revision: str, *, started_by: str) -> Task:
     return task
 
 
-def _refused(deployer: Deployer, error: Exception) -> Finished | None:
-    """Return what came of a task that ECS does not take; None where the error is another one."""
+def _refused(deployer: Deployer, error: Exception) -> FinishedTask | None:
+    """Return the result of a task that ECS refuses to start; None for any other error."""
     if isinstance(error, OneOffError):
-        return Finished(error=error)
+        return FinishedTask(error=error)
     if error_code(error):
-        return Finished(error=_not_started(deployer, error_message(error)))
+        return FinishedTask(error=_not_started(deployer, error_message(error)))
     return None
 
 
@@ -144,7 +147,7 @@ def _not_started(deployer: Deployer, reason: str) -> OneOffError:
     )
 
 
-def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> Stream | None:
+def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> LogStream | None:
     session, container = deployer.session, deployer.outputs.container_name
     own = next(each for each in document["containerDefinitions"] if each["name"] == container)
     stream = stream_of(own, task_id=task.id, region=session.environment.region)
@@ -154,7 +157,7 @@ def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> Stre
 
 
 def deregister(deployer: Deployer, revision: str) -> None:
-    """Leave nothing behind that could be started; what cannot be cleaned up is told, and hides nothing."""
+    """Deregister the one-off task definition. A failure is reported, and hides no other error."""
     try:
         deployer.patience(lambda: deployer.ecs.deregister(revision))
     except Exception as error:  # noqa: BLE001  (how the task ended matters more)

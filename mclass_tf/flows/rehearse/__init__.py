@@ -1,1 +1,1 @@
-"""A rehearsal: a release on the local AWS, under load."""
+"""A rehearsal: a release on the local AWS under load."""

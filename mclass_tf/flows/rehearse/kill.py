@@ -1,4 +1,4 @@
-"""Releases a version by a command of its own, kills that at a step, and goes on with it as its user would."""
+"""Releases a version by a separate command, kills it at a step, and resumes the release as a user would."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from mclass_tf.flows.history import history
 from mclass_tf.flows.inspect import status
 from mclass_tf.flows.rehearse.project import project_of
 from mclass_tf.rehearsal.names import STEPS
-from mclass_tf.rehearsal.result import Deployment, Killed
+from mclass_tf.rehearsal.result import KilledCommand, ObservedDeployment
 from mclass_tf.session import HOME_VARIABLE, Session
 from mclass_tf.system import python
 
 Wait = Callable[[float, Callable[[], bool]], None]
-"""Lets the load go on for so many seconds, or until something is so."""
+"""Continues the load for the given seconds, or until a condition holds."""
 
-# What the command says of the steps that ECS does not know of.
+# The steps before and after ECS's deployment, as the command reports them.
 _REPORTED = ("planning", "applying", "verifying")
 _IN_ROLLING = (*_REPORTED, "scale-up")
-# In ECS's order: a stage may pass between two looks.
+# In ECS's order: a stage may begin and end between two looks.
 _STAGES = (
     "SCALE_UP",
     "POST_SCALE_UP",
@@ -49,12 +49,12 @@ _ENDS_WITHIN = 1800.0
 _ORPHAN_SECONDS = 120.0
 _LOOK = 0.1
 _SHOWN_LINES = 20
-# Of these outcomes the new version is the one that serves.
+# Outcomes after which the new version serves.
 _SERVES = ("released", "unchanged")
 
 
 class NotKilledError(MclassError):
-    """The command was over before it could be killed, or what goes on with it says nothing."""
+    """The command ended before it could be killed, or the resuming command printed no result."""
 
 
 def require_step(step: str | None, *, fault: str | None, shifts: bool) -> None:
@@ -74,24 +74,24 @@ def require_step(step: str | None, *, fault: str | None, shifts: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class KillPlan:
-    """Who is to be killed where. `words` are the command's; `deployments` what the recorder has seen of ECS so far.
+    """The command to kill, and its step. `words` are its arguments; `deployments` returns those seen by the recorder so far.
 
-    `is_waiting` tells whether a deployment waits for an answer, `is_at_rest` whether none is under way.
+    `is_waiting` returns whether a deployment waits for an answer, `is_at_rest` whether none is under way.
     """
 
     session: Session
     words: Sequence[str]
     digest: str
     step: str
-    deployments: Callable[[], Sequence[Deployment]]
+    deployments: Callable[[], Sequence[ObservedDeployment]]
     is_waiting: Callable[[], bool]
     is_at_rest: Callable[[], bool]
     wait: Wait
     note: Callable[[str], None]
 
 
-def kill_and_resume(plan: KillPlan) -> Killed:
-    """Begin the command, kill it, let ECS do what it does then, go on, and compare what is said with what is so."""
+def kill_and_resume(plan: KillPlan) -> KilledCommand:
+    """Start the command, kill it, wait for ECS, resume the release, and compare the reported result with the facts."""
     project = project_of(plan.session)
     _begin_and_kill(plan, project)
     at = time.time()
@@ -124,7 +124,7 @@ class _CommandResult:
 
 
 class _Command:
-    """A command of this package in a process of its own; its progress is read as it comes."""
+    """A command of this package in its own process; a thread reads its progress."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -139,13 +139,13 @@ class _Command:
             if (event := self._events.get(line.strip())) is not None:
                 event.set()
         for event in self._events.values():
-            event.set()  # nothing more comes
+            event.set()  # the command has ended: nobody may wait for ever
 
     def reported(self, word: str) -> threading.Event:
         return self._events[word]
 
     def close(self) -> None:
-        """Kill it, where it still runs; a stopped one too."""
+        """Kill the process if it still runs, even if stopped by SIGSTOP."""
         self.process.kill()
         self.process.wait()
         self._reader.join()
@@ -155,7 +155,7 @@ class _Command:
 
 
 class _Arrival:
-    """Waits until ECS's deployment has come to a stage."""
+    """Waits until the new service deployment reaches a stage."""
 
     def __init__(self, plan: KillPlan, command: _Command) -> None:
         self._plan = plan
@@ -166,17 +166,17 @@ class _Arrival:
     def wait(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         is_stopped = False
-        while not self._has_come(self._stage):
+        while not self._has_reached(self._stage):
             if time.monotonic() > deadline or self._command.process.poll() is not None:
                 return False
-            if self._stage == _PAUSED_AT and not is_stopped and self._has_come(_STAGES[0]):
-                # It answers the pause at once: from here on it does nothing, and is killed at the pause.
+            if self._stage == _PAUSED_AT and not is_stopped and self._has_reached(_STAGES[0]):
+                # The command would answer the pause at once: stop it here, so that it is killed at the pause.
                 self._command.process.send_signal(signal.SIGSTOP)
                 is_stopped = True
             time.sleep(_LOOK)
         return True
 
-    def _has_come(self, stage: str) -> bool:
+    def _has_reached(self, stage: str) -> bool:
         new = [each for each in self._plan.deployments() if each.arn not in self._known]
         if not new or not new[-1].stages:
             return False
@@ -194,7 +194,7 @@ def _running(plan: KillPlan, project: Path, *words: str) -> Iterator[_Command]:
         stderr=subprocess.PIPE,
         env=python.environment({**os.environ, HOME_VARIABLE: str(session.project.home)}),
         text=True,
-        # Ctrl-C is the rehearsal's.
+        # Ctrl-C must reach the rehearsal only.
         start_new_session=True,
     ) as process:
         command = _Command(process)
@@ -205,7 +205,6 @@ def _running(plan: KillPlan, project: Path, *words: str) -> Iterator[_Command]:
 
 
 def _run(plan: KillPlan, project: Path, *words: str) -> _CommandResult:
-    """Run a command to its end, the load going on."""
     with _running(plan, project, *words) as command:
         plan.wait(_ENDS_WITHIN, lambda: command.process.poll() is not None)
         if command.process.poll() is None:
@@ -222,7 +221,7 @@ def _run(plan: KillPlan, project: Path, *words: str) -> _CommandResult:
 
 
 def _release_state_lock(plan: KillPlan) -> None:
-    """Wait for Terraform, which outlives its caller, and release a lock that it left: as the error would tell the user to."""
+    """Wait for Terraform, which outlives its caller, and unlock the state as the error would tell the user to."""
     session = plan.session
     plan.wait(_ORPHAN_SECONDS, lambda: not _is_terraform_running(session))
     if (lock := session.lock()) is not None:
@@ -235,13 +234,13 @@ def _is_terraform_running(session: Session) -> bool:
     return run is not None and run.is_running
 
 
-def _result(plan: KillPlan, done: _CommandResult, *, at: float, resumed_at: float) -> Killed:
-    """Return what came of it, and where what is said is not so."""
+def _result(plan: KillPlan, done: _CommandResult, *, at: float, resumed_at: float) -> KilledCommand:
+    """Return the result, and whether the reported result is true."""
     session = plan.session
     plan.wait(_ENDS_WITHIN, plan.is_at_rest)
     outcome = str(done.document.get("outcome", ""))
     serving = status(session).digest
-    return Killed(
+    return KilledCommand(
         step=plan.step,
         killed_at=at,
         resumed_at=resumed_at,
@@ -256,7 +255,7 @@ def _result(plan: KillPlan, done: _CommandResult, *, at: float, resumed_at: floa
 
 
 def _is_recorded(session: Session, *, outcome: str, digest: str) -> bool:
-    """Tell whether the ledger says that the attempt was cut off, and what came of it in the end."""
+    """Return whether the ledger records the cut-off attempt, and the outcome of the one that resumed it."""
     past = history(session, limit=2)
     if len(past) < 2:  # noqa: PLR2004
         return False

@@ -1,26 +1,26 @@
-"""The load of a rehearsal, made to measure for the environment."""
+"""The load of a rehearsal, fitted to the environment."""
 
 from __future__ import annotations
 
 from mclass_tf.errors import UsageError
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.flows.rehearse.scene import Scene
-from mclass_tf.rehearsal.plan import LoadPlan, Probe, Where
+from mclass_tf.rehearsal.plan import BurstProbe, LoadEndpoint, LoadPlan
 
-# Of the deregistration delay: a long request must be over well before it.
+# Share of the deregistration delay: a long request must end well before it.
 _LONG_SHARE_OF_DELAY = 0.6
 _LONGEST_MS = 2000
-# Idle connections of a service that keeps them longer are not waited for.
+# Seconds; a longer keep-alive would take too long to probe.
 _PROBED_KEEP_ALIVE = 30.0
 
 
 def load_plan(scene: Scene) -> LoadPlan:
-    """Return the load: long requests shorter than what the environment gives them, bursts around the service's keep-alive."""
+    """Return the load: long requests shorter than the deregistration delay, and bursts around the service's keep-alive."""
     request, facts = scene.request, scene.facts
     outputs = scene.outputs
     endpoint = locate(scene.session, outputs["url"], certificate_arn=outputs.get("certificate_arn"))
     plan = LoadPlan(
-        where=Where(
+        where=LoadEndpoint(
             scheme=endpoint.scheme,
             host=endpoint.host,
             port=endpoint.port,
@@ -44,15 +44,15 @@ def long_ms(scene: Scene) -> int:
     return min(_LONGEST_MS, round(drained * _LONG_SHARE_OF_DELAY * 1000))
 
 
-def _probe(keep_alive: float | None) -> Probe:
-    """Bursts at the keep-alive that the service has, or at the default of many servers, where that is long."""
+def _probe(keep_alive: float | None) -> BurstProbe:
+    """Return bursts around the service's keep-alive, or around the default of many servers if it is long or unknown."""
     if keep_alive is None or keep_alive > _PROBED_KEEP_ALIVE:
-        return Probe()
-    return Probe(intervals=tuple(keep_alive + offset for offset in (-0.01, 0.0, 0.005, 0.01, 0.02)))
+        return BurstProbe()
+    return BurstProbe(intervals=tuple(keep_alive + offset for offset in (-0.01, 0.0, 0.005, 0.01, 0.02)))
 
 
 def require_possible(plan: LoadPlan) -> None:
-    """Raise UsageError where a load could not be sent so."""
+    """Raise UsageError if the load cannot be sent as planned."""
     problems = plan.problems()
     if problems:
         raise UsageError("; ".join(problems))

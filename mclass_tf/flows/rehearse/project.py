@@ -1,4 +1,4 @@
-"""A project like the session's own whose environment releases as the session says, unasked: what a command of its own can read."""
+"""A copy of the project with the session's release settings, for a separate command that nobody answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from mclass_tf.environment import SETTINGS
 from mclass_tf.session import Session
 from mclass_tf.strategy import ROLLING
-from mclass_tf.strategy import SETTINGS as OF_STRATEGIES
+from mclass_tf.strategy import SETTINGS as STRATEGY_SETTINGS
 
 _ENVIRONMENTS = "environments"
 
 
 def project_of(session: Session) -> Path:
-    """Return a project whose files are links to the session's, the environment's settings aside, which say how it releases."""
+    """Return a project of links to the session's files, with its own settings of the environment."""
     own, name = session.project.folder, session.environment.name
     settings = own / _ENVIRONMENTS / name / SETTINGS
     document = tomllib.loads(settings.read_text(encoding="utf-8"))
@@ -52,17 +52,17 @@ def _link(source: Path, folder: Path, *, besides: str) -> None:
 
 
 def with_strategy(release: Mapping[str, Any], strategy: str, *, latency_floor: float) -> dict[str, Any]:
-    """Return the settings of releases with a strategy, those that hang on another one having its usual values, and a floor."""
+    """Return the release settings with a strategy and a latency floor. Settings of another strategy get their defaults."""
     floor = {"analysis": {**release.get("analysis", {}), "latency_floor_seconds": latency_floor}}
     if release.get("strategy", ROLLING) == strategy:
         return {**release, **floor}
-    keys = {key for own in OF_STRATEGIES.values() for key in own}
-    kept = keys - {"smoke"} if "smoke" in OF_STRATEGIES[strategy] else keys
+    keys = {key for own in STRATEGY_SETTINGS.values() for key in own}
+    kept = keys - {"smoke"} if "smoke" in STRATEGY_SETTINGS[strategy] else keys
     return {**{key: value for key, value in release.items() if key not in kept}, "strategy": strategy} | floor
 
 
 def to_toml(document: Mapping[str, Any], *, place: tuple[str, ...] = ()) -> str:
-    """Write settings as TOML: texts, numbers, flags, lists of these, tables and arrays of tables."""
+    """Return settings as TOML: strings, numbers, booleans, lists of these, tables and arrays of tables."""
     tables = {key: value for key, value in document.items() if isinstance(value, Mapping)}
     arrays = {key: value for key, value in document.items() if _is_array_of_tables(value)}
     lines = [
@@ -85,5 +85,5 @@ def _is_array_of_tables(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    """A text of JSON is a basic string of TOML, as are its numbers, flags and lists."""
+    """Return a value as JSON, whose strings, numbers, booleans and lists are also TOML."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The verb that shows a release before it happens: on the local AWS, under traffic, with a report."""
+"""`rehearse`: performs a release on the local AWS under traffic, and reports what happened."""
 
 from __future__ import annotations
 
@@ -17,30 +17,35 @@ from mclass_tf.flows.promote import require_path
 from mclass_tf.flows.rehearse.kill import require_step
 from mclass_tf.flows.rehearse.load_plan import require_possible
 from mclass_tf.flows.rehearse.releasing import service_of
-from mclass_tf.flows.rehearse.request import Request
+from mclass_tf.flows.rehearse.request import RehearsalRequest
 from mclass_tf.flows.rehearse.run import run
 from mclass_tf.flows.rehearse.scene import Scene, with_release
-from mclass_tf.flows.rehearse.versions import Version, make_version, push_version, revision_of
+from mclass_tf.flows.rehearse.versions import BuiltVersion, make_version, push_version, revision_of
 from mclass_tf.local.clock import FASTEST, SLOWEST
 from mclass_tf.rehearsal.fixture import ServiceFixture
 from mclass_tf.rehearsal.instrument import Instrument
-from mclass_tf.rehearsal.plan import LoadPlan, Where
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
 from mclass_tf.rehearsal.report import Report
-from mclass_tf.rehearsal.scenarios import Facts, Plain, Scenario, Variables
+from mclass_tf.rehearsal.scenarios import PlainRelease, Scenario, ScenarioFacts, Variables
 from mclass_tf.rehearsal.service_reader import ServiceReader
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 
 
-def rehearse(session: Session, request: Request, *, show: Show, source: Session | None = None) -> Report:
-    """Release one version after another on the local AWS while requests come, and report what they met.
+def rehearse(
+    session: Session, request: RehearsalRequest, *, show: Show, source: Session | None = None
+) -> Report:
+    """Release one version after another on the local AWS under load, and report the results of the requests.
 
-    With `source` each comes from there: proven in that environment first, then promoted. Whatever a scenario changes besides the versions is put back in the end, and so is the clock.
+    With `source`, each version is first proven in that environment, then promoted. At the end, everything that the scenario
+    changed except the versions is restored, and so is the clock.
     """
     scenario = request.scenario()
     if not SLOWEST <= request.speed <= FASTEST:
         raise UsageError(f"a speed of {request.speed:g} is not possible", hint="choose one from 1 to 1000")
-    require_possible(LoadPlan(where=Where(scheme="http", host="", port=0, host_header=""), rate=request.rate))
+    require_possible(
+        LoadPlan(where=LoadEndpoint(scheme="http", host="", port=0, host_header=""), rate=request.rate)
+    )
     if source is not None:
         require_path(source, session)
     instrument = _instrument(session)
@@ -67,9 +72,9 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
             if request.runs > 1:
                 session.report(f"run {number} of {request.runs}")
             if number > 1:
-                push_version(source or session, new)  # the fault may be that it is gone
+                push_version(source or session, new)  # the fault may have deleted it
             runs.append(run(scene, old=old, new=new))
-            if isinstance(scenario, Plain):
+            if isinstance(scenario, PlainRelease):
                 # What serves now is the old version of the next run.
                 old, new = new, old
     return Report(
@@ -84,7 +89,6 @@ def rehearse(session: Session, request: Request, *, show: Show, source: Session 
 
 
 def _with_strategy(session: Session, name: str | None) -> Session:
-    """Return the session with that strategy in the place of its environment's."""
     before = session.environment.release
     if name is None or name == before.strategy.name:
         return session
@@ -93,7 +97,6 @@ def _with_strategy(session: Session, name: str | None) -> Session:
 
 
 def _require_shift(session: Session, scenario: Scenario) -> None:
-    """Refuse what a rolling release cannot show."""
     if scenario.shifts and not session.environment.release.strategy.shifts:
         raise UsageError(
             f"{scenario.name} needs a strategy that shifts traffic: in a rolling release a new version is not tested before it "
@@ -123,7 +126,7 @@ def _clock(instrument: Instrument, speed: float) -> Iterator[None]:
 
 
 def _all_applied(session: Session, source: Session | None) -> Mapping[str, Any]:
-    """Apply what is written in both environments, side by side: nearly all of an apply is waiting. Return `session`'s outputs."""
+    """Apply both environments in parallel, as an apply mostly waits. Return `session`'s outputs."""
     if source is None:
         return _applied(session)
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -132,7 +135,7 @@ def _all_applied(session: Session, source: Session | None) -> Mapping[str, Any]:
 
 
 def _applied(session: Session) -> Mapping[str, Any]:
-    """Apply what is written, if it is not applied; return the outputs."""
+    """Apply the configuration if it has changes; return the outputs."""
     planned = make_plan(session)
     planned.decision.require()
     if planned.plan.has_changes:
@@ -140,32 +143,32 @@ def _applied(session: Session) -> Mapping[str, Any]:
     return applied_state(session).outputs
 
 
-def _facts(service: ServiceReader, *, speed: float, desired: int) -> Facts:
-    """Whatever runs now, `desired` will run."""
+def _facts(service: ServiceReader, *, speed: float, desired: int) -> ScenarioFacts:
+    """Return the facts of the service, with `desired` as the desired count during the rehearsal."""
     settings = service.settings(speed=speed, service_variables={})
-    return Facts(
+    return ScenarioFacts(
         settings=dataclasses.replace(settings, desired_count=desired), memory_mib=service.memory_mib()
     )
 
 
-def _versions(scene: Scene) -> tuple[Version, Version]:
-    """Return the version that serves first and the one that replaces it, both built and pushed."""
+def _versions(scene: Scene) -> tuple[BuiltVersion, BuiltVersion]:
+    """Build and push the version that serves first and the one that replaces it; return both."""
     variables = _variables(scene)
     first = scene.session if scene.source is None else scene.source
     revision = revision_of(first)
     old = make_version(first, revision, "a", variables.old)
     new = make_version(first, revision, "b", variables.new) if scene.scenario.releases else old
     if scene.source is not None:
-        # The old one is released here, to be replaced; the new one comes by the promotion.
+        # The old version is released directly; the new one arrives by the promotion.
         push_version(scene.session, old)
     in_force = scene.outputs.get("image_digest")
-    if variables == Variables() and in_force == new.digest and isinstance(scene.scenario, Plain):
+    if variables == Variables() and in_force == new.digest and isinstance(scene.scenario, PlainRelease):
         return new, old
     return old, new
 
 
 def _variables(scene: Scene) -> Variables:
-    """Return what makes the versions; one that is promoted is well where it is to be proven."""
+    """Return the variables of the versions. The fault of a promoted version must not appear in its source environment."""
     variables = scene.scenario.variables(scene.facts)
     if scene.source is None:
         return variables

@@ -1,4 +1,4 @@
-"""Brings the versions of a rehearsal into service, by the release or the promotion that users run."""
+"""Brings the versions of a rehearsal into service by the same release and promotion that users run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from mclass_tf.errors import ConfigurationError, Hint
 from mclass_tf.flows.environments import applied_state
-from mclass_tf.flows.promote import Shown, promote
+from mclass_tf.flows.promote import PromotionDisplay, promote
 from mclass_tf.flows.rehearse.load_plan import long_ms
 from mclass_tf.flows.rehearse.scene import Scene, with_release
-from mclass_tf.flows.rehearse.versions import Version
+from mclass_tf.flows.rehearse.versions import BuiltVersion
 from mclass_tf.flows.release import Released, release
 from mclass_tf.rehearsal.service_reader import ServiceNames, ServiceReader
 from mclass_tf.rollout import BeforeUpdate
@@ -19,12 +19,12 @@ from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, Strategy
 
 _STEADY_SECONDS = 180.0
-# By which a long request may take longer than it was asked to, and is not slow.
+# Extra time that a long request may take without being slow.
 _BESIDES_SECONDS = 1.0
 
 
 def service_of(session: Session) -> ServiceReader:
-    """Return what reads the service that was applied."""
+    """Return the reader of the applied service."""
     outputs = applied_state(session).outputs
     return ServiceReader(
         aws=session.aws,
@@ -43,18 +43,18 @@ def service_of(session: Session) -> ServiceReader:
     )
 
 
-def bring_up(scene: Scene, old: Version) -> None:
-    """Have the old version serve, all of it."""
+def bring_up(scene: Scene, old: BuiltVersion) -> None:
+    """Release the old version and wait until the service is steady."""
     session, scenario = scene.session, scene.scenario
     session.report(f"bringing {old.name} into service in {session.environment.name}")
-    # What an apply or a rehearsal before this one has started may not be over.
+    # A deployment of an earlier apply or rehearsal may be under way.
     _wait_until(scene, scene.service.is_at_rest)
     _release(scene, _at_once(session), old, before_update=lambda: scenario.before_old(scene.fixture))
     _wait_until(scene, scene.service.is_steady)
 
 
-def prove_in_source(scene: Scene, source: Session, new: Version) -> None:
-    """Release the new version where it is to be promoted from, and let it serve there for as long as it must."""
+def prove_in_source(scene: Scene, source: Session, new: BuiltVersion) -> None:
+    """Release the new version in the source environment of the promotion, and let it serve for its soak time."""
     session = scene.session
     session.report(f"releasing {new.name} in {source.environment.name}, to be promoted from there")
     _wait_until(scene, service_of(source).is_at_rest)
@@ -64,27 +64,27 @@ def prove_in_source(scene: Scene, source: Session, new: Version) -> None:
         time.sleep(scene.soak)
 
 
-def release_new(scene: Scene, version: Version, *, before_update: BeforeUpdate) -> Released:
-    """Release the new version with the settings that the scenario is about, or promote it with them."""
+def release_new(scene: Scene, version: BuiltVersion, *, before_update: BeforeUpdate) -> Released:
+    """Release or promote the new version with the scenario's settings."""
     session = tuned(scene)
     if scene.source is None:
         return _release(scene, session, version, before_update=before_update)
-    # The soak time that was waited for is what is asked for.
+    # Require only the soak time that the rehearsal waited for.
     promotion = dataclasses.replace(session.environment.promotion, soak_minutes=scene.soak / 60)
     environment = dataclasses.replace(session.environment, promotion=promotion)
     return promote(
         scene.source,
         dataclasses.replace(session, environment=environment),
         confirm=lambda _: True,
-        shown=Shown(rollout=scene.show),
+        shown=PromotionDisplay(rollout=scene.show),
         before_update=before_update,
     ).released
 
 
 def tuned(scene: Scene) -> Session:
-    """Return the session with what the scenario is about, and a comparison that does not take long requests for slow ones.
+    """Return the session with the scenario's settings, and an analysis that does not count long requests as slow.
 
-    One request in fifty is asked to take up to two seconds: whether a 99th percentile is one of them is chance.
+    By default, one request in fifty asks for up to two seconds: it is chance whether the 99th percentile is one of them.
     """
     settings = scene.scenario.settings(scene.session.environment.release)
     floor = max(settings.analysis.latency_floor_seconds, long_ms(scene) / 1000 + _BESIDES_SECONDS)
@@ -93,7 +93,7 @@ def tuned(scene: Scene) -> Session:
 
 
 def _release(
-    scene: Scene, session: Session, version: Version, *, before_update: BeforeUpdate = dict
+    scene: Scene, session: Session, version: BuiltVersion, *, before_update: BeforeUpdate = dict
 ) -> Released:
     return release(
         session,
@@ -105,7 +105,7 @@ def _release(
 
 
 def _at_once(session: Session) -> Session:
-    """Return the session with a strategy that wires the service and waits for nothing: no user is there to be spared."""
+    """Return the session with a strategy that wires the service and does not bake: there are no users yet."""
     settings = session.environment.release
     if not settings.strategy.shifts:
         return session

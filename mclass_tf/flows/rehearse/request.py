@@ -1,4 +1,4 @@
-"""What is to be rehearsed: how much load, what goes wrong, how the new version comes."""
+"""What to rehearse: the load, the fault, and the way in which the new version arrives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mclass_tf.errors import UsageError
 from mclass_tf.rehearsal.catalogue import FAULTS, PROTECTIONS
-from mclass_tf.rehearsal.scenarios import Plain, Scenario
+from mclass_tf.rehearsal.scenarios import PlainRelease, Scenario
 
 KILLED = "killed"
 _KILLED_AT = "scale-up"
@@ -16,12 +16,11 @@ _LONGEST_BEFORE = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to rehearse. `requests` None: as many as `rate` gives in `seconds`; `speed` is how much faster AWS's clock runs.
+class RehearsalRequest:
+    """What to rehearse. `requests` None: as many as `rate` sends in `seconds`. `speed` is the speed of the local AWS's clock.
 
-    `at` is the step at which the fault "killed" kills the command. `source` names the environment that the new version is
-    promoted from, None where it is released at once. `strategy` takes the place of the environment's, with its usual numbers
-    where the environment has another one.
+    `at` is the step at which the fault "killed" kills the command. `source` is the environment that the new version is promoted
+    from, None for a direct release. `strategy` replaces the environment's strategy, with default settings if it differs.
     """
 
     rate: float = 200.0
@@ -48,7 +47,7 @@ class Request:
         return min(max(lasting * _BEFORE_SHARE, SHORTEST_PHASE), _LONGEST_BEFORE)
 
     def scenario(self) -> Scenario:
-        """Return what to rehearse; raise UsageError where there is no such thing."""
+        """Return the scenario; raise UsageError if there is none of that name."""
         if self.fault is not None and self.without is not None:
             raise UsageError("--fault and --without exclude each other", hint="rehearse one after the other")
         for name, known, option in (
@@ -68,21 +67,21 @@ class Request:
     def _scenario(self) -> Scenario:
         if self.fault is not None:
             return FAULTS[self.fault]
-        return Plain() if self.without is None else PROTECTIONS[self.without]
+        return PlainRelease() if self.without is None else PROTECTIONS[self.without]
 
     @property
     def step(self) -> str:
-        """Where the fault "killed" kills the command."""
+        """The step at which the fault "killed" kills the command."""
         return self.at or _KILLED_AT
 
     @property
     def is_verified(self) -> bool:
-        """Tell whether the environment must stand every check in the end: what is promoted, or gone on with, must be proven."""
+        """Whether the environment must pass every check at the end: a promotion or a resumed release must be proven."""
         return self.source is not None or self.fault == KILLED
 
     @property
     def description(self) -> str:
-        """What is rehearsed besides a release as it is, in two or three words; "" for nothing."""
+        """The fault or missing protection in a few words; "" for a plain release."""
         if self.fault is not None:
             at = f" at {self.step}" if self.fault == KILLED else ""
             return f"fault {self.fault}{at}"

@@ -1,4 +1,4 @@
-"""One run of a rehearsal: a version replaces another one under traffic."""
+"""One run of a rehearsal: a version replaces another under traffic."""
 
 from __future__ import annotations
 
@@ -14,48 +14,47 @@ from mclass_tf.flows.rehearse.load_plan import load_plan
 from mclass_tf.flows.rehearse.releasing import bring_up, prove_in_source, release_new, tuned
 from mclass_tf.flows.rehearse.request import KILLED, SHORTEST_PHASE
 from mclass_tf.flows.rehearse.scene import Scene
-from mclass_tf.flows.rehearse.versions import Version
+from mclass_tf.flows.rehearse.versions import BuiltVersion
 from mclass_tf.rehearsal.exposure import exposure_of
-from mclass_tf.rehearsal.generator import Generator
+from mclass_tf.rehearsal.load_sender import LoadSender
 from mclass_tf.rehearsal.plan import LoadPlan
-from mclass_tf.rehearsal.recorder import Recorder, Watched
-from mclass_tf.rehearsal.report import Run
+from mclass_tf.rehearsal.recorder import RecordedService, Recorder
+from mclass_tf.rehearsal.report import RehearsalRun
 from mclass_tf.rehearsal.result import (
-    Deployment,
     Exposure,
     Incident,
-    Killed,
-    Load,
+    KilledCommand,
+    LoadResult,
+    ObservedDeployment,
     Promotion,
     Rehearsal,
-    Release,
-    Settings,
+    ReleaseResult,
+    ServiceSettings,
 )
-from mclass_tf.rehearsal.scenarios import Stage
+from mclass_tf.rehearsal.scenarios import ScenarioContext
 from mclass_tf.rehearsal.verdict import judge
 
 _WARM_UP_SECONDS = 3.0
 _PATIENCE_SECONDS = 24 * 3600.0
 
 
-def run(scene: Scene, *, old: Version, new: Version) -> Run:
-    """Bring the old version into service, then the new one under traffic; judge what was seen."""
+def run(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> RehearsalRun:
+    """Bring the old version into service, then the new one under traffic; judge the results."""
     with scene.fixture as fixture:
         count = scene.outputs["desired_count"]
-        # What is promoted, or gone on with, must stand every check of the environment: one is that scaling is not suspended.
+        # Verification requires that scaling is not suspended, which holding the count would do.
         (fixture.set_count if scene.request.is_verified else fixture.hold_count)(count)
         bring_up(scene, old)
         if scene.source is not None:
             prove_in_source(scene, scene.source, new)
         scene.scenario.prepare(fixture)
         rehearsal = _under_traffic(scene, old=old, new=new)
-    return Run(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
+    return RehearsalRun(rehearsal=rehearsal, verdict=judge(rehearsal, scene.scenario.expected()))
 
 
-def _under_traffic(scene: Scene, *, old: Version, new: Version) -> Rehearsal:
-    """Bring the new version into service while requests come, and return what was seen."""
+def _under_traffic(scene: Scene, *, old: BuiltVersion, new: BuiltVersion) -> Rehearsal:
     plan = load_plan(scene)
-    # Clients of boto3 are not to be made in two threads at once.
+    # boto3 clients must not be created in two threads at once.
     recorder = Recorder(Aws(scene.session.aws.access), _watched(scene.outputs))
     requests, in_use = _requests_by_group(scene), scene.service.group_in_use()
     scene.session.report(f"{plan.rate:g} requests a second")
@@ -70,22 +69,23 @@ def _under_traffic(scene: Scene, *, old: Version, new: Version) -> Rehearsal:
 
 @dataclass(frozen=True, kw_only=True)
 class _Observation:
-    """What came of a run: the load, the release and, where its command was killed, how it was resumed."""
+    """The observations of a run: the load, the release and, if its command was killed, how it was resumed."""
 
-    load: Load
-    settings: Settings
-    release: Release | None
-    killed: Killed | None
+    load: LoadResult
+    settings: ServiceSettings
+    release: ReleaseResult | None
+    killed: KilledCommand | None
     incidents: tuple[Incident, ...]
 
 
-def _observe(scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: Version, new: Version) -> _Observation:
-    """Send the load from before the release until all has been sent."""
-    # A scenario may need a load that is slower than the one that was asked for; it lasts as long.
+def _observe(
+    scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: BuiltVersion, new: BuiltVersion
+) -> _Observation:
+    # A scenario may need a slower load than requested: keep its duration.
     enough = scene.request.total * plan.rate / scene.request.rate
     incidents: list[Incident] = []
-    with Generator(plan) as load:
-        stage = Stage(
+    with LoadSender(plan) as load:
+        stage = ScenarioContext(
             fixture=scene.fixture,
             instrument=scene.instrument,
             facts=scene.facts,
@@ -103,18 +103,14 @@ def _observe(scene: Scene, plan: LoadPlan, recorder: Recorder, *, old: Version, 
         load.wait(seconds=SHORTEST_PHASE)
         load.wait(seconds=_PATIENCE_SECONDS, until=lambda: load.sent >= enough)
         return _Observation(
-            load=load.stop(),
-            settings=settings,
-            release=release,
-            killed=killed,
-            incidents=tuple(incidents),
+            load=load.stop(), settings=settings, release=release, killed=killed, incidents=tuple(incidents)
         )
 
 
 def _rehearsal(
     scene: Scene, seen: _Observation, recorder: Recorder, *, requests: Mapping[str, int], in_use: str
 ) -> Rehearsal:
-    """Put together what was seen; `requests` are those that each target group has got since the load began."""
+    """Assemble the rehearsal; `requests` are those of each target group since the load began."""
     deployments, load = recorder.deployments(), seen.load
     return Rehearsal(
         environment=scene.session.environment.name,
@@ -144,9 +140,14 @@ def _rehearsal(
 
 
 def _perform(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
-) -> tuple[Release | None, Killed | None]:
-    """Do what the request says under traffic: release, release and kill, or what the scenario does in its place."""
+    scene: Scene,
+    load: LoadSender,
+    stage: ScenarioContext,
+    recorder: Recorder,
+    *,
+    old: BuiltVersion,
+    new: BuiltVersion,
+) -> tuple[ReleaseResult | None, KilledCommand | None]:
     if scene.request.fault == KILLED:
         return _release_killed(scene, load, stage, recorder, old=old, new=new)
     if scene.scenario.releases:
@@ -156,8 +157,10 @@ def _perform(
     return None, None
 
 
-def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, new: Version) -> Release:
-    """Release the new version; a failure is a result."""
+def _release_new(
+    scene: Scene, load: LoadSender, stage: ScenarioContext, *, old: BuiltVersion, new: BuiltVersion
+) -> ReleaseResult:
+    """Release the new version; a failure is a result, not an error."""
     load.enter("prepare")
     asked_at = began = time.time()
 
@@ -172,7 +175,7 @@ def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, n
     try:
         done = release_new(scene, new, before_update=before_update)
     except RolloutError as error:
-        return Release(
+        return ReleaseResult(
             outcome="failed",
             digest=new.digest,
             cause=error.cause,
@@ -184,7 +187,7 @@ def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, n
             old_version=old.name,
             new_version=new.name,
         )
-    return Release(
+    return ReleaseResult(
         outcome=done.outcome,
         digest=new.digest,
         cause=done.cause,
@@ -198,9 +201,15 @@ def _release_new(scene: Scene, load: Generator, stage: Stage, *, old: Version, n
 
 
 def _release_killed(
-    scene: Scene, load: Generator, stage: Stage, recorder: Recorder, *, old: Version, new: Version
-) -> tuple[Release, Killed]:
-    """Have a command release or promote the new version, kill it, and go on with it."""
+    scene: Scene,
+    load: LoadSender,
+    stage: ScenarioContext,
+    recorder: Recorder,
+    *,
+    old: BuiltVersion,
+    new: BuiltVersion,
+) -> tuple[ReleaseResult, KilledCommand]:
+    """Release or promote the new version by a separate command, kill it, and resume the release."""
     name, began = scene.session.environment.name, time.time()
     source = scene.source
     promotion = () if source is None else ("promote", source.environment.name, name)
@@ -218,7 +227,7 @@ def _release_killed(
             note=stage.note,
         )
     )
-    done = Release(
+    done = ReleaseResult(
         outcome="released" if killed.exit_code == 0 else "failed",
         digest=new.digest,
         cause=killed.cause,
@@ -233,8 +242,10 @@ def _release_killed(
     return done, killed
 
 
-def _promotion(scene: Scene, done: Release | None, deployments: tuple[Deployment, ...]) -> Promotion | None:
-    """Return what the promotion took; None where nothing was promoted, or where ECS was not seen to its end."""
+def _promotion(
+    scene: Scene, done: ReleaseResult | None, deployments: tuple[ObservedDeployment, ...]
+) -> Promotion | None:
+    """Return the duration of the promotion; None without a promotion, or without an observed deployment."""
     if scene.source is None or done is None or scene.request.fault == KILLED:
         return None
     spans = [(each.created_at, each.finished_at) for each in deployments if each.created_at < done.ended_at]
@@ -248,7 +259,6 @@ def _promotion(scene: Scene, done: Release | None, deployments: tuple[Deployment
 
 
 def _requests_by_group(scene: Scene) -> Mapping[str, int]:
-    """Return how many requests the production listener has given to each target group so far."""
     rule = scene.outputs["production_listener_rule_arn"]
     listener = rule.replace(":listener-rule/", ":listener/").rpartition("/")[0]
     return scene.instrument.requests(listener_arn=listener)
@@ -260,16 +270,16 @@ def _since(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
 
 def _exposure(
     scene: Scene,
-    load: Load,
-    done: Release | None,
-    deployments: tuple[Deployment, ...],
+    load: LoadResult,
+    done: ReleaseResult | None,
+    deployments: tuple[ObservedDeployment, ...],
     *,
     requests: Mapping[str, int],
     in_use: str,
 ) -> Exposure | None:
-    """Return who met a new version that was taken back; None of one that stayed, or where there was none.
+    """Return the exposure of users to a new version that was rolled back; None if there was no failed release.
 
-    In a rolling release both versions are in one target group, and the load balancer tells nothing of either.
+    In a rolling release both versions share a target group, so that the load balancer cannot count them apart.
     """
     if done is None or done.outcome != "failed":
         return None
@@ -290,8 +300,8 @@ def _soak_note(scene: Scene) -> Iterator[str]:
         yield f"{asked:g} minutes of soak time are asked for; {scene.soak:g} s were waited for"
 
 
-def _watched(outputs: Mapping[str, Any]) -> Watched:
-    return Watched(
+def _watched(outputs: Mapping[str, Any]) -> RecordedService:
+    return RecordedService(
         cluster=outputs["cluster_name"],
         service=outputs["service_name"],
         target_group_arns=tuple(outputs["target_group_arns"].values()),

@@ -1,4 +1,4 @@
-"""The versions that a rehearsal releases: the work tree's app, built twice and pushed."""
+"""The versions that a rehearsal releases: the app in the work tree, built twice and pushed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mclass_tf.system import process
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
-    """An image of the service, in the environment's repository. `name` is what the service answers as its revision."""
+class BuiltVersion:
+    """An image of the service in the environment's repository. `name` is the revision that the service answers."""
 
     name: str
     digest: str
@@ -32,8 +32,8 @@ def revision_of(session: Session) -> image.Revision:
 
 def make_version(
     session: Session, revision: image.Revision, letter: str, variables: Mapping[str, str]
-) -> Version:
-    """Build and push the work tree's app, with a revision of its own, apart from the images that `build` keeps."""
+) -> BuiltVersion:
+    """Build and push the app with its own revision name, separate from the images of `build`."""
     project = session.project
     commit, _, dirty = revision.name.partition("-")
     name = "-".join(part for part in (commit[:7], dirty, letter) if part)
@@ -52,13 +52,13 @@ def make_version(
         run=process.run,
         report=session.report,
     )
-    version = Version(name=name, digest=built.digest, variables=variables)
+    version = BuiltVersion(name=name, digest=built.digest, variables=variables)
     push_version(session, version)
     return version
 
 
-def push_version(session: Session, version: Version) -> None:
-    """Push a version that was made to the environment's repository."""
+def push_version(session: Session, version: BuiltVersion) -> None:
+    """Push a built version to the environment's repository."""
     registry = image.Registry(
         image.log_in(session.aws),
         applied_state(session).outputs["repository_name"],
@@ -70,7 +70,7 @@ def push_version(session: Session, version: Version) -> None:
 
 
 def _images(home: Path) -> image.Images:
-    """Return the rehearsals' own images: the last one that `build` made stays the last. Layers are shared."""
+    """Return the image store of rehearsals, so that `build`'s latest image stays the latest. Layers are shared."""
     own, cache = home / "rehearsal" / "images", home / "images" / "cache"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)

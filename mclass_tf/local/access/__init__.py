@@ -1,1 +1,1 @@
-"""Who may call the local AWS: keys, signatures, and the peer of a connection."""
+"""Access control of the local AWS: access keys, signatures, and the owner of a connection's peer."""

@@ -1,7 +1,7 @@
-"""Lets only programs of this machine in: a page in a browser could otherwise reach the port through DNS.
+"""Refuses requests of web pages, by their Host and Origin headers.
 
-The server listens on loopback, but a browser sends a stranger's page there when the stranger's name resolves
-to 127.0.0.1 (DNS rebinding), or when the page simply posts to that address (Origin).
+The server listens on loopback only, but a browser lets a foreign page reach it if the page's name resolves to 127.0.0.1
+(DNS rebinding), or if the page posts to that address (Origin).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mclass_tf.local.http.server import Reply
 
 
 def check(environ: dict[str, Any]) -> Reply | None:
-    """Return None for a request that may pass, else a 403."""
+    """Return a 403 for a request of a web page, None for others."""
     host = environ.get("HTTP_HOST", "")
     if host and not is_loopback(host):
         return _forbidden(f"the local AWS answers on loopback names only, not on {host}")
@@ -26,7 +26,7 @@ def check(environ: dict[str, Any]) -> Reply | None:
 
 
 def is_loopback(authority: str) -> bool:
-    """Return True for `host[:port]` of this machine: 127.0.0.0/8, ::1, localhost and names below it (RFC 6761)."""
+    """Return whether `host[:port]` is of this machine: 127.0.0.0/8, ::1, localhost and names below it (RFC 6761)."""
     try:
         name = (urlsplit(f"//{authority}").hostname or "").rstrip(".")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The access key of one instance of the local AWS: made at its start, and known to its owner alone."""
+"""The access key of an instance of the local AWS: created at its start, known only to its owner."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import string
 from dataclasses import dataclass, field
 
 _ID_CHARACTERS = string.ascii_uppercase + "234567"
-_ID_LENGTH = 16  # behind the prefix of keys that do not expire
+_ID_LENGTH = 16  # after AKIA, the prefix of long-term keys
 _SECRET_BYTES = 30  # 40 characters, as AWS's have
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
-    """Signs calls of AWS; the secret alone opens the admin endpoint. `repr` shows no secret."""
+class AccessKey:
+    """Signs AWS calls. The secret also authorizes requests to the admin endpoint. `repr` omits the secret."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
 
     @property
     def authorization(self) -> str:
-        """Return the header with which the admin endpoint is asked."""
+        """The Authorization header for the admin endpoint."""
         return f"Bearer {self.secret_access_key}"
 
-    def opens(self, authorization: str) -> bool:
-        """Return whether the header is that of the owner, compared in constant time."""
+    def authorizes(self, authorization: str) -> bool:
+        """Return whether the Authorization header is the owner's, compared in constant time."""
         return hmac.compare_digest(authorization.encode(), self.authorization.encode())
 
 
-def make() -> Key:
-    """Return a key that nobody can guess."""
+def make() -> AccessKey:
+    """Return a new random key."""
     own = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
-    return Key(access_key_id=f"AKIA{own}", secret_access_key=secrets.token_urlsafe(_SECRET_BYTES))
+    return AccessKey(access_key_id=f"AKIA{own}", secret_access_key=secrets.token_urlsafe(_SECRET_BYTES))

@@ -1,7 +1,7 @@
-"""Whose process is at the other end of a connection over loopback, which all users of a machine share.
+"""Finds the user at the other end of a loopback connection. All users of a machine share loopback.
 
-Linux tells it of every socket, by the addresses at its ends (sock_diag(7)): 0.1 ms, however many connections there are. What carries no
-credentials of its own, as the traffic of a load balancer, can be kept to the user of this machine so, and by nothing else.
+Linux reports the owner of a socket by its two addresses (sock_diag(7)), in 0.1 ms however many connections exist. For traffic
+without credentials, such as that of a load balancer, this is the only way to restrict it to one user of the machine.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _ROOT = 0
 _ABSENT = frozenset({errno.ENOENT})
 
 
-def is_welcome(connection: socket.socket) -> bool:
-    """Return whether the peer of an accepted connection is a process of this user, or of root; also where the system does not tell.
+def is_trusted_peer(connection: socket.socket) -> bool:
+    """Return whether the peer of an accepted connection is a process of this user or of root. True if the system cannot tell.
 
-    The peer may be gone: what it has left behind is nobody's any more, and is not taken.
+    False if the peer has closed its socket, because the owner is then unknown.
     """
     if sys.platform != "linux" or connection.family != socket.AF_INET:
         return True
     try:
         ends = connection.getsockname(), connection.getpeername()
-    except OSError:  # it has hung up
+    except OSError:  # disconnected
         return False
     try:
         owner = _owner(local=ends[0], peer=ends[1])
-    except OSError:  # a kernel without it, or a sandbox
+    except OSError:  # a kernel without sock_diag, or a sandbox
         return True
     if owner is None:
         return False
@@ -46,10 +46,10 @@ def is_welcome(connection: socket.socket) -> bool:
 
 
 def _owner(*, local: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] | None:
-    """Return the user of the socket at the peer's end and the state of that; None where there is none. Raise OSError."""
+    """Return user id and state of the peer's socket; None if it does not exist. Raise OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(_PATIENCE)
-        kernel.send(_question(source=peer, destination=local))
+        kernel.send(_socket_query(source=peer, destination=local))
         answer = kernel.recv(_LARGEST)
     _, kind, _, _, _ = _HEADER.unpack_from(answer)
     if kind == _ERROR:
@@ -61,8 +61,8 @@ def _owner(*, local: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] 
     return uid, state
 
 
-def _question(*, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
-    """Return one socket, named by the addresses at its own end and at the other: inet_diag_req_v2."""
+def _socket_query(*, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
+    """Return the netlink query for the socket with these addresses (inet_diag_req_v2)."""
     ports = struct.pack("!HH", source[1], destination[1])
     addresses = b"".join(socket.inet_aton(host).ljust(16, b"\0") for host, _ in (source, destination))
     names = ports + addresses + struct.pack("=III", 0, _NO_COOKIE, _NO_COOKIE)

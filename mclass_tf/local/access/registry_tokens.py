@@ -1,4 +1,4 @@
-"""Authorization tokens of ECR: each names its account and region, is signed, and expires."""
+"""ECR's authorization tokens. Each names an account and a region, is signed, and expires."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ VALID_SECONDS = 12 * 3600.0  # https://docs.aws.amazon.com/AmazonECR/latest/user
 
 
 class UnknownTokenError(Exception):
-    """No token of this instance."""
+    """The token was not issued by this instance."""
 
 
 class ExpiredTokenError(Exception):
-    """A token of this instance whose time is over."""
+    """The token has expired."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """An account in a region: whom a token was given to, or whose registry a request names."""
+    """An account in a region: the holder of a token, or the owner of a registry."""
 
     account_id: str
     region: str
@@ -41,12 +41,12 @@ class Token:
 
     @property
     def authorization(self) -> str:
-        """Return the token as GetAuthorizationToken gives it: base64 of `user:password`."""
+        """The token as in GetAuthorizationToken: base64 of `user:password`."""
         return base64.b64encode(f"{USER}:{self.password}".encode()).decode()
 
 
 class Tokens:
-    """Issues and checks; the key lives as long as the instance, so that no token outlives it."""
+    """Issues and checks tokens. The signing key lives as long as the instance, so no token outlives it."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._key = secrets.token_bytes(32)
@@ -63,7 +63,7 @@ class Tokens:
         )
 
     def check(self, password: str) -> Principal:
-        """Return whose the token is; raise UnknownTokenError or ExpiredTokenError."""
+        """Return the holder of the token. Raise UnknownTokenError or ExpiredTokenError."""
         payload, _, signature = password.partition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(payload).encode()):
             raise UnknownTokenError

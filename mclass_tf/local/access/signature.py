@@ -1,7 +1,7 @@
-"""Signatures of requests, version 4: read from a request, and compared with that of a secret.
+"""Parses and verifies Signature Version 4 of requests.
 
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html . botocore signs what it is about to
-send; what has arrived must be taken as it is, whichever headers the client chose to sign, byte by byte.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html . botocore's code signs a request
+before it is sent. Verification needs the received bytes, and the headers that the client chose to sign.
 """
 
 from __future__ import annotations
@@ -24,26 +24,25 @@ _SCOPE = re.compile(
     r"(?P<key>[\w-]{1,128})/(?P<date>\d{8})/(?P<region>[\w-]+)/(?P<service>[\w-]+)/aws4_request", re.ASCII
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
-_PATH_AS_SENT = frozenset(
-    {"s3", "s3-object-lambda", "s3-outposts", "s3express"}
-)  # all others encode it twice
+# All other services encode the path twice.
+_PATH_AS_SENT = frozenset({"s3", "s3-object-lambda", "s3-outposts", "s3express"})
 _LONGEST_EXPIRY = 7 * 24 * 3600
 _PIECE = 1024 * 1024
 
 
 class MalformedSignatureError(Exception):
-    """The request says that it is signed, and it cannot be read how; the message is AWS's."""
+    """The signature of the request cannot be parsed. The message is AWS's."""
 
 
 class UnsupportedMechanismError(Exception):
-    """The request is signed in another way than by version 4."""
+    """The request is not signed with Signature Version 4."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a request says of its signature. `scope` is `DATE/REGION/SERVICE/aws4_request`, `time` that of the signing.
+    """A parsed signature. `scope` is `DATE/REGION/SERVICE/aws4_request`, `time` is the time of signing.
 
-    `expires_at` is that of a presigned URL, in seconds since the epoch; None where the header is signed.
+    `expires_at` is that of a presigned URL, in seconds since the epoch; None for a signature in the Authorization header.
     """
 
     access_key_id: str
@@ -61,13 +60,13 @@ class Signature:
 
     @property
     def authorization(self) -> str:
-        """Return the header that says the same as the query of a presigned URL."""
+        """The signature as an Authorization header, even if it came in a presigned URL."""
         names = ";".join(self.signed_headers)
         credential = f"{self.access_key_id}/{self.scope}"
         return f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={self.value}"
 
     def matches(self, environ: Mapping[str, Any], *, secret: str) -> bool:
-        """Return whether the request was signed with the secret, as it has arrived."""
+        """Return whether the received request was signed with the secret."""
         payload = _payload(environ, self)
         if payload is None:
             return False
@@ -82,7 +81,7 @@ class Signature:
                 payload,
             )
         )
-        # Headers come as Latin-1, which gives back the bytes that were sent and signed.
+        # Headers are decoded as Latin-1; encoding restores the signed bytes.
         digest = hashlib.sha256(request.encode("latin-1", "replace")).hexdigest()
         text = f"{ALGORITHM}\n{self.time}\n{self.scope}\n{digest}"
         key = f"AWS4{secret}".encode()
@@ -92,7 +91,7 @@ class Signature:
 
 
 def read(environ: Mapping[str, Any]) -> Signature | None:
-    """Return the signature of a request, None where it has none.
+    """Return the signature of a request; None if it is unsigned.
 
     Raise MalformedSignatureError or UnsupportedMechanismError.
     """
@@ -189,9 +188,9 @@ def _header(environ: Mapping[str, Any], name: str) -> str:
 
 
 def _payload(environ: Mapping[str, Any], signature: Signature) -> str | None:
-    """Return what stands for the body; None where it is not the one that was signed.
+    """Return the payload hash of the canonical request; None if the body does not match the stated hash.
 
-    The chunks of an upload in pieces (STREAMING-…) have signatures of their own, which are not looked at.
+    Signatures of the chunks of a streaming upload (STREAMING-…) are not verified.
     """
     stated = str(environ.get("HTTP_X_AMZ_CONTENT_SHA256", ""))
     if not stated and signature.is_presigned:

@@ -1,4 +1,4 @@
-"""moto as AWS: its backends with what AWS really does added, one module per service."""
+"""AWS on moto: moto's backends, extended by behaviour of AWS that moto lacks, one module per service."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import moto.utilities.utils
 
 from mclass_tf.local.aws.replacement import replace, replaced
 
-_METADATA_CHARACTERS = 4000  # it comes first
+_METADATA_CHARACTERS = 4000  # a model begins with its metadata
 
 
 def _regions_without_model(list_with_model: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """Return what lists a service's regions by no more than the first lines of its model, which name it in the list of endpoints.
+    """Return a replacement that reads only the first lines of a service's model, which contain its endpoint prefix.
 
-    A quarter of the local AWS's start went by with the model of EC2, which is not needed for anything else.
+    Loading the model of EC2, which nothing else needs, took a quarter of the local AWS's start time.
     """
 
     def get_available_regions(  # botocore's signature
@@ -41,7 +41,7 @@ def _regions_without_model(list_with_model: Callable[..., list[str]]) -> Callabl
 
 @functools.cache
 def endpoint_prefix(service_name: str) -> str | None:
-    """Return what the service is called in the list of endpoints; None where botocore has no model where it should be."""
+    """Return the service's name in the list of endpoints, or None if botocore has no model at the expected path."""
     models = sorted(Path(botocore.__file__).parent.glob(f"data/{service_name}/*/service-2.json.gz"))
     if not models:
         return None
@@ -57,12 +57,12 @@ def _no_resource(_load: Callable[..., Any]) -> Callable[..., Any]:
     return load_resource
 
 
-# moto makes a session of botocore wherever it needs a list of regions: all of them share the models that they read.
+# moto creates a botocore session wherever it needs a list of regions. With one loader, they share the loaded models.
 replace(botocore.session, "create_loader", functools.cache)
 replace(botocore.session.Session, "get_available_regions", _regions_without_model)
-# moto lists the methods of a service's class at every call, to see whether one has the call's name.
+# moto lists the methods of a service's class at every call, to look up the action.
 replace(moto.core.responses, "method_names_from_class", functools.cache)
-# moto.ec2 reads 120 MB of instance types and their offerings when it is imported, by whichever service. Tasks run on
-# Fargate: no call on instances is modelled (see `operations`), so that nothing reads them.
+# When any service imports moto.ec2, it reads 120 MB of instance types and offerings. Tasks run on Fargate and calls on
+# instances are not modelled (see `operations`), so nothing needs them.
 with replaced(moto.utilities.utils, "load_resource", _no_resource):
     import moto.ec2.models.instance_types

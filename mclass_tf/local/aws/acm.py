@@ -1,4 +1,4 @@
-"""ACM: certificates that exist before Terraform does, under the ARN that the environment names."""
+"""ACM: certificates that exist before the first apply, under the ARN that the environment names."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from moto.acm.models import AWSCertificateManagerBackend, CertBundle, acm_backen
 from moto.core.exceptions import AWSError
 
 from mclass_tf.local.aws.extend import use_backend
-from mclass_tf.local.aws.in_use import showing
+from mclass_tf.local.aws.in_use import certificate_users
 
-_DAYS = (
-    395  # ACM's own: https://docs.aws.amazon.com/acm/latest/userguide/acm-certificate-characteristics.html
-)
-_CLOCKS_DIFFER = dt.timedelta(minutes=5)
+# As in ACM: https://docs.aws.amazon.com/acm/latest/userguide/acm-certificate-characteristics.html
+_VALIDITY = dt.timedelta(days=395)
+_CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
 def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str) -> None:
-    """Make an issued, self-signed certificate exist under that very ARN; an existing one stays as it is.
+    """Create an issued, self-signed certificate with the given ARN, unless it exists.
 
-    ACM chooses the ARN itself and validates by DNS, so there is no API call that a bootstrap could use.
+    No API call can do this: ACM chooses ARNs itself and validates by DNS.
     """
     expected = f":acm:{region}:{account_id}:certificate/"
     if expected not in arn:
@@ -41,7 +40,7 @@ def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str)
 
 
 class Bundle(CertBundle):  # type: ignore[misc]  # moto is not typed for us
-    """Of a certificate that says to be Amazon's a client that is told to trust it would still miss the issuer's."""
+    """A self-signed certificate. Those of moto name Amazon as their issuer, so that no client could trust them."""
 
     @classmethod
     def generate_cert(
@@ -69,20 +68,18 @@ class ResourceInUseError(AWSError):  # type: ignore[misc]
 
 
 class LocalAcmBackend(AWSCertificateManagerBackend):  # type: ignore[misc]
-    """What it does not say is moto's."""
-
     def delete_certificate(self, arn: str) -> None:
-        """A certificate that a listener shows stays.
+        """Reject the deletion of a certificate that a listener uses.
 
         https://docs.aws.amazon.com/acm/latest/APIReference/API_DeleteCertificate.html
         """
-        if showing(arn, account_id=self.account_id, region=self.region_name):
+        if certificate_users(arn, account_id=self.account_id, region=self.region_name):
             raise ResourceInUseError(f"Certificate {arn} in account {self.account_id} is in use.")
         super().delete_certificate(arn)
 
 
 def self_signed(names: list[str]) -> tuple[bytes, bytes]:
-    """Return a certificate for a server of these names, which is its own authority, and its key, both as PEM."""
+    """Return a self-signed server certificate for the names and its private key, in PEM format."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
     now = dt.datetime.now(dt.UTC)
@@ -103,8 +100,8 @@ def self_signed(names: list[str]) -> tuple[bytes, bytes]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCKS_DIFFER)
-        .not_valid_after(now + dt.timedelta(days=_DAYS))
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + _VALIDITY)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(entry) for entry in dict.fromkeys(names)]),
             critical=False,

@@ -1,10 +1,10 @@
-"""Evaluates the alarms of CloudWatch at the end of each of their periods, and has scaling policies act.
+"""Evaluates CloudWatch alarms at the end of each of their periods, and executes scaling policies.
 
-The alarms of `release.alarms` roll deployments back; those of target tracking scale services.
+The alarms of `release.alarms` roll deployments back. Those of target tracking scale services.
 
-A period of an alarm lasts as long as the clock says: at speed 10, one of 60 s is over after 6 s, and its datapoints are what was
-measured in these. What clients do is not sped up, so that a Sum is of that shorter time. RequestCountPerTarget alone, which is a
-rate (requests per target and minute), is taken times the speed, so that scaling sees the rate that AWS would see.
+An alarm's period follows the simulated clock: at speed 10, a period of 60 s ends after 6 s and covers the data of those 6 s.
+Clients are not sped up, so a Sum covers the shorter time. Only RequestCountPerTarget, a rate (requests per target and minute), is
+multiplied by the speed, so that scaling sees the same rate as in AWS.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from mclass_tf.local.live import live
 _log = logging.getLogger("mclass_tf.local")
 
 _TICK = 0.25  # seconds
-_SETTLED = 1.5  # seconds after which all that happened in a second has been told
-_SHORTEST = 1.0  # seconds: what is measured is kept by the second
+_REPORT_DELAY = 1.5  # seconds after which all data of a second has been reported
+_MIN_PERIOD = 1.0  # seconds: metrics have a resolution of one second
 _RATES = {"RequestCountPerTarget"}
 
 Window = tuple[float, float]
 
 
 class Alarms:
-    """A part of the runtime. `exclusive` is the lock of the calls."""
+    """A part of the runtime. `exclusive` is the API lock."""
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
@@ -61,7 +61,7 @@ class Alarms:
 
 
 def evaluate_all(*, now: float) -> None:
-    """Evaluate every alarm whose period is over. Call it under the lock of the calls."""
+    """Evaluate every alarm whose period has ended. Call it under the API lock."""
     for backend in _backends():
         due = [alarm for alarm in list(backend.alarms.values()) if _is_due(backend, alarm, now=now)]
         for alarm in due:
@@ -76,10 +76,10 @@ def evaluate_all(*, now: float) -> None:
 
 @contextlib.contextmanager
 def _reported(alarm: Any) -> Iterator[None]:
-    """Report what fails inside: one alarm that cannot be evaluated must not keep the others from it, nor go unnoticed."""
+    """Report an error inside, so that an alarm that cannot be evaluated is noticed and does not affect the others."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001  whatever it is, it is told
+    except Exception as error:  # noqa: BLE001  any error is reported
         _log.exception("the alarm %s cannot be evaluated", alarm.name)
         problem = f"the alarm {alarm.name} cannot be evaluated: {type(error).__name__}: {error}"
         if problem not in live.problems:
@@ -92,7 +92,7 @@ def _backends() -> Iterator[LocalCloudWatchBackend]:
 
 
 def _scale(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> None:
-    """Have the alarm's scaling policies act, at the end of every period in which it is in ALARM."""
+    """Execute the scaling policies of an alarm in ALARM, at the end of every period."""
     if alarm.state_value != ALARM:
         return
     for action in _actions(alarm):
@@ -107,7 +107,7 @@ def _scale(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> None:
 
 
 def period_of(alarm: Any) -> int:
-    """Return the alarm's period in AWS's seconds."""
+    """Return the alarm's period in simulated seconds."""
     for query in alarm.metric_data_queries:
         if query.metric_stat is not None:
             return int(query.metric_stat.period)
@@ -115,13 +115,13 @@ def period_of(alarm: Any) -> int:
 
 
 def last_value(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> float | None:
-    """Return the newest datapoint of the alarm that is known."""
+    """Return the alarm's newest datapoint, or None."""
     known = [point.value for point in points_of(backend, alarm, now=now) if point.value is not None]
     return known[-1] if known else None
 
 
 def points_of(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> list[Point]:
-    """Return the datapoints of the last periods that are over, the oldest first."""
+    """Return the datapoints of the last complete periods, oldest first."""
     windows = _windows(alarm, now=now)
     series = _series(backend, alarm, windows)
     return [Point(at=start, value=series.get(index)) for index, (start, _) in enumerate(windows)]
@@ -132,8 +132,8 @@ def _is_due(backend: LocalCloudWatchBackend, alarm: Any, *, now: float) -> bool:
 
 
 def _windows(alarm: Any, *, now: float) -> list[Window]:
-    length = max(_SHORTEST, live.clock.real(period_of(alarm)))
-    last = math.floor((now - _SETTLED) / length)
+    length = max(_MIN_PERIOD, live.clock.real(period_of(alarm)))
+    last = math.floor((now - _REPORT_DELAY) / length)
     count = int(alarm.evaluation_periods) + MORE_PERIODS
     return [(number * length, (number + 1) * length) for number in range(last - count, last)]
 

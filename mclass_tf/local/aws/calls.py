@@ -1,4 +1,4 @@
-"""Which AWS call a request is: service, operation, region and protocol, read from the request alone."""
+"""Identifies the AWS call of a request: service, operation, region and protocol."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, unquote
 _CREDENTIAL = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
 _CBOR_PATH = re.compile(r"^/service/(?P<service>[^/]+)/operation/(?P<operation>[^/]+)$")
 _ACTION = re.compile(rb"(?:^|&)Action=([A-Za-z0-9]+)")
-_XML_SERVICES = frozenset({"s3", "s3express", "route53", "cloudfront"})  # the REST services that speak XML
-_LONGEST_ACTION = 65536
+_XML_SERVICES = frozenset({"s3", "s3express", "route53", "cloudfront"})  # the REST services with XML
+_ACTION_SEARCH_BYTES = 65536
 
 UNKNOWN_SERVICE = "unknown"
 
@@ -30,7 +30,7 @@ class Protocol(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """`service` is the signing name, `operation` the API's name or, for REST, method and path."""
+    """`service` is the signing name. `operation` is the API's name of it or, for REST, method and path."""
 
     service: str
     operation: str
@@ -43,7 +43,7 @@ class Call:
 
 
 def identify(environ: dict[str, Any]) -> Call:
-    """Return the call that headers, query and form name; never fail: what is unknown is named as well as it can be."""
+    """Return the call that headers, query and form name. It never fails: unknown parts get the best available name."""
     service, region = _scope(environ)
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     path = str(environ.get("PATH_INFO", "/"))
@@ -71,7 +71,7 @@ def identify(environ: dict[str, Any]) -> Call:
             protocol=Protocol.EC2 if service == "ec2" else Protocol.QUERY,
         )
     return Call(
-        service=service or "s3",  # only S3 takes requests that are not signed
+        service=service or "s3",  # only S3 accepts unsigned requests
         operation=f"{environ.get('REQUEST_METHOD')} {path}",
         region=region,
         protocol=Protocol.REST_XML if (service or "s3") in _XML_SERVICES else Protocol.REST_JSON,
@@ -79,7 +79,6 @@ def identify(environ: dict[str, Any]) -> Call:
 
 
 def _scope(environ: dict[str, Any]) -> tuple[str, str]:
-    """Return service and region of the signature, in the header or in a presigned URL."""
     signed = environ.get("HTTP_AUTHORIZATION", "")
     if not signed and "X-Amz-Credential=" in environ.get("QUERY_STRING", ""):
         signed = unquote(environ["QUERY_STRING"].replace("X-Amz-Credential=", "Credential="))
@@ -94,6 +93,6 @@ def _action(environ: dict[str, Any]) -> str | None:
     if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return None
     body: IO[bytes] = environ["wsgi.input"]
-    action = _ACTION.search(body.read(_LONGEST_ACTION))
+    action = _ACTION.search(body.read(_ACTION_SEARCH_BYTES))
     body.seek(0)
     return bytes(action[1]).decode() if action else None

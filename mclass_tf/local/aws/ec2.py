@@ -1,4 +1,4 @@
-"""EC2: the network that tasks run in."""
+"""EC2: the network of tasks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mclass_tf.local.aws.extend import announce, use_backend
 
 _WITHOUT_PORTS = "-1"
 
-# What decides whether a load balancer reaches its targets.
-_FILTERS = (
+# Calls that may change whether a load balancer reaches its targets.
+_MUTATIONS = (
     "authorize_security_group_egress",
     "authorize_security_group_ingress",
     "create_network_acl_entry",
@@ -34,9 +34,9 @@ _FILTERS = (
 
 
 class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc]  # moto is not typed for us
-    """A rule has one description, whatever it refers to; moto keeps that of address ranges alone.
+    """A rule with a description, whatever it refers to. moto keeps only the descriptions of address ranges.
 
-    The modules describe their rules, and the provider plans a change where a description is missing.
+    The modules describe their rules, and the provider plans a change if a description is missing.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
     """
@@ -81,7 +81,7 @@ class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc
                 reference["Description"] = text or ""
 
     def __eq__(self, other: object) -> bool:
-        """AWS takes rules that differ in their description alone for duplicates."""
+        """Ignore the description: to AWS, rules that differ only in it are duplicates."""
         return isinstance(other, SecurityGroupRule) and self._identity() == other._identity()
 
     __hash__ = None  # type: ignore[assignment]  # as in moto
@@ -108,13 +108,13 @@ class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
         private_dns_enabled: bool | None = None,
         **named: Any,
     ) -> Any:
-        """Private names need the VPC's DNS, and the security groups must exist; moto looks at neither.
+        """Require DNS in the VPC for private names, and existing security groups. moto checks neither.
 
         https://docs.aws.amazon.com/vpc/latest/privatelink/interface-endpoints.html
         """
         vpc = self.get_vpc(vpc_id)
-        wants_names = private_dns_enabled and endpoint_type == "Interface"
-        if wants_names and not (_is_on(vpc.enable_dns_support) and _is_on(vpc.enable_dns_hostnames)):
+        needs_dns = private_dns_enabled and endpoint_type == "Interface"
+        if needs_dns and not (_is_on(vpc.enable_dns_support) and _is_on(vpc.enable_dns_hostnames)):
             raise EC2ClientError(
                 "InvalidParameter",
                 "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to "
@@ -127,7 +127,7 @@ class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
         )
 
     def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
-        """Replace each rule by the one given, whatever it refers to; moto changes address ranges alone.
+        """Replace the given rules, whatever they refer to. moto changes only address ranges.
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html
         """
@@ -140,29 +140,29 @@ class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
                 raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
             _replace(rule, changes=changes)
 
-    # ---- what is in use stays
+    # ---- deletions, rejected while the resource is in use
 
     def delete_security_group(self, name: str | None = None, group_id: str | None = None) -> Any:
         group = self.get_security_group_by_name_or_id(group_id or name)
         if group is not None:
-            in_use.refuse_group(self, group.id)
+            in_use.check_security_group_unused(self, group.id)
         return super().delete_security_group(name, group_id)
 
     def delete_subnet(self, subnet_id: str) -> Any:
-        in_use.refuse_subnet(self, subnet_id)
+        in_use.check_subnet_unused(self, subnet_id)
         return super().delete_subnet(subnet_id)
 
     def detach_internet_gateway(self, internet_gateway_id: str, vpc_id: str) -> None:
-        in_use.refuse_detachment(self, vpc_id)
+        in_use.check_gateway_unused(self, vpc_id)
         super().detach_internet_gateway(internet_gateway_id, vpc_id)
 
     def release_address(self, address: str | None = None, allocation_id: str | None = None) -> None:
-        in_use.refuse_release(self, allocation_id)
+        in_use.check_address_unused(self, allocation_id)
         super().release_address(address, allocation_id)
 
 
 def _is_on(attribute: Any) -> bool:
-    """Return whether a flag is set: moto keeps what came over the wire, a boolean or its text."""
+    """Return whether a flag is set. moto stores it as it was sent, as a boolean or a string."""
     return str(attribute).lower() == "true"
 
 
@@ -184,5 +184,5 @@ def _replace(rule: Any, *, changes: Mapping[str, Any]) -> None:
 
 def install() -> None:
     security_groups.SecurityGroupRule = SecurityGroupRule
-    announce(backend=LocalEc2Backend, methods=_FILTERS, topic="elbv2")
+    announce(backend=LocalEc2Backend, methods=_MUTATIONS, topic="elbv2")
     use_backend(backends=ec2_backends, urls=urls, backend=LocalEc2Backend)

@@ -1,4 +1,4 @@
-"""How a service module puts its classes in the place of moto's: through moto's own registries."""
+"""Replaces classes of moto by subclasses, through moto's own registries."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mclass_tf.local.live import live
 
 
 def use_responses(*, urls: ModuleType, responses: type[Any]) -> None:
-    """Have moto dispatch the service's URLs to the subclass."""
+    """Make moto dispatch the service's URLs to the subclass."""
     for path, handler in urls.url_paths.items():
         urls.url_paths[path] = getattr(responses, handler.__name__)
 
 
 def use_backend(*, backends: Any, urls: ModuleType, backend: type[Any]) -> None:
-    """Have moto make the subclass for every account and region from here on."""
-    # moto derives the module of the URLs from the name of the class's module, which a subclass elsewhere breaks.
+    """Make moto create the subclass for every account and region from now on."""
+    # moto derives the URL module from the name of the class's module, which fails for a subclass in another package.
     backend._url_module = urls  # noqa: SLF001
     backends.backend = backend
 
 
 def announce(*, backend: type[Any], methods: Iterable[str], topic: str) -> None:
-    """Have each of these methods say, once it has changed something, that the topic has changed."""
+    """Make each method announce, after it returns, that the topic has changed."""
     for name in methods:
         setattr(backend, name, _announcing(getattr(backend, name), topic))
 

@@ -1,9 +1,9 @@
-"""A script that runs the handler of one Lambda function, once, in a process of its own.
+"""A script that runs the handler of a Lambda function once, in a separate process.
 
-    function_runtime.py CODE HANDLER PLACE
+    function_runtime.py CODE HANDLER FOLDER
 
-CODE is the folder of the unpacked code, HANDLER "module.function". PLACE has `event.json` and `context.json`, and gets
-`answer.json`: {"value": …} or {"error": …}. Nothing but this machine can be reached from here.
+CODE is the folder of the unpacked code, HANDLER is "module.function". FOLDER contains `event.json` and `context.json`. The script
+writes `answer.json` there: {"value": …} or {"error": …}. It can connect only to this machine.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-handler.html
 """
@@ -19,21 +19,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-_REACHING_OUT = ("socket.connect", "socket.sendto", "socket.sendmsg")
+_CONNECTION_EVENTS = ("socket.connect", "socket.sendto", "socket.sendmsg")
 
 
-def main(code: Path, handler: str, place: Path) -> None:
+def main(code: Path, handler: str, folder: Path) -> None:
     sys.path.insert(0, str(code))
     sys.addaudithook(_refuse_remote_address)
-    event = json.loads((place / "event.json").read_text(encoding="utf-8"))
-    context = _Context(**json.loads((place / "context.json").read_text(encoding="utf-8")))
+    event = json.loads((folder / "event.json").read_text(encoding="utf-8"))
+    context = _Context(**json.loads((folder / "context.json").read_text(encoding="utf-8")))
     try:
         module, _, name = handler.rpartition(".")
         answer = {"value": getattr(importlib.import_module(module.replace("/", ".")), name)(event, context)}
         text = json.dumps(answer)
-    except BaseException as error:  # noqa: BLE001  (whatever the function does, it is told)
+    except BaseException as error:  # noqa: BLE001  any failure of the function is reported
         text = json.dumps({"error": f"{type(error).__name__}: {error}"})
-    (place / "answer.json").write_text(text, encoding="utf-8")
+    (folder / "answer.json").write_text(text, encoding="utf-8")
 
 
 class _Context(SimpleNamespace):
@@ -46,11 +46,12 @@ class _Context(SimpleNamespace):
 
 
 def _refuse_remote_address(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _REACHING_OUT and isinstance(arguments[1], tuple) and not _is_here(str(arguments[1][0])):
+    is_connection = event in _CONNECTION_EVENTS and isinstance(arguments[1], tuple)
+    if is_connection and not _is_loopback(str(arguments[1][0])):
         raise PermissionError(f"[local AWS] functions reach this machine alone, not {arguments[1][0]}")
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,6 +1,6 @@
-"""Lambda functions, as far as deployments call them: Python from a zip file, run in a process of this machine.
+"""Runs the Lambda functions that deployments invoke (`[[release.hooks]]`): Python from a zip file, in a local process.
 
-They are the `[[release.hooks]]` of an environment. moto keeps the functions, and would run them in Docker.
+moto stores the functions, and would run them in Docker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from moto.awslambda.models import LambdaFunction, lambda_backends
 
 from mclass_tf.local import documents
 from mclass_tf.local.aws import regions, sts
-from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
+from mclass_tf.local.containers.child_processes import ChildProcesses, ExecError, Program
 from mclass_tf.local.containers.output import Tail
 from mclass_tf.local.containers.threads import in_thread
 from mclass_tf.local.containers.unpack import remove
@@ -32,16 +32,16 @@ from mclass_tf.local.containers.unpack import remove
 _ARN_PARTS, _QUALIFIED = 7, 8
 _RUNTIME = Path(__file__).with_name("function_runtime.py")
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-_MOST_FILES = 50_000
-_LARGEST_CODE = 250 * 1024 * 1024
-_LARGEST_ANSWER = 6 * 1024 * 1024
-_OUTPUT = 256 * 1024  # bytes of what a function writes that are kept
+_MAX_FILES = 50_000
+_MAX_CODE = 250 * 1024 * 1024
+_MAX_RESPONSE = 6 * 1024 * 1024
+_MAX_OUTPUT = 256 * 1024  # bytes of a function's output that are kept
 _CREDENTIALS_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function that can be run here. `timeout` is in seconds, which are this machine's at any speed of the clock."""
+    """A function that can be run here. `timeout` is in real seconds at any speed of the simulated clock."""
 
     arn: str
     name: str
@@ -57,8 +57,8 @@ class Function:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What came of a call: `value` is what the function returned, `error` why it returned nothing; `output` what it wrote."""
+class FunctionResult:
+    """The result of an invocation: the returned `value`, or an `error` if there is none, and the function's `output`."""
 
     value: Any = None
     error: str = ""
@@ -66,7 +66,7 @@ class Answer:
 
 
 def find(arn: str) -> Any:
-    """Return the function as moto keeps it, or None."""
+    """Return moto's function, or None."""
     parts = arn.split(":")
     if len(parts) not in (_ARN_PARTS, _QUALIFIED) or parts[2] != "lambda" or not regions.is_known(parts[3]):
         return None
@@ -78,7 +78,7 @@ def find(arn: str) -> Any:
 
 
 def refusal(arn: str) -> str | None:
-    """Return why the function cannot be run, None where it can."""
+    """Return why the function cannot be run, or None if it can."""
     function = find(arn)
     if function is None:
         return f"The function {arn} does not exist"
@@ -91,7 +91,7 @@ def refusal(arn: str) -> str | None:
 
 
 def runnable(arn: str) -> Function:
-    """Return a function to which `refusal` has no objection."""
+    """Return a function for which `refusal` returned None."""
     function = find(arn)
     return Function(
         arn=arn,
@@ -109,7 +109,7 @@ def runnable(arn: str) -> Function:
 
 
 def keep_output(arn: str, output: str) -> None:
-    """Write what a function has written where Lambda would: the log group `/aws/lambda/NAME`.
+    """Write a function's output to its log group, `/aws/lambda/NAME`, as Lambda does.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
     """
@@ -122,8 +122,8 @@ def keep_output(arn: str, output: str) -> None:
 
 
 def credentials(function: Function) -> dict[str, str]:
-    """Return variables with which the function acts in its role."""
-    made = sts.issue(
+    """Return environment variables with credentials of the function's role."""
+    issued = sts.issue(
         account_id=function.account_id,
         region=function.region,
         role_arn=function.role_arn,
@@ -131,73 +131,73 @@ def credentials(function: Function) -> dict[str, str]:
         seconds=_CREDENTIALS_SECONDS,
     )
     return {
-        "AWS_ACCESS_KEY_ID": str(made.access_key_id),
-        "AWS_SECRET_ACCESS_KEY": str(made.secret_access_key),
-        "AWS_SESSION_TOKEN": str(made.session_token),
+        "AWS_ACCESS_KEY_ID": str(issued.access_key_id),
+        "AWS_SECRET_ACCESS_KEY": str(issued.secret_access_key),
+        "AWS_SESSION_TOKEN": str(issued.session_token),
     }
 
 
 def install() -> None:
-    LambdaFunction._invoke_lambda = _run_nothing  # noqa: SLF001
+    LambdaFunction._invoke_lambda = _refuse_invocation  # noqa: SLF001
 
 
-def _run_nothing(function: Any, *_: Any, **__: Any) -> Any:
-    """Run no function: deployments invoke them, not events of other services, for which moto would start Docker."""
-    raise NotImplementedError(
-        f"the local AWS runs {function.function_arn} where a deployment asks it, and nowhere else"
-    )
+def _refuse_invocation(function: Any, *_: Any, **__: Any) -> Any:
+    """Refuse invocations by events of other services, for which moto would start Docker. Only deployments invoke functions."""
+    raise NotImplementedError(f"the local AWS runs {function.function_arn} only if a deployment invokes it")
 
 
 class Functions:
-    """Runs functions. Must be used in one loop; `url` is where this AWS answers them."""
+    """Runs functions. Use it in one event loop. `url` is the endpoint of this local AWS."""
 
     def __init__(self, *, home: Path, url: str) -> None:
         self._folder = home / "functions"
         self._url = url
         remove(self._folder)
         self._folder.mkdir(mode=0o700, parents=True)
-        self._nursery = Nursery()
+        self._children = ChildProcesses()
 
-    async def call(self, function: Function, event: Any, *, variables: Mapping[str, str]) -> Answer:
-        """Return what the function answers; its process has ended then."""
-        place = self._folder / uuid.uuid4().hex
+    async def call(self, function: Function, event: Any, *, variables: Mapping[str, str]) -> FunctionResult:
+        """Run the function until its process exits, and return the result."""
+        folder = self._folder / uuid.uuid4().hex
         try:
-            await in_thread(_lay_out, place, function, event)
-            return await self._run(function, place, variables)
+            await in_thread(_prepare, folder, function, event)
+            return await self._run(function, folder, variables)
         except (OSError, ValueError, zipfile.BadZipFile, ExecError) as error:
-            return Answer(error=f"{function.name} cannot be run: {error}")
+            return FunctionResult(error=f"{function.name} cannot be run: {error}")
         finally:
-            await asyncio.to_thread(remove, place)
+            await asyncio.to_thread(remove, folder)
 
     async def close(self) -> None:
-        await self._nursery.close()
+        await self._children.close()
         await asyncio.to_thread(remove, self._folder)
 
-    async def _run(self, function: Function, place: Path, variables: Mapping[str, str]) -> Answer:
-        output = Tail(_OUTPUT)
-        # Isolated from the caller's variables; the packages that are installed here are there, boto3 among them, as in Lambda.
-        argv = (sys.executable, "-I", str(_RUNTIME), str(place / "code"), function.handler, str(place))
-        child = await self._nursery.start(
+    async def _run(self, function: Function, folder: Path, variables: Mapping[str, str]) -> FunctionResult:
+        output = Tail(_MAX_OUTPUT)
+        # -I isolates it from the user's variables. The installed packages, such as boto3, are available, as in Lambda.
+        argv = (sys.executable, "-I", str(_RUNTIME), str(folder / "code"), function.handler, str(folder))
+        child = await self._children.start(
             Program(
                 argv=argv,
-                cwd=place / "code",
-                env={**self._environment(function, place), **variables},
+                cwd=folder / "code",
+                env={**self._environment(function, folder), **variables},
                 stdout=output.take,
                 stderr=output.take,
-                is_whole=True,
+                is_supervised=True,
             )
         )
         try:
             async with asyncio.timeout(function.timeout):
                 status = await child.wait()
         except TimeoutError:
-            return Answer(error=f"Task timed out after {function.timeout:.2f} seconds", output=output.text)
+            return FunctionResult(
+                error=f"Task timed out after {function.timeout:.2f} seconds", output=output.text
+            )
         finally:
             child.kill()
             await child.wait()
-        return _answer(place, status=status, output=output.text)
+        return _answer(folder, status=status, output=output.text)
 
-    def _environment(self, function: Function, place: Path) -> dict[str, str]:
+    def _environment(self, function: Function, folder: Path) -> dict[str, str]:
         """https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html"""
         return {
             **function.variables,
@@ -207,25 +207,25 @@ class Functions:
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
             "AWS_LAMBDA_FUNCTION_VERSION": function.version,
             "AWS_REGION": function.region,
-            "HOME": str(place),
+            "HOME": str(folder),
             "LANG": "en_US.UTF-8",
-            "LAMBDA_TASK_ROOT": str(place / "code"),
+            "LAMBDA_TASK_ROOT": str(folder / "code"),
             "PATH": os.defpath,
-            "TMPDIR": str(place),
+            "TMPDIR": str(folder),
             "TZ": "UTC",
         }
 
 
-def _lay_out(place: Path, function: Function, event: Any) -> None:
-    (place / "code").mkdir(parents=True)
+def _prepare(folder: Path, function: Function, event: Any) -> None:
+    (folder / "code").mkdir(parents=True)
     try:
         with zipfile.ZipFile(io.BytesIO(function.code)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_CODE:
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_CODE:
                 raise ValueError("its code is larger than 250 MB when unpacked")
-            if len(archive.infolist()) > _MOST_FILES:
-                raise ValueError(f"its code has more than {_MOST_FILES} files")
-            archive.extractall(place / "code")
-    except (RuntimeError, zlib.error) as error:  # encrypted, or compressed in another way
+            if len(archive.infolist()) > _MAX_FILES:
+                raise ValueError(f"its code has more than {_MAX_FILES} files")
+            archive.extractall(folder / "code")
+    except (RuntimeError, zlib.error) as error:  # encrypted, or an unsupported compression
         raise ValueError(f"its code cannot be unpacked: {error}") from None
     context = {
         "aws_request_id": str(uuid.uuid4()),
@@ -237,17 +237,17 @@ def _lay_out(place: Path, function: Function, event: Any) -> None:
         "memory_limit_in_mb": str(function.memory),
     }
     for name, document in (("event", event), ("context", context)):
-        (place / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
+        (folder / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def _answer(place: Path, *, status: int, output: str) -> Answer:
-    file = place / "answer.json"
+def _answer(folder: Path, *, status: int, output: str) -> FunctionResult:
+    file = folder / "answer.json"
     if not file.is_file():
-        return Answer(error=f"Runtime exited with status {status}", output=output)
-    if file.stat().st_size > _LARGEST_ANSWER:
-        return Answer(error="Response payload size exceeded the maximum of 6 MB", output=output)
+        return FunctionResult(error=f"Runtime exited with status {status}", output=output)
+    if file.stat().st_size > _MAX_RESPONSE:
+        return FunctionResult(error="Response payload size exceeded the maximum of 6 MB", output=output)
     document = documents.parse_object(file.read_bytes())
     error = str(document.get("error") or "")
-    return Answer(
+    return FunctionResult(
         value=document.get("value"), error=error, output=f"{output}\n[ERROR] {error}" if error else output
     )

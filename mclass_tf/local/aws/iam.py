@@ -1,4 +1,4 @@
-"""IAM: roles and policies, with the policies that AWS manages."""
+"""IAM: roles and policies, including AWS managed policies."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
 from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
 from mclass_tf.local.aws.extend import use_backend
-from mclass_tf.local.aws.in_use import showing
+from mclass_tf.local.aws.in_use import certificate_users
 
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _AWS_POLICY = ":iam::aws:policy/"
 
 
 class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
-    """Policies that AWS manages exist in every account, and modules/ecs-service attaches one to the infrastructure role.
+    """AWS managed policies exist in every account, and modules/ecs-service attaches one to the infrastructure role.
 
-    moto has them only if it may parse all 1,400 at once.
+    moto can only load all 1,400 of them at once.
 
     https://docs.aws.amazon.com/aws-managed-policy/latest/reference/about-managed-policy-reference.html
     """
 
     def create_role(self, role_name: str, assume_role_policy_document: str, *rest: Any, **named: Any) -> Any:
-        """The name is short and the trust policy one that can be read; moto takes any text for either.
+        """Validate the name and the trust policy. moto accepts any text for both.
 
         https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
         """
@@ -48,21 +48,20 @@ class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed fo
         super().attach_role_policy(policy_arn, role_name)
 
     def delete_server_certificate(self, name: str) -> None:
-        """A certificate that a listener shows stays.
+        """Reject the deletion of a certificate that a listener uses.
 
         https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteServerCertificate.html
         """
         certificate = self.get_server_certificate(name)
-        holders = showing(certificate.arn, account_id=self.account_id)
-        if holders:
+        users = certificate_users(certificate.arn, account_id=self.account_id)
+        if users:
             raise DeleteConflictException(
-                f"Certificate: {certificate.cert_name} is currently in use by {', '.join(holders)}. "
+                f"Certificate: {certificate.cert_name} is currently in use by {', '.join(users)}. "
                 "Please remove it first before deleting it from IAM."
             )
         super().delete_server_certificate(name)
 
     def _load(self, policy_arn: str) -> None:
-        """Load a policy if its ARN is that of an AWS managed policy."""
         if _AWS_POLICY not in policy_arn or policy_arn in self.managed_policies:
             return
         name = policy_arn.rsplit("/", 1)[-1]
@@ -75,7 +74,7 @@ class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed fo
 
 
 def _aws_policy(name: str) -> dict[str, Any] | None:
-    """Return a policy out of moto's 5 MB of JSON, located by its indentation rather than by parsing all of it."""
+    """Return a policy from moto's 5 MB of JSON. Its indentation locates it, which avoids parsing everything."""
     start = aws_managed_policies_data.find(f"\n {json.dumps(name)}:")
     if start < 0:
         return None

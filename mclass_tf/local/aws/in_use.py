@@ -1,6 +1,6 @@
-"""What still uses a part of the network or a certificate, which AWS then does not delete; moto deletes it all the same.
+"""Rejects the deletion of network resources that are in use, so that `destroy` fails as on AWS. moto deletes them.
 
-So `destroy` fails here where it would fail on AWS.
+It also finds the load balancers that use a certificate, which AWS does not delete either.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.elbv2 import elbv2_backends
 
 
-def refuse_group(ec2: Any, group_id: str) -> None:
+def check_security_group_unused(ec2: Any, group_id: str) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSecurityGroup.html"""
     holders = [
         *(group.id for group in _groups(ec2) if group.id != group_id and _refers_to(group, group_id)),
         *(entry.arn for entry in _load_balancers(ec2) if group_id in (entry.security_groups or [])),
         *(endpoint.id for endpoint in _endpoints(ec2) if group_id in endpoint.security_group_ids),
-        *(entry.id for entry in _of_tasks(ec2) if group_id in {group.id for group in entry.group_set}),
+        *(entry.id for entry in _task_interfaces(ec2) if group_id in {group.id for group in entry.group_set}),
     ]
     if holders:
         raise DependencyViolationError(f"resource {group_id} has a dependent object")
 
 
-def refuse_subnet(ec2: Any, subnet_id: str) -> None:
+def check_subnet_unused(ec2: Any, subnet_id: str) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSubnet.html"""
     holders = [
         *(entry for entry in _load_balancers(ec2) if subnet_id in {subnet.id for subnet in entry.subnets}),
         *(gateway for gateway in _nat_gateways(ec2) if gateway.subnet_id == subnet_id),
         *(endpoint for endpoint in _endpoints(ec2) if subnet_id in (endpoint.subnet_ids or [])),
-        *(entry for entry in _of_tasks(ec2) if entry.subnet_id == subnet_id),
+        *(entry for entry in _task_interfaces(ec2) if entry.subnet_id == subnet_id),
     ]
     if holders:
         raise DependencyViolationError(f"The subnet '{subnet_id}' has dependencies and cannot be deleted.")
 
 
-def refuse_detachment(ec2: Any, vpc_id: str) -> None:
+def check_gateway_unused(ec2: Any, vpc_id: str) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachInternetGateway.html"""
     public = [
         *(
@@ -53,19 +53,19 @@ def refuse_detachment(ec2: Any, vpc_id: str) -> None:
         )
 
 
-def refuse_release(ec2: Any, allocation_id: str | None) -> None:
+def check_address_unused(ec2: Any, allocation_id: str | None) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReleaseAddress.html"""
     held = {address.get("allocationId") for gateway in _nat_gateways(ec2) for address in gateway.address_set}
     if allocation_id in held - {None}:
         raise EC2ClientError("InvalidIPAddress.InUse", f"Address {allocation_id} is in use.")
 
 
-def showing(certificate: str, *, account_id: str, region: str | None = None) -> list[str]:
-    """Return the load balancers, of one region or of all, of which a listener shows the certificate."""
+def certificate_users(certificate: str, *, account_id: str, region: str | None = None) -> list[str]:
+    """Return the ARNs of the load balancers whose listeners use the certificate, in one region or all."""
     return [
         load_balancer.arn
-        for where, backend in elbv2_backends[account_id].items()
-        if region in {None, where}
+        for name, backend in elbv2_backends[account_id].items()
+        if region in {None, name}
         for load_balancer in backend.load_balancers.values()
         for listener in load_balancer.listeners.values()
         if certificate in {listener.certificate, *listener.certificates}
@@ -97,6 +97,6 @@ def _nat_gateways(ec2: Any) -> list[Any]:
     return [gateway for gateway in ec2.nat_gateways.values() if gateway.state != "deleted"]
 
 
-def _of_tasks(ec2: Any) -> list[Any]:
-    """Return the interfaces of tasks, which ECS has made and takes away with them."""
+def _task_interfaces(ec2: Any) -> list[Any]:
+    """Return the network interfaces of tasks, which ECS creates and deletes."""
     return [interface for interface in ec2.enis.values() if interface.requester_managed]

@@ -1,4 +1,4 @@
-"""Puts every service module in its place, once, before the first call."""
+"""Installs all service modules into moto, once, before the first call."""
 
 from __future__ import annotations
 
@@ -13,20 +13,6 @@ from mclass_tf.local.aws.elbv2 import backend as elbv2
 
 @functools.cache
 def install() -> None:
-    """Install all services. Must precede the first use of any account, for which moto creates a backend of the registered class."""
-    for service in (
-        ec2,
-        acm,
-        iam,
-        kms,
-        s3,
-        cloudwatch,
-        logs,
-        ecr,
-        elbv2,
-        ecs,
-        autoscaling,
-        functions,
-        sts,
-    ):
+    """Install all services. Call it before any account is used: moto then creates a backend of the registered class."""
+    for service in (ec2, acm, iam, kms, s3, cloudwatch, logs, ecr, elbv2, ecs, autoscaling, functions, sts):
         service.install()

@@ -1,4 +1,4 @@
-"""Keeps the events of log streams within bounds of number and size: moto has all of them in memory."""
+"""Bounds the number and size of the events in log streams, because moto keeps all of them in memory."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 MOST_EVENTS = 50_000
-"""Of a stream."""
+"""Per stream."""
 MOST_BYTES = 16 * 1024**2
-"""Of a stream, an event with what it takes beside its text."""
+"""Per stream, including the overhead of each event."""
 MOST_BYTES_OF_ALL = 256 * 1024**2
-"""Of all streams of the instance: beyond it, the largest lose their first half."""
-_OF_AN_EVENT = 300  # bytes of moto's object, its numbers and its place in the list
+"""For all streams of the instance. Beyond it, the largest streams lose their older half."""
+_EVENT_OVERHEAD = 300  # bytes of moto's object, its numbers and its list entry
 
 _sizes: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
-class Waiting:
-    """Events that are not in their stream yet: the last ones, as many as it would keep."""
+class PendingEvents:
+    """The newest events that are not in their stream yet, as many as the stream would keep."""
 
     def __init__(self) -> None:
         self._events: deque[tuple[int, dict[str, Any]]] = deque()
@@ -39,18 +39,18 @@ class Waiting:
 
 
 def bound(stream: Any, *, added: int) -> None:
-    """Let go of what is beyond the bounds, after so many events have come to a stream of moto's. Call it under the lock."""
+    """Drop the oldest events beyond the bounds, after `added` events were added to moto's stream. Call it under the API lock."""
     before = _sizes.get(stream)
     counted = stream.events if before is None else stream.events[len(stream.events) - added :]
     _sizes[stream] = (before or 0) + sum(_size(event.message) for event in counted)
     _trim(stream, most=MOST_BYTES)
     while sum(_sizes.values()) > MOST_BYTES_OF_ALL:
-        largest = max(_sizes, key=lambda kept: _sizes[kept])
+        largest = max(_sizes, key=lambda each: _sizes[each])
         _trim(largest, most=_sizes[largest] // 2)
 
 
 def _trim(stream: Any, *, most: int) -> None:
-    """Remove the first events until no more than `most` bytes and MOST_EVENTS events are left."""
+    """Drop the oldest events until at most `most` bytes and MOST_EVENTS events are left."""
     dropped, size = max(0, len(stream.events) - MOST_EVENTS), _sizes[stream]
     size -= sum(_size(event.message) for event in stream.events[:dropped])
     while size > most and dropped < len(stream.events):
@@ -61,25 +61,25 @@ def _trim(stream: Any, *, most: int) -> None:
 
 
 def _size(message: str) -> int:
-    """Return bytes in memory: of other than ASCII a character may take four."""
-    return _OF_AN_EVENT + (len(message) if message.isascii() else 4 * len(message))
+    """Return the bytes in memory: a non-ASCII character may take four."""
+    return _EVENT_OVERHEAD + (len(message) if message.isascii() else 4 * len(message))
 
 
 def check_batch(events: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return what is wrong with the events of one PutLogEvents, if anything.
+    """Return the problem with the events of one PutLogEvents call, or None.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
     """
     sizes = [len(event["message"].encode(errors="replace")) + 26 for event in events]
-    if not 1 <= len(sizes) <= _MOST_IN_BATCH:
-        return f"1 validation error detected: logEvents must have 1 to {_MOST_IN_BATCH} members, not {len(sizes)}"
-    if sum(sizes) > _LARGEST_BATCH:
-        return f"Upload too large: {sum(sizes)} bytes exceeds limit of {_LARGEST_BATCH}"
-    if max(sizes) > _LARGEST_EVENT:
-        return f"Log event too large: {max(sizes)} bytes exceeds limit of {_LARGEST_EVENT}"
+    if not 1 <= len(sizes) <= _MAX_BATCH_EVENTS:
+        return f"1 validation error detected: logEvents must have 1 to {_MAX_BATCH_EVENTS} members, not {len(sizes)}"
+    if sum(sizes) > _MAX_BATCH_BYTES:
+        return f"Upload too large: {sum(sizes)} bytes exceeds limit of {_MAX_BATCH_BYTES}"
+    if max(sizes) > _MAX_EVENT_BYTES:
+        return f"Log event too large: {max(sizes)} bytes exceeds limit of {_MAX_EVENT_BYTES}"
     return None
 
 
-_MOST_IN_BATCH = 10_000
-_LARGEST_BATCH = 1_048_576
-_LARGEST_EVENT = 1_048_576
+_MAX_BATCH_EVENTS = 10_000
+_MAX_BATCH_BYTES = 1_048_576
+_MAX_EVENT_BYTES = 1_048_576

@@ -1,4 +1,4 @@
-"""KMS: keys, and whether another service may use one, from its state and policy as they were applied."""
+"""KMS: keys, and whether their state and policy let other services use them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_WINDOW = 30
 
 
 class LocalKmsBackend(KmsBackend):  # type: ignore[misc]  # moto is not typed for us
-    """These calls take a key's id or its ARN; moto fails with a KeyError on the ARN.
+    """Accepts a key's id or its ARN in these calls. moto raises KeyError for an ARN.
 
     https://docs.aws.amazon.com/kms/latest/APIReference/API_DisableKey.html
     """
@@ -40,10 +40,10 @@ class LocalKmsBackend(KmsBackend):  # type: ignore[misc]  # moto is not typed fo
 
 
 def usable_key(*, account_id: str, region: str, reference: str) -> Any | None:
-    """Return the enabled key that an id, ARN or alias names in this account and region, or None."""
+    """Return the enabled key of this account and region that an id, ARN or alias names, or None."""
     backend = kms_backends[account_id][region]
     if f":{account_id}:" not in reference and reference.startswith("arn:"):
-        return None  # a key of another account, which this account's calls cannot see into
+        return None  # the key of another account, whose state is not visible to this one
     name = reference.rsplit(":", 1)[-1]
     key_id = (
         backend.get_key_id_from_alias(name) if name.startswith("alias/") else backend.get_key_id(reference)
@@ -53,7 +53,7 @@ def usable_key(*, account_id: str, region: str, reference: str) -> Any | None:
 
 
 def allows_service(key: Any, *, service: str) -> bool:
-    """Return True if a statement of the key's policy lets the service principal in; conditions are not evaluated."""
+    """Return whether a statement of the key's policy allows the service principal. Conditions are not evaluated."""
     return any(
         statement.get("Effect") == "Allow" and service in _services(statement.get("Principal"))
         for statement in policies.statements(key.policy)

@@ -25,7 +25,7 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
     def put_log_events(
         self, log_group_name: str, log_stream_name: str, log_events: list[dict[str, Any]]
     ) -> tuple[str, dict[str, Any]]:
-        """Moto takes events of any number and size, and keeps all of them."""
+        """Apply AWS's limits to the batch, and bound the events that are kept. moto does neither."""
         problem = kept_events.check_batch(log_events)
         if problem is not None:
             raise InvalidParameterException(problem)
@@ -49,7 +49,7 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
         super().put_retention_policy(log_group_name, retention_in_days)
 
     def check_key(self, log_group_name: str, key_arn: str | None) -> None:
-        """Refuse a key that does not exist, is disabled, or does not let CloudWatch Logs use it: moto takes any text for a key.
+        """Reject a key that does not exist, is disabled or does not allow CloudWatch Logs. moto accepts any text.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
         """
@@ -64,7 +64,7 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
 
 
 class LocalLogsResponses(LogsResponse):  # type: ignore[misc]
-    """Changing the key of a log group, which the provider does in place and moto does not have.
+    """Adds changing the key of a log group, which the provider does in place and moto lacks.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html
     """

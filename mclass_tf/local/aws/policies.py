@@ -1,4 +1,4 @@
-"""What policies of IAM decide: statements, their actions, resources, principals and conditions.
+"""Evaluates IAM policies: statements with their actions, resources, principals and conditions.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
@@ -17,20 +17,20 @@ _IF_EXISTS = "IfExists"
 
 
 class NotModelledError(Exception):
-    """A policy says something that is not evaluated here."""
+    """A policy contains an element that is not evaluated here."""
 
 
-class Decision(Enum):
-    """What a set of policies says to a request."""
+class IamDecision(Enum):
+    """How policies decide on a request."""
 
     ALLOWED = "allowed"
-    DENIED = "denied"  # by a statement
-    NOT_ALLOWED = "not allowed"  # by none
+    DENIED = "denied"  # explicitly, by a statement
+    NOT_ALLOWED = "not allowed"  # implicitly: no statement applies
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """Who wants to do what, with which. `principals` are the names under which a resource's policy may mean the caller."""
+class IamRequest:
+    """A request to authorize. `principals` are the names by which a resource-based policy may identify the caller."""
 
     action: str
     resource: str = "*"
@@ -38,8 +38,8 @@ class Request:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def decide(documents: Iterable[str], request: Request) -> Decision:
-    """Return what the policies (JSON texts) say together; raise NotModelledError."""
+def decide(documents: Iterable[str], request: IamRequest) -> IamDecision:
+    """Return the decision of the policies (JSON texts) together; may raise NotModelledError."""
     effects = {
         statement.get("Effect")
         for document in documents
@@ -47,15 +47,15 @@ def decide(documents: Iterable[str], request: Request) -> Decision:
         if _applies(statement, request)
     }
     if "Deny" in effects:
-        return Decision.DENIED
-    return Decision.ALLOWED if "Allow" in effects else Decision.NOT_ALLOWED
+        return IamDecision.DENIED
+    return IamDecision.ALLOWED if "Allow" in effects else IamDecision.NOT_ALLOWED
 
 
 def may_allow(documents: Iterable[str], *, action: str, resource: str | None) -> bool:
-    """Return whether the policies may allow the action: what is unknown of the request counts in its favour.
+    """Return whether the policies may allow the action. Anything unknown counts in favour of the request.
 
-    `resource` is None where it is not known. Conditions are not evaluated: an Allow is taken without them, a Deny that has any
-    is not.
+    `resource` is None if unknown. Conditions are not evaluated: they are ignored in an Allow, and a Deny with a condition is
+    ignored.
     """
     effects = {
         statement.get("Effect")
@@ -70,15 +70,15 @@ def _may_apply(statement: Mapping[str, Any], *, action: str, resource: str | Non
     is_denial = statement.get("Effect") == "Deny"
     if is_denial and statement.get("Condition"):
         return False
-    if not _concerns(statement, "Action", lambda pattern: matches(pattern.lower(), action.lower())):
+    if not _covers(statement, "Action", lambda pattern: matches(pattern.lower(), action.lower())):
         return False
     if resource is not None:
-        return _concerns(statement, "Resource", lambda pattern: matches(pattern, resource))
+        return _covers(statement, "Resource", lambda pattern: matches(pattern, resource))
     return not is_denial or "*" in named(statement.get("Resource"))
 
 
 def statements(document: str) -> list[Mapping[str, Any]]:
-    """Return the statements of a policy; of a text that is none, nothing: it allows nothing."""
+    """Return the statements of a policy. A malformed document has none, so it allows nothing."""
     try:
         entries = _listed(parse_object(document).get("Statement"))
     except MalformedDocumentError:
@@ -86,11 +86,11 @@ def statements(document: str) -> list[Mapping[str, Any]]:
     return [statement for statement in entries if isinstance(statement, Mapping)]
 
 
-def _applies(statement: Mapping[str, Any], request: Request) -> bool:
+def _applies(statement: Mapping[str, Any], request: IamRequest) -> bool:
     return (
-        _concerns(statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower()))
-        and _concerns(statement, "Resource", lambda pattern: matches(pattern, request.resource))
-        and _concerns(statement, "Principal", lambda entry: entry == "*" or entry in request.principals)
+        _covers(statement, "Action", lambda pattern: matches(pattern.lower(), request.action.lower()))
+        and _covers(statement, "Resource", lambda pattern: matches(pattern, request.resource))
+        and _covers(statement, "Principal", lambda entry: entry == "*" or entry in request.principals)
         and all(
             _holds(operator, key, _listed(expected), request.context)
             for operator, keys in (statement.get("Condition") or {}).items()
@@ -99,15 +99,15 @@ def _applies(statement: Mapping[str, Any], request: Request) -> bool:
     )
 
 
-def _concerns(statement: Mapping[str, Any], element: str, is_meant: Callable[[str], bool]) -> bool:
-    """Return whether one element of the statement applies to the request; an absent one (mostly a principal) applies to all."""
+def _covers(statement: Mapping[str, Any], element: str, is_match: Callable[[str], bool]) -> bool:
+    """Return whether an element of the statement matches. An absent one (usually the principal) matches everything."""
     if f"Not{element}" in statement:
-        return not any(is_meant(entry) for entry in named(statement[f"Not{element}"]))
-    return element not in statement or any(is_meant(entry) for entry in named(statement[element]))
+        return not any(is_match(entry) for entry in named(statement[f"Not{element}"]))
+    return element not in statement or any(is_match(entry) for entry in named(statement[element]))
 
 
 def named(value: Any) -> list[str]:
-    """Return the entries of an element; principals come by kind (AWS, Service)."""
+    """Return the entries of an element, also of principals, which are grouped by kind (AWS, Service)."""
     kinds = value.values() if isinstance(value, Mapping) else [value]
     return [str(entry) for entries in kinds for entry in _listed(entries)]
 
@@ -144,7 +144,7 @@ _OPERATORS: dict[str, tuple[Callable[[str, str], bool], bool]] = {
 
 
 def _holds(operator: str, key: str, expected: Sequence[Any], context: Mapping[str, str]) -> bool:
-    """Return whether the condition holds. An absent key fails it, unless it is negated or says IfExists."""
+    """Return whether the condition holds. An absent key fails it, unless the operator is negated or ends in IfExists."""
     actual = next((value for name, value in context.items() if name.lower() == key.lower()), None)
     if operator == "Null":
         return any((str(entry).lower() == "true") == (actual is None) for entry in expected)

@@ -1,4 +1,4 @@
-"""Refusals in the form that the caller's protocol gives to errors, always 4xx: SDKs retry a 5xx for minutes."""
+"""Error responses in the caller's protocol. The local AWS refuses with 4xx, because SDKs retry a 5xx for minutes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from mclass_tf.local.http.server import Reply
 UNSUPPORTED = "UnsupportedOperation"
 UNEXPECTED = "LocalAwsInternalError"
 
-_LONGEST_ERROR = 400
-_LONGEST_MESSAGE = 4000
-_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # what no XML may have in it
+_MAX_ERROR = 400  # characters
+_MAX_MESSAGE = 4000
+_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # not allowed in XML
 
 
 def unsupported(call: Call, *, detail: str = "") -> Reply:
-    """Return the error that the local AWS does not model the call."""
+    """Return the error for a call that the local AWS does not model."""
     message = f"The local AWS does not model {call.name}" + (f": {detail}" if detail else "")
     return refuse(call, code=UNSUPPORTED, message=message)
 
 
 def unexpected(call: Call, *, error: str) -> Reply:
-    """Return the error of a bug of the local AWS. It is not a 500, which an SDK would send again and again."""
+    """Return the error for a bug of the local AWS. It is not a 500, which SDKs would retry."""
     return refuse(
         call,
         code=UNEXPECTED,
-        message=f"The local AWS failed in {call.name}: {error[:_LONGEST_ERROR]} (the traceback is in its server.log)",
+        message=f"The local AWS failed in {call.name}: {error[:_MAX_ERROR]} (the traceback is in its server.log)",
     )
 
 
 def refuse(call: Call, *, code: str, message: str, status: int = HTTPStatus.BAD_REQUEST) -> Reply:
     """Return an error in the caller's protocol: https://smithy.io/2.0/aws/protocols/index.html ."""
     request_id = str(uuid.uuid4())
-    message = _UNSAFE.sub("?", message[:_LONGEST_MESSAGE])
+    message = _UNSAFE.sub("?", message[:_MAX_MESSAGE])
     body, content_type, extra = _body(call.protocol, code=code, message=message, request_id=request_id)
     return Reply(
         status=status,
@@ -72,7 +72,7 @@ def _body(
 
 
 def _cbor_map(entries: dict[str, str]) -> bytes:
-    """Return a small map of strings: https://www.rfc-editor.org/rfc/rfc8949#section-3.1 ."""
+    """Encode a small map of strings: https://www.rfc-editor.org/rfc/rfc8949#section-3.1 ."""
     texts = (text for pair in entries.items() for text in pair)
     return bytes([0xA0 | len(entries)]) + b"".join(_cbor_text(text.encode()) for text in texts)
 

@@ -1,4 +1,4 @@
-"""The regions that there are: what a caller names may be anything, and moto has backends of these alone."""
+"""The regions of AWS. Callers may name any region, but moto has backends only for these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from botocore.session import Session
 
 
 def is_known(region: str) -> bool:
-    """Return whether the region is one of any partition of AWS."""
+    """Return whether the region exists in any partition of AWS."""
     return region in _known()
 
 

@@ -1,4 +1,4 @@
-"""Replaces functions of moto and botocore, and refuses a version of them whose function takes other arguments."""
+"""Replaces functions of moto and botocore, and rejects versions of them whose functions take other arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Function = Callable[..., Any]
 
 
 class IncompatibleLibraryError(LocalAwsError):
-    """The installed version of a library lacks a function that is replaced, or its function takes other arguments."""
+    """The installed version of a library lacks a replaced function, or the function takes other arguments."""
 
     def __init__(self, owner: Any, problem: str) -> None:
         module = inspect.getmodule(owner)
@@ -26,9 +26,9 @@ class IncompatibleLibraryError(LocalAwsError):
 
 
 def replace(owner: Any, name: str, derive: Callable[[_Function], _Function]) -> None:
-    """Replace the function `name` of a module or class by what `derive` returns for it.
+    """Replace the function `name` of a module or class by `derive(function)`.
 
-    Raise IncompatibleLibraryError if there is no such function, or if it takes other arguments than the replacement.
+    Raise IncompatibleLibraryError if the function does not exist or takes other arguments than the replacement.
     """
     original = getattr(owner, name, None)
     if original is None:
@@ -44,7 +44,7 @@ def replace(owner: Any, name: str, derive: Callable[[_Function], _Function]) -> 
 
 @contextmanager
 def replaced(owner: Any, name: str, derive: Callable[[_Function], _Function]) -> Iterator[None]:
-    """Replace the function as `replace` does, and put the original back at the end."""
+    """Replace the function as `replace` does, and restore the original at the end."""
     original = getattr(owner, name, None)
     replace(owner, name, derive)
     try:
@@ -54,7 +54,6 @@ def replaced(owner: Any, name: str, derive: Callable[[_Function], _Function]) ->
 
 
 def _parameters(function: _Function) -> list[str]:
-    """Return the parameters without their types, such as `*`, `a` and `b=None`."""
     signature = inspect.signature(function)
-    bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
-    return str(inspect.Signature(bare))[1:-1].split(", ")
+    untyped = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    return str(inspect.Signature(untyped))[1:-1].split(", ")

@@ -1,4 +1,4 @@
-"""IAM roles as moto keeps them: their policies, and what these allow."""
+"""IAM roles in moto: their policies, and what these allow."""
 
 from __future__ import annotations
 
@@ -7,51 +7,51 @@ from typing import Any
 from moto.iam.models import iam_backends
 from moto.utilities.utils import get_partition
 
-from mclass_tf.local.aws.policies import Decision, Request, decide, may_allow
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide, may_allow
 
 _ACCOUNT = 4
-_PARTS = 6  # of the ARN of a role
+_ARN_PARTS = 6
 
 
 def find(role_arn: str) -> Any:
-    """Return the role as moto keeps it, None where there is none."""
+    """Return moto's role, or None if it does not exist."""
     parts = role_arn.split(":")
-    if len(parts) < _PARTS:
+    if len(parts) < _ARN_PARTS:
         return None
     backend = iam_backends[parts[_ACCOUNT]][get_partition("us-east-1")]
     return next((role for role in backend.roles.values() if role.arn == role_arn), None)
 
 
-def trusts(role: Any, request: Request) -> bool:
-    """Return whether the role's trust policy allows an `sts:AssumeRole`."""
-    return decide([role.assume_role_policy_document], request) is Decision.ALLOWED
+def trusts(role: Any, request: IamRequest) -> bool:
+    """Return whether the role's trust policy allows the request, an `sts:AssumeRole`."""
+    return decide([role.assume_role_policy_document], request) is IamDecision.ALLOWED
 
 
-def permits(role: Any, request: Request) -> bool:
-    return all(decide(documents, request) is Decision.ALLOWED for _, documents in limits(role))
+def permits(role: Any, request: IamRequest) -> bool:
+    return all(decide(documents, request) is IamDecision.ALLOWED for _, documents in policies_by_kind(role))
 
 
-def may_at_best(role_arn: str, *, action: str, resource: str | None) -> bool:
-    """Return whether the role's policies let it do the action, as far as the request is known (`policies.may_allow`)."""
+def may_permit(role_arn: str, *, action: str, resource: str | None) -> bool:
+    """Return whether the role's policies may allow a request of which only this is known (see `policies.may_allow`)."""
     role = find(role_arn)
     if role is None:
         return False
-    return all(may_allow(documents, action=action, resource=resource) for _, documents in limits(role))
+    policies = (documents for _, documents in policies_by_kind(role))
+    return all(may_allow(documents, action=action, resource=resource) for documents in policies)
 
 
-def limits(role: Any) -> list[tuple[str, list[str]]]:
-    """Return the kinds of policies, as IAM names them, each with its documents: every kind must allow an action."""
-    own = [*role.policies.values(), *(_document(policy) for policy in role.managed_policies.values())]
+def policies_by_kind(role: Any) -> list[tuple[str, list[str]]]:
+    """Return the role's policy documents by kind, as IAM names the kinds. Every kind must allow an action."""
+    identity_based = [*role.policies.values(), *map(_document, role.managed_policies.values())]
     boundary = _boundary(role)
     return [
-        ("identity-based policy", own),
+        ("identity-based policy", identity_based),
         *([] if boundary is None else [("permissions boundary", [boundary])]),
     ]
 
 
 def _document(policy: Any) -> str:
-    """Return the default version of a managed policy."""
-    return next(
+    return next(  # the default version
         str(version.document)
         for version in policy.versions
         if version.version_id == policy.default_version_id

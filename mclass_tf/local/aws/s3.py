@@ -21,22 +21,21 @@ _PAYER = (
 
 class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for us
     def get_permission(self, action: str, resource: str) -> Any:
-        """Evaluate the statements that concern the caller: the bucket of the state may demand TLS.
+        """Evaluate only the statements that apply to the caller. moto applies a Deny even if its condition fails.
 
-        To moto a Deny whose condition fails is a Deny all the same.
-
+        The state bucket's policy may require TLS.
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
         """
         if self.policy is None:
             return PermissionResult.NEUTRAL
-        statements = [one for one in policies.statements(self.policy) if _concerns_caller(one)]
+        statements = [entry for entry in policies.statements(self.policy) if _applies_to_caller(entry)]
         document = {"Version": "2012-10-17", "Statement": statements}
         return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
 
 
 class LocalS3Responses(S3Response):  # type: ignore[misc]
     def _bucket_response_get(self, bucket_name: str, querystring: dict[str, Any]) -> Any:
-        """The owner pays, as the provider asks of every bucket; moto answers with a list of the objects.
+        """Answer `?requestPayment`, which the provider reads for every bucket. moto answers with a list of objects.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketRequestPayment.html
         """
@@ -46,17 +45,17 @@ class LocalS3Responses(S3Response):  # type: ignore[misc]
         return super()._bucket_response_get(bucket_name, querystring)
 
 
-def _concerns_caller(statement: Mapping[str, Any]) -> bool:
-    """Return whether a client that came over TLS is meant. Loopback stands for TLS: AWS is reached by nothing else."""
+def _applies_to_caller(statement: Mapping[str, Any]) -> bool:
+    """Return whether the statement applies to a client that uses TLS. Loopback counts as TLS, since clients of AWS use TLS."""
     condition = statement.get("Condition")
-    of_booleans = condition.get("Bool") if isinstance(condition, dict) else None
-    wants_tls = of_booleans.get("aws:SecureTransport") if isinstance(of_booleans, dict) else None
+    booleans = condition.get("Bool") if isinstance(condition, dict) else None
+    secure_transport = booleans.get("aws:SecureTransport") if isinstance(booleans, dict) else None
     principal = statement.get("Principal")
-    of_a_service = isinstance(principal, dict) and set(principal) == {"Service"}
-    return str(wants_tls).lower() != "false" and not of_a_service
+    is_for_service = isinstance(principal, dict) and set(principal) == {"Service"}
+    return str(secure_transport).lower() != "false" and not is_for_service
 
 
 def install() -> None:
     models.FakeBucket = Bucket
     use_responses(urls=urls, responses=LocalS3Responses)
-    models.S3Backend._url_module = urls  # noqa: SLF001  else moto reads the module anew, without our class
+    models.S3Backend._url_module = urls  # noqa: SLF001  otherwise moto imports the module again, without this class

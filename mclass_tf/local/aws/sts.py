@@ -1,8 +1,8 @@
-"""STS: sessions of roles, with credentials that nobody can guess and that end.
+"""STS: role sessions with credentials that are unguessable and expire.
 
-moto takes any key for one of its own; here only those that were issued open anything (`callers`), so that each session is kept
-with what it may. GetSessionToken and GetFederationToken would hand out keys of moto's documentation, and the calls with a token of
-an identity provider take any token: all four are refused (`operations`).
+moto accepts any key. The local AWS accepts only issued keys (`callers`), so it stores each session. Four calls are refused
+(`operations`): GetSessionToken and GetFederationToken would return the keys in moto's documentation, and the calls with an
+identity provider's token accept any token.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from mclass_tf.local.aws import policies, roles
 from mclass_tf.local.aws.denial import ForbiddenError
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
-_ACCOUNT = 4  # its place in an ARN
-_KEPT_AFTER_END = 3600.0  # seconds for which a session that is over is told from one that never was
+_ACCOUNT = 4  # its index in an ARN
+_KEPT_AFTER_EXPIRY = 3600.0  # seconds in which an expired session is distinguished from an unknown one
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoleSession:
-    """Credentials that were issued; `expires_at` in seconds since the epoch.
+    """Issued credentials. `expires_at` is in seconds since the epoch.
 
-    `task_id` is that of the task whose role it is, or from whose role it was assumed: what comes in its name may be anybody's code.
+    `task_id` names the task with whose role the session began, directly or by AssumeRole. Such a caller may be anybody's code.
     """
 
     account_id: str
@@ -47,7 +47,7 @@ class RoleSession:
 
 
 class Sessions:
-    """The sessions of this instance by access key; they end with it, whatever a snapshot has of them."""
+    """The sessions of this instance by access key. They end with the instance and are not restored from a snapshot."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -57,16 +57,18 @@ class Sessions:
     def add(self, access_key_id: str, session: RoleSession) -> None:
         now = self._clock()
         with self._lock:
-            kept = self._sessions.items()
-            self._sessions = {key: one for key, one in kept if one.expires_at + _KEPT_AFTER_END > now}
+            known = self._sessions.items()
+            self._sessions = {
+                key: entry for key, entry in known if entry.expires_at + _KEPT_AFTER_EXPIRY > now
+            }
             self._sessions[access_key_id] = session
 
     def find(self, access_key_id: str) -> RoleSession | None:
-        """Return the session, also one that has ended within the hour."""
+        """Return the session, even if it expired within the last hour."""
         return self._sessions.get(access_key_id)
 
     def bind(self, access_key_id: str, *, task_id: str) -> None:
-        """Have the session be one of a task."""
+        """Mark the session as one of a task."""
         with self._lock:
             self._sessions[access_key_id] = dataclasses.replace(
                 self._sessions[access_key_id], task_id=task_id
@@ -78,24 +80,24 @@ sessions = Sessions()
 
 class LocalStsBackend(STSBackend):  # type: ignore[misc]  # moto is not typed for us
     def assume_role(self, **arguments: Any) -> AssumedRole:  # moto calls it by names
-        """Keep what is issued."""
-        made = super().assume_role(**arguments)
+        """Store the issued session."""
+        issued = super().assume_role(**arguments)
         sessions.add(
-            made.access_key_id,
+            issued.access_key_id,
             RoleSession(
-                account_id=made.account_id,
-                role_arn=made.role_arn,
-                secret_access_key=made.secret_access_key,
-                token=made.session_token,
-                expires_at=made.expiration.replace(tzinfo=dt.UTC).timestamp(),
+                account_id=issued.account_id,
+                role_arn=issued.role_arn,
+                secret_access_key=issued.secret_access_key,
+                token=issued.session_token,
+                expires_at=issued.expiration.replace(tzinfo=dt.UTC).timestamp(),
             ),
         )
-        return made
+        return issued
 
 
 class LocalStsResponses(TokenResponse):  # type: ignore[misc]  # moto is not typed for us
     def assume_role(self) -> Any:
-        """A task assumes what trusts its role, and stays a task; anybody else may assume any role of any account.
+        """Let a task assume roles that trust its role, and mark the new session as the task's. Others may assume any role.
 
         https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_manage-assume.html
         """
@@ -115,8 +117,8 @@ class LocalStsResponses(TokenResponse):  # type: ignore[misc]  # moto is not typ
 def issue(
     *, account_id: str, region: str, role_arn: str, name: str, seconds: int, task_id: str | None = None
 ) -> AssumedRole:
-    """Return credentials with which a task or a function acts. Call it under the lock of the calls."""
-    made = sts_backends[account_id][get_partition(region)].assume_role(
+    """Issue credentials for a task or a function. Call it under the API lock."""
+    issued = sts_backends[account_id][get_partition(region)].assume_role(
         region_name=region,
         role_session_name=name,
         role_arn=role_arn,
@@ -125,30 +127,30 @@ def issue(
         external_id="",
     )
     if task_id is not None:
-        sessions.bind(made.access_key_id, task_id=task_id)
-    return made
+        sessions.bind(issued.access_key_id, task_id=task_id)
+    return issued
 
 
 def _trusts(role_arn: str, *, caller: RoleSession) -> bool:
-    """Return whether the role is there, and its trust policy names the caller's role or account."""
+    """Return whether the role exists and its trust policy allows the caller's role or account."""
     parts = role_arn.split(":")
-    # Only accounts that are there: moto makes one of whatever it is asked for.
+    # Only existing accounts: moto creates an account when it is looked up.
     role = roles.find(role_arn) if len(parts) > _ACCOUNT + 1 and parts[_ACCOUNT] in iam_backends else None
     if role is None:
         return False
     root = f"arn:aws:iam::{caller.account_id}:root"
-    request = policies.Request(
+    request = policies.IamRequest(
         action="sts:AssumeRole", resource=role_arn, principals=(caller.role_arn, root, caller.account_id)
     )
     try:
         decision = policies.decide([role.assume_role_policy_document], request)
     except policies.NotModelledError:
         return False
-    return decision is policies.Decision.ALLOWED
+    return decision is policies.IamDecision.ALLOWED
 
 
 def install() -> None:
     use_backend(backends=sts_backends, urls=urls, backend=LocalStsBackend)
     use_responses(urls=urls, responses=LocalStsResponses)
-    # Secrets of keys too: moto's generator is seeded once, and who sees enough identifiers of it knows the next ones.
+    # moto also generates secret keys. Its generator is seeded once, so its output is predictable from enough identifiers.
     moto.iam.utils.random = secrets.SystemRandom()

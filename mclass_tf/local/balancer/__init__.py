@@ -1,1 +1,1 @@
-"""The load balancers' data plane, a process of its own: it carries the traffic and checks the targets' health."""
+"""The data plane of the load balancers: a separate process that forwards traffic and checks the health of targets."""

@@ -1,6 +1,6 @@
-"""`python -m mclass_tf.local.balancer`: snapshots come in on standard input, reports go out on standard output.
+"""`python -m mclass_tf.local.balancer`: reads snapshots from standard input and writes reports to standard output.
 
-It ends when its standard input does, hence with the process that started it, or at SIGTERM.
+It ends at SIGTERM, or when standard input ends, and so with the process that started it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ else:
     new_loop = uvloop.new_event_loop
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 1.0  # seconds for the last reports to be read
-_UNREAD = 64 * 1024 * 1024  # bytes of reports
+_FLUSH_SECONDS = 1.0  # for the reader to take the last reports
+_MAX_UNREAD = 64 * 1024 * 1024  # bytes of reports in the write buffer
 
 
-class _Lines(asyncio.Protocol):
-    """Puts every line of standard input into a queue; None is its end."""
+class _InputLines(asyncio.Protocol):
+    """Puts each line of standard input into a queue, and None at the end."""
 
     def __init__(self) -> None:
         self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -49,9 +49,9 @@ class _Lines(asyncio.Protocol):
 
 
 class _Reports(asyncio.BaseProtocol):
-    """Standard output; writing to it never blocks.
+    """Standard output. Writing to it never blocks.
 
-    What nobody reads is kept up to a bound. Beyond it what passed is no longer reported; what holds until the next report is.
+    Unread reports are buffered up to a limit. Beyond it, reports of past events are dropped. Reports of the current state are still sent.
     """
 
     def __init__(self) -> None:
@@ -63,11 +63,11 @@ class _Reports(asyncio.BaseProtocol):
 
     def send(self, report: Report) -> None:
         waiting = self._transport.get_write_buffer_size()
-        if waiting > _UNREAD and isinstance(report, Metrics | Failure | AccessLog):
+        if waiting > _MAX_UNREAD and isinstance(report, Metrics | Failure | AccessLog):
             self._lost += 1
             return
-        if self._lost and waiting < _UNREAD // 2:
-            _log.error("%d reports are lost: nobody read them in time", self._lost)
+        if self._lost and waiting < _MAX_UNREAD // 2:
+            _log.error("%d reports were lost because nobody read them in time", self._lost)
             self._lost = 0
         self._transport.write(to_json(report).encode() + b"\n")
 
@@ -75,17 +75,17 @@ class _Reports(asyncio.BaseProtocol):
         self._is_closed.set()
 
     async def close(self) -> None:
-        """Write what is left, if somebody still reads it."""
+        """Write the buffered reports, if somebody still reads them."""
         self._transport.close()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_FLUSH_SECONDS):
                 await self._is_closed.wait()
 
 
 async def run() -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    _, lines = await loop.connect_read_pipe(_Lines, os.fdopen(0, "rb", buffering=0))
+    _, lines = await loop.connect_read_pipe(_InputLines, os.fdopen(0, "rb", buffering=0))
     _, reports = await loop.connect_write_pipe(_Reports, os.fdopen(1, "wb", buffering=0))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lines.lines.put_nowait, None)
@@ -102,7 +102,7 @@ async def run() -> None:
 
 
 async def apply(plane: DataPlane, line: bytes) -> None:
-    """Apply a snapshot; one that cannot be applied leaves the one before in force."""
+    """Apply a snapshot. If that fails, the previous one stays in force."""
     try:
         await plane.apply(Snapshot.from_json(line))
     except Exception:  # noqa: BLE001

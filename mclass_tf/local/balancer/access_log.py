@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from mclass_tf.local.balancer.completed import CompletedRequest
 
-_LONGEST_AGENT = 8 * 1024
-_UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # within quotes: a quote, a backslash, and what is not printable ASCII
+_MAX_AGENT = 8 * 1024
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # quotes, backslashes and everything but printable ASCII
 
 
 def line(completed: CompletedRequest) -> str:
@@ -22,7 +22,7 @@ def line(completed: CompletedRequest) -> str:
         kind = "wss" if connection.is_encrypted else "ws"
     target = completed.target if completed.target is not None and completed.sent_at else "-"
     target_status = str(completed.target_status or "-")
-    agent = request.value(b"user-agent").decode("latin-1")[:_LONGEST_AGENT] or "-"
+    agent = request.value(b"user-agent").decode("latin-1")[:_MAX_AGENT] or "-"
     desync = request.desync
     fields = (
         kind,
@@ -47,7 +47,7 @@ def line(completed: CompletedRequest) -> str:
         _iso(request.received_at),
         _quoted(completed.action or "-"),
         _quoted(completed.location or "-"),
-        '"-"',  # error_reason: of Lambda functions and authentication
+        '"-"',  # error_reason: only for Lambda functions and authentication
         _quoted(target),
         _quoted(target_status),
         _quoted(desync.classification if desync else "-"),
@@ -58,7 +58,7 @@ def line(completed: CompletedRequest) -> str:
 
 
 def _durations(completed: CompletedRequest) -> tuple[str, str, str]:
-    """Return the request, target and response processing times; -1 where it came to nothing."""
+    """Return the request, target and response processing times; -1 if the target did not answer."""
     if not completed.sent_at or not completed.answered_at:
         return "-1", "-1", "-1"
     times = (
@@ -81,7 +81,7 @@ def _request_line(completed: CompletedRequest) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a field that ends where it ends, on the line on which it began, whatever a client has sent."""
+    """Quote a field such that no byte from a client can end the field or its line."""
     escaped = _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02X}", text)
     return f'"{escaped}"'
 

@@ -1,17 +1,17 @@
-"""A request that has been answered, as the access log and the metrics take it."""
+"""An answered request, as the access log and the metrics need it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Connection:
-    """A client's connection. `cipher` and `tls_version` are "-" where it is not encrypted."""
+class ConnectionInfo:
+    """A client's connection. `cipher` and `tls_version` are "-" without TLS."""
 
     listener_arn: str
     load_balancer_arn: str
@@ -29,16 +29,15 @@ class Connection:
 
 
 class CompletedRequest(NamedTuple):
-    """A tuple, since there is one for every request, and a frozen dataclass takes longer to make.
+    """Times are seconds of the monotonic clock, 0 if the event did not happen. Sizes are bytes, without the request's head.
 
-    Times in seconds of the monotonic clock, 0 for what did not happen; sizes in bytes, without the request's head.
-
-    `target`: the one that was chosen, which may never have been reached. `target_status` 0: it has not answered.
-    `action`: of the rule that matched, as the access log names it.
+    `target` is the chosen target, which may never have been reached. `target_status` is 0 if it did not answer.
+    `action` is that of the matching rule, as the access log names it.
+    A named tuple, because there is one for each request and a frozen dataclass takes longer to create.
     """
 
-    connection: Connection
-    request: Request
+    connection: ConnectionInfo
+    request: ClientRequest
     priority: int | None
     action: str
     location: str
@@ -58,5 +57,5 @@ class CompletedRequest(NamedTuple):
 
     @property
     def response_time(self) -> float:
-        """Return what CloudWatch calls TargetResponseTime."""
+        """CloudWatch's TargetResponseTime, in seconds."""
         return self.answered_at - self.sent_at

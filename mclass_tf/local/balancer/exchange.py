@@ -1,4 +1,4 @@
-"""One request's way through the load balancer: rule, target, answer; and the error where it goes wrong."""
+"""Takes one request through the load balancer: rule, target and answer, or an error."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import asyncio
 from time import monotonic
 
 from mclass_tf.local.balancer import headers, stickiness
-from mclass_tf.local.balancer.groups import Group, TargetState
+from mclass_tf.local.balancer.groups import GroupState, TargetState
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages import answers
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING, TargetAnswer
-from mclass_tf.local.balancer.phases import Entry, ExchangePhase, RequestPhase
-from mclass_tf.local.balancer.protocols import Client, PooledConnection
-from mclass_tf.local.balancer.record import Record
+from mclass_tf.local.balancer.phases import ExchangePhase, RequestPhase, TransitionTo
+from mclass_tf.local.balancer.protocols import ExchangeClient, PooledConnection
+from mclass_tf.local.balancer.record import ExchangeRecord
 from mclass_tf.local.balancer.request_sender import RequestSender
 from mclass_tf.local.balancer.rules import FixedResponse, Forward, Redirect, match
 from mclass_tf.local.balancer.target.connection import connect
 
-_LONGEST_LOCATION = 8 * 1024
-_LONGEST_WAIT = 64 * 1024  # bytes of a request's body that wait for a connection to the target
+_MAX_LOCATION = 8 * 1024
+_MAX_UNSENT = 64 * 1024  # bytes of a request's body to buffer until the target is connected
 _RECEIVING, _SENT = RequestPhase.RECEIVING, RequestPhase.SENT
 _QUEUED, _PENDING = ExchangePhase.QUEUED, ExchangePhase.PENDING
 _TUNNEL, _OVER = ExchangePhase.TUNNEL, ExchangePhase.OVER
-_TO_ANSWERING = Entry(ExchangePhase.ANSWERING)
-_TO_OVER = Entry(ExchangePhase.OVER)
-_TO_PENDING = Entry(ExchangePhase.PENDING)
-_TO_TUNNEL = Entry(ExchangePhase.TUNNEL)
+_TO_ANSWERING = TransitionTo(ExchangePhase.ANSWERING)
+_TO_OVER = TransitionTo(ExchangePhase.OVER)
+_TO_PENDING = TransitionTo(ExchangePhase.PENDING)
+_TO_TUNNEL = TransitionTo(ExchangePhase.TUNNEL)
 
 
 class Exchange:
-    """Lives from the request's head to the end of the answer.
+    """One request and its answer, from the request's head to the end of the answer.
 
-    No request is sent twice: what has reached a target may have had its effect there.
+    No request is sent twice: once it reached a target, it may have taken effect.
     """
 
     __slots__ = (
@@ -49,12 +49,17 @@ class Exchange:
     )
 
     def __init__(
-        self, client: Client, listener: ListenerState, request: Request, *, refusal: int | None = None
+        self,
+        client: ExchangeClient,
+        listener: ListenerState,
+        request: ClientRequest,
+        *,
+        refusal: int | None = None,
     ) -> None:
         self.client = client
         self.request = request
         self.sender = RequestSender(is_chunked=request.is_chunked, is_received=refusal is not None)
-        self.record = Record()
+        self.record = ExchangeRecord()
         self.phase = _QUEUED
         self._listener = listener
         self._refusal = refusal
@@ -65,7 +70,7 @@ class Exchange:
     # For the client's connection
 
     def begin(self) -> None:
-        """The requests before it on the connection are answered: it is its turn."""
+        """Start, once all earlier requests on the connection are answered."""
         self.phase = _TO_PENDING[self.phase]
         if self._refusal is not None:
             self._answer(self._refusal)
@@ -80,7 +85,7 @@ class Exchange:
         elif isinstance(action, Redirect):
             record.action = "redirect"
             record.location = action.location(request, protocol=listener.protocol, port=str(listener.port))
-            if len(record.location) > _LONGEST_LOCATION:
+            if len(record.location) > _MAX_LOCATION:
                 self._answer(507)
             else:
                 self._answer(action.status, extra=(("Location", record.location),))
@@ -93,13 +98,13 @@ class Exchange:
     def request_body(self, data: bytes) -> None:
         self.record.received += len(data)
         if self.phase is _OVER:
-            return  # answered already: the rest of the request is of no use
+            return  # answered already: the rest of the request is ignored
         self.sender.add(data)
-        if self.sender.connection is None and self.sender.waiting > _LONGEST_WAIT:
+        if self.sender.connection is None and self.sender.waiting > _MAX_UNSENT:
             self.client.hold("target")
 
     def refuse(self, status: int) -> None:
-        """Take it that what follows the head cannot be understood."""
+        """Handle a request that is malformed after its head."""
         self.request.keeps_alive = False
         if self.phase is _QUEUED:
             self._refusal = status
@@ -109,22 +114,22 @@ class Exchange:
         elif self.phase is _OVER:
             self._close_client()
         else:
-            self._break_off("")
+            self._abort_answer("")
 
-    def client_gone(self) -> None:
+    def client_disconnected(self) -> None:
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-460-issues."""
         if self.phase is _QUEUED or self.phase is _OVER:
             return
-        if self.phase is _PENDING:  # else the target has answered, and its status stays
+        if self.phase is _PENDING:  # otherwise the target's status stays
             self.record.status = 400 if self.sender.phase is _RECEIVING else 460
         self._end()
 
     def idle(self) -> None:
-        """Nothing has moved for the idle timeout."""
-        if self.phase is _OVER:  # answered, and the rest of the request does not come
+        """Handle the idle timeout."""
+        if self.phase is _OVER:  # answered, but the request is still incomplete
             self._close_client()
         elif self.phase is not _PENDING:
-            self._break_off("idle_timeout")
+            self._abort_answer("idle_timeout")
         elif self.sender.phase is _RECEIVING:
             self._fail(408, "")
         else:
@@ -145,7 +150,7 @@ class Exchange:
         record.status = record.target_status = answer.status
         framing = headers.framing(answer, request)
         is_switching = answer.status == SWITCHING
-        if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_too_old():
+        if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_expired():
             client.close_after_answer()
         head = headers.answer_head(
             answer, cookies=self._cookies(answer), framing=framing, closes=client.closes
@@ -172,17 +177,17 @@ class Exchange:
         if self.phase is _PENDING:
             self._fail(502, reason)
         elif self.phase is not _OVER:
-            self._break_off(reason)
+            self._abort_answer(reason)
 
     def cancel(self) -> None:
-        """The target's deregistration delay is over.
+        """Handle the end of the target's deregistration delay.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-502-issues
         """
         self.answer_lost("deregistration_delay")
         self.client.flush()
 
-    # The request's way
+    # Sending the request
 
     def _forward(self, action: Forward) -> None:
         self._action, record, cookies = action, self.record, self.request.cookies
@@ -196,11 +201,11 @@ class Exchange:
         if self.request.expects_continue and self.sender.phase is _RECEIVING:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if target.idle:
-            self._send_on(target.idle.pop())
+            self._send_request(target.idle.pop())
         else:
             self._connecting = asyncio.create_task(self._connect(target))
 
-    def _choose_target(self, group: Group) -> TargetState | None:
+    def _choose_target(self, group: GroupState) -> TargetState | None:
         target = stickiness.sticky_target(group, self.request.cookies)
         if target is not None:
             return target
@@ -225,11 +230,11 @@ class Exchange:
                 connection.close()
                 return
             listener.counts().counts["NewConnectionCount"] += 1
-            self._send_on(connection)
+            self._send_request(connection)
             self.client.release("target")
         self.client.flush()
 
-    def _send_on(self, connection: PooledConnection) -> None:
+    def _send_request(self, connection: PooledConnection) -> None:
         client, request, listener = self.client, self.request, self._listener
         connection.start(self)
         self.record.sent_at = connection.started
@@ -248,7 +253,7 @@ class Exchange:
         if client.is_slow:
             connection.pause_reading()
 
-    # The answer's way
+    # Sending the answer
 
     def _cookies(self, answer: TargetAnswer) -> bytes:
         action, target = self._action, self.record.target
@@ -267,10 +272,10 @@ class Exchange:
         content_type: str | None = "text/html",
         extra: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """Answer without a target, with a page of the status if there is no `body`."""
+        """Answer without a target. Without a `body`, send the error page of the status."""
         client, request = self.client, self.request
         self.record.status = status
-        if self._refusal is not None or not request.keeps_alive or client.is_too_old():
+        if self._refusal is not None or not request.keeps_alive or client.is_expired():
             client.close_after_answer()
         data = answers.compose(
             status,
@@ -288,15 +293,15 @@ class Exchange:
         self.client.send(data)
 
     def _fail(self, status: int, reason: str) -> None:
-        """Answer with an error, since nothing of an answer has been sent yet."""
+        """Answer with an error. Call it only before any part of an answer was sent."""
         if reason:
             self._report(status, reason)
         if self.sender.phase is _RECEIVING:
             self.client.close_after_answer()
         self._answer(status)
 
-    def _break_off(self, reason: str) -> None:
-        """Close the client's connection, which is the only way to say that the answer is not whole."""
+    def _abort_answer(self, reason: str) -> None:
+        """Close the client's connection: the only way to signal an incomplete answer."""
         if reason and self.phase is not _TUNNEL:
             self._report(self.record.status, reason)
         if self._framing is headers.CONNECTION:
@@ -317,7 +322,7 @@ class Exchange:
         if self.phase is _OVER:
             return
         completed = self.record.completed(self.client.connection, self.request)
-        if self.phase is not _TUNNEL:  # else it was counted when the target switched
+        if self.phase is not _TUNNEL:  # otherwise counted when the target switched
             self._listener.telemetry.count(completed)
         self._listener.log(completed)
         self.phase = _TO_OVER[self.phase]

@@ -1,4 +1,4 @@
-"""Target groups as they are now: their targets' health and load, and which target gets the next request.
+"""The state of target groups: health and load of their targets, and the choice of the target for the next request.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
 """
@@ -15,28 +15,28 @@ from mclass_tf.local.balancer.protocols import OutstandingRequest, PooledConnect
 from mclass_tf.local.balancer.settings import GroupSettings
 from mclass_tf.local.balancer.snapshot import Target, TargetGroup
 
-_FINE = 1 << 20  # steps of a random share
+_STEPS = 1 << 20  # resolution of a random share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class State:
-    """A target's health in the words of DescribeTargetHealth."""
+class HealthState:
+    """A target's health, with the values of DescribeTargetHealth."""
 
     state: str
     reason: str | None = None
     description: str | None = None
 
 
-INITIAL = State(
+INITIAL = HealthState(
     state="initial", reason="Elb.InitialHealthChecking", description="Initial health checks in progress"
 )
-HEALTHY = State(state="healthy")
-DRAINING = State(
+HEALTHY = HealthState(state="healthy")
+DRAINING = HealthState(
     state="draining",
     reason="Target.DeregistrationInProgress",
     description="Target deregistration is in progress",
 )
-UNUSED = State(
+UNUSED = HealthState(
     state="unused",
     reason="Target.NotInUse",
     description="Target group is not configured to receive traffic from the load balancer",
@@ -44,7 +44,7 @@ UNUSED = State(
 
 
 class TargetState:
-    """One registered target. `idle` are its pooled connections, the one used last at the end."""
+    """One registered target. `idle` are its pooled connections, the last used one at the end."""
 
     __slots__ = (
         "_requests",
@@ -57,10 +57,10 @@ class TargetState:
         "is_gone",
         "name",
         "port",
-        "slow_from",
+        "slow_since",
     )
 
-    def __init__(self, group: Group, target: Target) -> None:
+    def __init__(self, group: GroupState, target: Target) -> None:
         self.group = group
         self.ip, self.port = target.ip, target.port
         self.name = f"{target.ip}:{target.port}"
@@ -68,19 +68,19 @@ class TargetState:
         self.is_draining = target.is_draining
         self.is_gone = False
         self.health = INITIAL
-        self.slow_from: float | None = None  # since when it gets a growing share
+        self.slow_since: float | None = None  # None: not in slow start
         self.idle: list[PooledConnection] = []
         self._requests: set[OutstandingRequest] = set()
 
     @property
-    def state(self) -> State:
+    def state(self) -> HealthState:
         if self.is_draining:
             return DRAINING
         return self.health if self.group.is_used else UNUSED
 
-    def start_anew(self) -> None:
-        """Forget its health: nobody checks it any more."""
-        self.health, self.slow_from = INITIAL, None
+    def reset_health(self) -> None:
+        """Reset the health, as health checks have stopped."""
+        self.health, self.slow_since = INITIAL, None
 
     def close_idle(self) -> None:
         for connection in tuple(self.idle):
@@ -89,7 +89,7 @@ class TargetState:
 
     @property
     def outstanding(self) -> int:
-        """Return the number of requests that it has not answered."""
+        """The number of unanswered requests."""
         return len(self._requests)
 
     def begin(self, request: OutstandingRequest) -> None:
@@ -103,8 +103,8 @@ class TargetState:
             request.cancel()
 
 
-class Group:
-    """A target group; lives as long as snapshots name it, so that its targets keep their state."""
+class GroupState:
+    """A target group. It lives as long as snapshots name it, so that its targets keep their state."""
 
     def __init__(self, configuration: TargetGroup, *, now: Callable[[], float]) -> None:
         self._now = now
@@ -117,10 +117,10 @@ class Group:
         self._turn = 0
         self.configuration = configuration
         self.settings = GroupSettings.of(configuration.attributes)
-        self.tls = client_tls() if configuration.protocol == "HTTPS" else None
+        self.tls = target_tls() if configuration.protocol == "HTTPS" else None
 
     def update(self, configuration: TargetGroup) -> list[TargetState]:
-        """Take over settings and targets; return the targets that are no longer registered."""
+        """Apply settings and targets; return the deregistered targets."""
         self.configuration = configuration
         self.settings = GroupSettings.of(configuration.attributes)
         registered = {(target.ip, target.port): target for target in configuration.targets}
@@ -137,7 +137,7 @@ class Group:
         return gone
 
     def retire(self) -> list[TargetState]:
-        """The group is deleted; return its targets, which are gone with it."""
+        """Delete the group; return its targets."""
         targets = list(self.targets.values())
         for target in targets:
             target.is_gone = True
@@ -146,7 +146,7 @@ class Group:
         return targets
 
     def arrange(self) -> None:
-        """Settle which targets get requests: the healthy ones, or all where too few are healthy.
+        """Update the targets that get requests: the healthy ones, or all if too few are healthy.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html
         """
@@ -159,20 +159,20 @@ class Group:
         self._available = healthy if len(healthy) >= fewest else registered
 
     def health_changed(self, target: TargetState) -> None:
-        """Settle anew who gets requests; one that has become healthy begins its slow start.
+        """Update the targets that get requests. A newly healthy target enters slow start.
 
-        But for the first healthy target: somebody has to take the load.
+        The first healthy target skips slow start, because somebody has to take the load.
         """
         self.arrange()
         if target.health is not HEALTHY:
-            target.slow_from = None
+            target.slow_since = None
             return
         others = (other for other in self.targets.values() if other is not target)
         steady = any(other.health is HEALTHY and not self._is_slow(other) for other in others)
-        target.slow_from = self._now() if self.settings.slow_start and steady else None
+        target.slow_since = self._now() if self.settings.slow_start and steady else None
 
     def choose(self) -> TargetState | None:
-        """Return the target for the next request; None where there is none."""
+        """Return the target for the next request; None if no target is registered."""
         available = self._available
         if len(available) < 2:  # noqa: PLR2004
             return available[0] if available else None
@@ -183,25 +183,25 @@ class Group:
         return self._next()
 
     def find(self, name: str) -> TargetState | None:
-        """Return the target of that `ip:port` if it may get requests."""
+        """Return the target with this `ip:port` if it may get requests."""
         return next((target for target in self._available if target.name == name), None)
 
     def _next(self) -> TargetState:
-        """Round robin; a target in slow start lets as many turns pass as its share is too small."""
+        """Choose by round robin. A target in slow start takes a turn with the probability of its share."""
         available = self._available
         for _ in range(len(available)):
             self._turn = (self._turn + 1) % len(available)
             target = available[self._turn]
-            if target.slow_from is None or secrets.randbelow(_FINE) < self._share(target) * _FINE:
+            if target.slow_since is None or secrets.randbelow(_STEPS) < self._share(target) * _STEPS:
                 return target
         return available[self._turn]
 
     def _share(self, target: TargetState) -> float:
-        if target.slow_from is None or not self.settings.slow_start:
+        if target.slow_since is None or not self.settings.slow_start:
             return 1.0
-        share = (self._now() - target.slow_from) * self.speed / self.settings.slow_start
+        share = (self._now() - target.slow_since) * self.speed / self.settings.slow_start
         if share >= 1:
-            target.slow_from = None
+            target.slow_since = None
         return share
 
     def _is_slow(self, target: TargetState) -> bool:
@@ -214,12 +214,12 @@ class Group:
             state.address = target.address
             state.close_idle()
         if state.is_draining:
-            state.slow_from = None
+            state.slow_since = None
             state.close_idle()
 
 
-def client_tls() -> ssl.SSLContext:
-    """Return the settings towards targets: encrypted, but whoever answers is believed.
+def target_tls() -> ssl.SSLContext:
+    """Return the TLS context for targets: encrypted, without verification of certificates.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html#target-group-routing-configuration
     """

@@ -1,4 +1,4 @@
-"""The heads of requests as they go to targets, and of answers as they go to clients."""
+"""Builds the heads of requests to targets and of answers to clients."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import secrets
 from enum import Enum, auto
 from typing import NamedTuple
 
-from mclass_tf.local.balancer.completed import Connection
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.completed import ConnectionInfo
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING, TargetAnswer
 from mclass_tf.local.balancer.settings import BalancerSettings
 
@@ -34,34 +34,39 @@ _REWRITTEN = frozenset(
         b"x-amzn-trace-id",
     )
 )
-_KEPT_OF_A_REQUEST = frozenset((b"host", b"content-length", b"close"))
-_KEPT_OF_AN_ANSWER = frozenset((b"content-length",))
+_NEVER_DROPPED_FROM_REQUEST = frozenset((b"host", b"content-length", b"close"))
+_NEVER_DROPPED_FROM_ANSWER = frozenset((b"content-length",))
 _VALID_NAME = re.compile(rb"[-A-Za-z0-9]+")
 _DEFAULT_PORTS = frozenset((80, 443))
 
 
 class Framing(Enum):
-    """How a client notices where the body of an answer ends."""
+    """What marks the end of an answer's body."""
 
     LENGTH = auto()
     CHUNKED = auto()
-    CONNECTION = auto()  # by its end: HTTP/1.0 knows no other way for a body of unknown length
+    CONNECTION = auto()  # its end; the only way of HTTP/1.0 for a body of unknown length
 
 
 LENGTH, CHUNKED, CONNECTION = Framing.LENGTH, Framing.CHUNKED, Framing.CONNECTION
 
 
 class RequestHead(NamedTuple):
-    """`has_invalid_headers`: there were some, which `data` holds or not, by the settings."""
+    """`has_invalid_headers`: the request had some. The settings decide whether `data` contains them."""
 
     data: bytes
     has_invalid_headers: bool
 
 
 def request_head(
-    request: Request, *, client_address: bytes, forwarded: bytes, host: bytes, settings: BalancerSettings
+    request: ClientRequest,
+    *,
+    client_address: bytes,
+    forwarded: bytes,
+    host: bytes,
+    settings: BalancerSettings,
 ) -> RequestHead:
-    """Return the head for the target; `forwarded` are the lines of the connection, `host` is the value of Host."""
+    """Return the head for the target. `forwarded` are the lines of `connection_headers`, `host` is the value of Host."""
     lines = [
         b"%b %b HTTP/1.1\r\n" % (request.method, request.target),
         _forwarded_for(request, client_address=client_address, mode=settings.forwarded_for),
@@ -69,7 +74,7 @@ def request_head(
         b"Host: %b\r\nX-Amzn-Trace-Id: %b\r\n" % (host, request.trace),
     ]
     has_invalid = False
-    dropped = _dropped(request.connection, kept=_KEPT_OF_A_REQUEST)
+    dropped = _dropped(request.connection, kept=_NEVER_DROPPED_FROM_REQUEST)
     for lower, name, value in request.headers:
         if lower in _REWRITTEN or lower in dropped:
             continue
@@ -88,8 +93,8 @@ def request_head(
     return RequestHead(data=b"".join(lines), has_invalid_headers=has_invalid)
 
 
-def of_connection(connection: Connection, *, settings: BalancerSettings) -> bytes:
-    """Return the lines that are the same for every request of a connection."""
+def connection_headers(connection: ConnectionInfo, *, settings: BalancerSettings) -> bytes:
+    """Return the header lines that all requests of a connection share."""
     lines = f"X-Forwarded-Proto: {connection.protocol.lower()}\r\nX-Forwarded-Port: {connection.port}\r\n"
     if connection.is_encrypted and settings.adds_tls_headers:
         lines += f"X-Amzn-Tls-Version: {connection.tls_version}\r\n"
@@ -97,14 +102,14 @@ def of_connection(connection: Connection, *, settings: BalancerSettings) -> byte
     return lines.encode()
 
 
-def client_address(connection: Connection, *, settings: BalancerSettings) -> bytes:
-    """Return what X-Forwarded-For calls the client."""
+def client_address(connection: ConnectionInfo, *, settings: BalancerSettings) -> bytes:
+    """Return the client's address for X-Forwarded-For."""
     if settings.forwards_client_port:
         return f"{connection.client_ip}:{connection.client_port}".encode()
     return connection.client_ip.encode()
 
 
-def host(request: Request, settings: BalancerSettings, *, dns_name: bytes, port: int) -> bytes:
+def host(request: ClientRequest, settings: BalancerSettings, *, dns_name: bytes, port: int) -> bytes:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#host-header-preservation."""
     if request.host is None:  # HTTP/1.0
         return dns_name
@@ -115,7 +120,7 @@ def host(request: Request, settings: BalancerSettings, *, dns_name: bytes, port:
     return b"%b:%d" % (request.host, port)
 
 
-def trace_id(request: Request) -> bytes:
+def trace_id(request: ClientRequest) -> bytes:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html."""
     own = b"1-%08x-%b" % (int(request.received_at), secrets.token_hex(12).encode())
     fields = [field.strip() for field in request.trace.split(b";") if field.strip()]
@@ -124,8 +129,8 @@ def trace_id(request: Request) -> bytes:
     return b";".join((b"Self=" + own if has_root else b"Root=" + own, *kept))
 
 
-def framing(answer: TargetAnswer, request: Request) -> Framing:
-    """Return how the client notices the end of the body, or would if it had not asked for the head alone."""
+def framing(answer: TargetAnswer, request: ClientRequest) -> Framing:
+    """Return what marks the end of the body. For HEAD: what would mark it for GET."""
     if answer.content_length is not None or answer.status == SWITCHING:
         return LENGTH
     if not answer.has_body and not (answer.is_chunked and request.is_head):
@@ -134,9 +139,9 @@ def framing(answer: TargetAnswer, request: Request) -> Framing:
 
 
 def answer_head(answer: TargetAnswer, *, cookies: bytes, framing: Framing, closes: bool) -> bytes:
-    """Return the head for the client; `cookies` are lines of the load balancer's own."""
+    """Return the head for the client. `cookies` are the load balancer's own Set-Cookie lines."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)]
-    dropped = _dropped(answer.connection, kept=_KEPT_OF_AN_ANSWER)
+    dropped = _dropped(answer.connection, kept=_NEVER_DROPPED_FROM_ANSWER)
     lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in answer.headers if lower not in dropped]
     lines.append(cookies)
     if framing is CHUNKED:
@@ -148,7 +153,7 @@ def answer_head(answer: TargetAnswer, *, cookies: bytes, framing: Framing, close
     return b"".join(lines)
 
 
-def _forwarded_for(request: Request, *, client_address: bytes, mode: str) -> bytes:
+def _forwarded_for(request: ClientRequest, *, client_address: bytes, mode: str) -> bytes:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html."""
     if mode == "append":
         before = b"%b, " % request.forwarded_for if request.forwarded_for else b""
@@ -159,7 +164,7 @@ def _forwarded_for(request: Request, *, client_address: bytes, mode: str) -> byt
 
 
 def _dropped(connection: bytes, *, kept: frozenset[bytes]) -> frozenset[bytes]:
-    """Return the names of the headers that concern one connection alone; `connection` is the header of that name."""
+    """Return the names of hop-by-hop headers. `connection` is the value of the Connection header."""
     if not connection:
         return _HOP_BY_HOP
     named = (part.strip().lower() for part in connection.split(b","))

@@ -13,20 +13,22 @@ from typing import cast
 
 import httptools
 
-from mclass_tf.local.balancer.groups import HEALTHY, INITIAL, Group, State, TargetState, client_tls
+from mclass_tf.local.balancer.groups import HEALTHY, INITIAL, GroupState, HealthState, TargetState, target_tls
 from mclass_tf.local.balancer.messages import limits
 from mclass_tf.local.balancer.snapshot import HealthCheck
 
 _log = logging.getLogger(__name__)
 _AGENT = "ELB-HealthChecker/2.0"
-_READ = 4096  # bytes at once: what a target sends behind its head is not waited for
+_READ = 4096  # bytes per read; the body of an answer is not awaited
 
-TIMED_OUT = State(state="unhealthy", reason="Target.Timeout", description="Request timed out")
-FAILED = State(state="unhealthy", reason="Target.FailedHealthChecks", description="Health checks failed")
+TIMED_OUT = HealthState(state="unhealthy", reason="Target.Timeout", description="Request timed out")
+FAILED = HealthState(
+    state="unhealthy", reason="Target.FailedHealthChecks", description="Health checks failed"
+)
 
 
-def mismatched(status: int) -> State:
-    return State(
+def mismatched(status: int) -> HealthState:
+    return HealthState(
         state="unhealthy",
         reason="Target.ResponseCodeMismatch",
         description=f"Health checks failed with these codes: [{status}]",
@@ -34,8 +36,8 @@ def mismatched(status: int) -> State:
 
 
 @dataclass(kw_only=True)
-class Checks:
-    """The checks of one target: each is sent on time, whether or not the one before has been answered."""
+class HealthChecker:
+    """Checks one target. Each check is sent on time, even if the previous one is still unanswered."""
 
     target: TargetState
     changed: Callable[[TargetState], None]
@@ -50,7 +52,7 @@ class Checks:
         self._speed = self.target.group.speed
 
     def reschedule(self) -> None:
-        """Follow the clock where its speed has changed."""
+        """Adjust the next check to a changed speed of the clock."""
         group = self.target.group
         if group.speed == self._speed:
             return
@@ -74,12 +76,12 @@ class Checks:
         self._next = max(self._next + group.configuration.health_check.interval / group.speed, now)
         self._timer = self._loop.call_at(self._next, self._send)
 
-    async def _check(self, group: Group) -> None:
+    async def _check(self, group: GroupState) -> None:
         health = await check(self.target, group.configuration.health_check)
         self._take(health, group.configuration.health_check)
 
-    def _take(self, health: State, settings: HealthCheck) -> None:
-        """A new target needs one success, one that has failed as many as are configured."""
+    def _take(self, health: HealthState, settings: HealthCheck) -> None:
+        """Apply a result. A new target needs one success, an unhealthy one the healthy threshold."""
         target, before = self.target, self.target.health
         if health is HEALTHY:
             self.successes, self.failures = self.successes + 1, 0
@@ -92,8 +94,8 @@ class Checks:
             self.changed(target)
 
 
-async def check(target: TargetState, settings: HealthCheck) -> State:
-    """Send one health check, on a connection of its own."""
+async def check(target: TargetState, settings: HealthCheck) -> HealthState:
+    """Send one health check on a new connection."""
     try:
         async with asyncio.timeout(settings.timeout):
             status = await _ask(target, settings)
@@ -103,7 +105,7 @@ async def check(target: TargetState, settings: HealthCheck) -> State:
         return FAILED
     except Exception:  # noqa: BLE001
         _log.exception("a health check of %s failed", target.name)
-        return State(
+        return HealthState(
             state="unhealthy",
             reason="Elb.InternalError",
             description="Health checks failed due to an internal error",
@@ -112,7 +114,7 @@ async def check(target: TargetState, settings: HealthCheck) -> State:
 
 
 def matches(status: int, matcher: str) -> bool:
-    """Whether the status is one of "200", "200,204" or "200-299"."""
+    """Return whether the status matches, for matchers such as "200", "200,204" or "200-299"."""
     for part in matcher.split(","):
         first, _, last = part.strip().partition("-")
         if int(first) <= status <= int(last or first):
@@ -122,12 +124,12 @@ def matches(status: int, matcher: str) -> bool:
 
 async def _ask(target: TargetState, settings: HealthCheck) -> int:
     if target.address is None:
-        await asyncio.Event().wait()  # packets get no answer
+        await asyncio.Event().wait()  # packets to it get no answer
     host, port = cast("tuple[str, int]", target.address)
     checked = target.port if settings.port == "traffic-port" else int(settings.port)
     if checked != target.port:
         port = checked
-    tls = client_tls() if settings.protocol == "HTTPS" else None
+    tls = target_tls() if settings.protocol == "HTTPS" else None
     reader, writer = await asyncio.open_connection(host, port, ssl=tls)
     try:
         writer.write(
@@ -140,7 +142,7 @@ async def _ask(target: TargetState, settings: HealthCheck) -> int:
 
 
 class _Head:
-    """Notices when the answer's head is whole; interim answers are none."""
+    """Sets `status` once the head of the final answer is complete. Interim answers are skipped."""
 
     def __init__(self) -> None:
         self.status: int | None = None
@@ -153,7 +155,7 @@ class _Head:
 
 
 async def _read_status(reader: asyncio.StreamReader) -> int:
-    """Read the whole answer's head; raises EOFError where it does not come, or is larger than an answer's may be."""
+    """Read the complete head. Raise EOFError if it is cut off or too large."""
     head, size = _Head(), 0
     while head.status is None:
         data = await reader.read(_READ)

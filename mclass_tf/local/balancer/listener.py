@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mclass_tf.local.balancer import snapshot
 from mclass_tf.local.balancer.client.connection import ClientConnection
-from mclass_tf.local.balancer.doorman import Doorman
 from mclass_tf.local.balancer.listener_state import ListenerState
+from mclass_tf.local.balancer.peer_check import PeerCheck
 from mclass_tf.local.balancer.report import Listening
-from mclass_tf.local.balancer.rules import Rule
+from mclass_tf.local.balancer.rules import CompiledRule
 from mclass_tf.local.balancer.settings import BalancerSettings
 
 _HOST = "127.0.0.1"
@@ -21,8 +21,8 @@ _BACKLOG = 1024
 _HANDSHAKE = 10.0  # seconds; AWS documents none
 
 
-class Listener:
-    """`close` lets the requests of its clients end."""
+class ListenerServer:
+    """`close` lets requests under way finish."""
 
     def __init__(self, state: ListenerState) -> None:
         self.state = state
@@ -35,7 +35,7 @@ class Listener:
         *,
         load_balancer: snapshot.LoadBalancer,
         settings: BalancerSettings,
-        rules: tuple[Rule, ...],
+        rules: tuple[CompiledRule, ...],
     ) -> None:
         self.state.update(listener, load_balancer=load_balancer, settings=settings, rules=rules)
         if listener.certificate is not None and listener.private_key is not None:
@@ -45,7 +45,7 @@ class Listener:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Doorman(lambda: ClientConnection(self.state)),
+            lambda: PeerCheck(lambda: ClientConnection(self.state)),
             _HOST,
             0,
             ssl=self._tls,
@@ -70,7 +70,7 @@ def _server_tls() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, *, certificate: str, private_key: str) -> None:
-    """Use the certificate for connections from now on; Python reads it from a file only."""
+    """Use the certificate for new connections. Python reads certificates from files only."""
     with tempfile.TemporaryDirectory(prefix="mclass-certificate-") as folder:
         path = Path(folder) / "chain.pem"
         path.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""What is in force at a listener, and who is connected to it."""
+"""A listener's current rules and settings, and its connected clients."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from mclass_tf.local.balancer import access_log, snapshot
 from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.completed import CompletedRequest
 from mclass_tf.local.balancer.protocols import ListenerClient
-from mclass_tf.local.balancer.rules import Rule
+from mclass_tf.local.balancer.rules import CompiledRule
 from mclass_tf.local.balancer.settings import BalancerSettings
 from mclass_tf.local.balancer.telemetry import Counts, Telemetry
 
-_READ = 64 * 1024  # bytes of a client at once, hence the most that waits unread
+_READ = 64 * 1024  # bytes per read from a client, and so the most that waits unread
 
 
 class ListenerState:
-    """Every request looks here anew, so that connections outlive changes of rules and settings."""
+    """Each request reads it again, so connections survive changes of rules and settings."""
 
     def __init__(self, arn: str, *, telemetry: Telemetry, capacity: Capacity) -> None:
         self.arn = arn
         self.telemetry = telemetry
         self.capacity = capacity
         self.clients: set[ListenerClient] = set()
-        self.buffer = memoryview(bytearray(_READ))  # of all its clients: what comes is taken out at once
-        self.rules: tuple[Rule, ...] = ()
+        self.buffer = memoryview(bytearray(_READ))  # shared by all clients: data is copied out immediately
+        self.rules: tuple[CompiledRule, ...] = ()
         self.settings = BalancerSettings()
         self.load_balancer_arn = ""
         self.dns_name = b""
@@ -36,7 +36,7 @@ class ListenerState:
         *,
         load_balancer: snapshot.LoadBalancer,
         settings: BalancerSettings,
-        rules: tuple[Rule, ...],
+        rules: tuple[CompiledRule, ...],
     ) -> None:
         self.rules, self.settings = rules, settings
         self.load_balancer_arn = load_balancer.arn
@@ -44,7 +44,7 @@ class ListenerState:
         self.port, self.protocol = listener.port, listener.protocol
 
     def close(self) -> None:
-        """Let the clients' requests end, and take no others of them."""
+        """Let requests under way finish, and accept no new ones."""
         self.is_closed = True
         for client in tuple(self.clients):
             client.listener_closed()

@@ -1,6 +1,6 @@
-"""The phases of what lives on a connection, with the transitions between them in one table.
+"""The phases of connections, requests and answers, with all transitions in one table.
 
-Modules bind the members that they use to names of their own: access to a member of an Enum takes half a microsecond in Python 3.11.
+Modules bind Enum members to module constants, because access to an Enum member takes half a microsecond in Python 3.11.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TypeVar, cast
 
 
 class Phase(Enum):
-    """Of an object there is one at a time."""
+    """Each object has exactly one phase of its kind."""
 
-    __hash__ = object.__hash__  # that of Enum is written in Python, and as slow
+    __hash__ = object.__hash__  # Enum's own is written in Python and as slow
 
 
 class RequestPhase(Phase):
-    """How far a request has come from its client, and on to the target."""
+    """The progress of a request from its client to the target."""
 
     RECEIVING = auto()
     RECEIVED = auto()
@@ -26,9 +26,9 @@ class RequestPhase(Phase):
 
 
 class ExchangePhase(Phase):
-    """How far the answer to a request is."""
+    """The progress of the answer to a request."""
 
-    QUEUED = auto()  # other requests of the client come first
+    QUEUED = auto()  # behind earlier requests of the client
     PENDING = auto()
     ANSWERING = auto()  # the head has been sent to the client
     TUNNEL = auto()  # the target has switched to WebSocket
@@ -36,29 +36,29 @@ class ExchangePhase(Phase):
 
 
 class ReadingPhase(Phase):
-    """What happens to the bytes of a client."""
+    """What happens to bytes from a client."""
 
     WAITING = auto()
     READING = auto()
-    UPGRADING = auto()  # they wait until the target has accepted or declined another protocol
+    UPGRADING = auto()  # buffered until the target accepts or declines the other protocol
     TUNNEL = auto()
-    REFUSED = auto()  # they are of no interest, because of what came before them
-    STOPPED = auto()  # they are of no interest
+    REFUSED = auto()  # ignored after an invalid request
+    STOPPED = auto()  # ignored
 
 
 class ClientPhase(Phase):
-    """Of a client's connection."""
+    """The phase of a client's connection."""
 
     OPEN = auto()
     LAST_ANSWER = auto()
-    CLOSING = auto()  # once what was written has been flushed
-    RESETTING = auto()  # the same, with a reset
+    CLOSING = auto()  # after a flush of what was written
+    RESETTING = auto()  # after the flush, by a reset
     CLOSED = auto()
     LOST = auto()
 
 
 class TargetPhase(Phase):
-    """Of a connection to a target. A target that closes it is believed only a little later: a request may still be sent."""
+    """The phase of a connection to a target. LOST: the target closed it, but a request may still be sent (`target/connection.py`)."""
 
     IDLE = auto()
     BUSY = auto()
@@ -68,19 +68,19 @@ class TargetPhase(Phase):
 
 
 class AnswerPhase(Phase):
-    """How far a target's answer has been read."""
+    """The progress of reading a target's answer."""
 
     HEAD = auto()
-    INTERIM = auto()  # a head has ended that is not the answer's
+    INTERIM = auto()  # after the head of an interim answer
     BODY = auto()
     BODY_UNTIL_CLOSE = auto()
     TUNNEL = auto()
     COMPLETE = auto()
-    SURPLUS = auto()  # more came than the answer
+    SURPLUS = auto()  # after bytes behind the answer
 
 
 class IllegalTransitionError(AssertionError):
-    """A bug: no such transition is in the table."""
+    """A bug: the table does not contain the transition."""
 
 
 TRANSITIONS: Mapping[Phase, AbstractSet[Phase]] = {
@@ -132,8 +132,8 @@ TRANSITIONS: Mapping[Phase, AbstractSet[Phase]] = {
 P = TypeVar("P", bound=Phase)
 
 
-class Entry(dict[P, P]):
-    """Maps the phases from which one may be entered to it: the look-up is the check, and costs no call."""
+class TransitionTo(dict[P, P]):
+    """Maps each phase that may precede `phase` to it. The look-up is the check, without a function call."""
 
     def __init__(self, phase: P) -> None:
         super().__init__(

@@ -1,21 +1,21 @@
-"""What the parts of the data plane need of each other, where neither may import the other."""
+"""Protocols for parts of the data plane that need each other but may not import each other."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from mclass_tf.local.balancer.completed import Connection
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.completed import ConnectionInfo
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
 
 
-class Client(Protocol):
+class ExchangeClient(Protocol):
     """What an exchange needs of its client's connection.
 
-    `holds`: why it is not read at the moment. `touched`: when something last moved on it.
+    `holds`: the reasons why it is not being read. `touched`: the time of its last activity.
     """
 
-    connection: Connection
+    connection: ConnectionInfo
     forwarded: bytes
     forwarded_for: bytes
     holds: set[str]
@@ -24,26 +24,26 @@ class Client(Protocol):
 
     @property
     def closes(self) -> bool:
-        """Whether the answer under way is the last one."""
+        """Whether the connection closes after the current answer."""
 
-    def is_too_old(self) -> bool: ...
+    def is_expired(self) -> bool: ...
 
     def send(self, data: bytes) -> None: ...
 
     def flush(self) -> None: ...
 
     def hold(self, reason: str) -> None:
-        """Read no more until every reason is gone."""
+        """Pause reading until every reason is released."""
 
     def release(self, reason: str) -> None: ...
 
     def close_after_answer(self) -> None: ...
 
     def reset_after_answer(self) -> None:
-        """Close such that what was sent cannot be taken for whole."""
+        """Close by a reset, so that the client cannot mistake the answer for complete."""
 
     def upgraded(self) -> None:
-        """Pass bytes on as they are from now on."""
+        """Forward bytes unchanged from now on."""
 
     def exchange_ended(self) -> None: ...
 
@@ -52,14 +52,14 @@ class AnswerReceiver(Protocol):
     """What a connection to a target needs of the exchange that it carries."""
 
     @property
-    def client(self) -> Client: ...
+    def client(self) -> ExchangeClient: ...
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> ClientRequest: ...
 
     @property
     def may_keep_connection(self) -> bool:
-        """Whether the connection may wait for another request."""
+        """Whether the connection may return to the pool."""
 
     def answer_head(self, answer: TargetAnswer) -> None: ...
 
@@ -68,11 +68,11 @@ class AnswerReceiver(Protocol):
     def answer_ended(self) -> None: ...
 
     def answer_lost(self, reason: str) -> None:
-        """Take it that the rest of the answer does not come; `reason` as in `report.Failure`."""
+        """Handle an answer that will not be completed; `reason` as in `report.Failure`."""
 
 
 class PooledConnection(Protocol):
-    """What an exchange and its target need of a connection to the target. `started`: when the request was sent."""
+    """What an exchange and its target need of a connection to the target. `started`: the time when the request was sent."""
 
     exchange: AnswerReceiver | None
     started: float
@@ -89,10 +89,10 @@ class PooledConnection(Protocol):
 
 
 class OutstandingRequest(Protocol):
-    """What a target needs of a request that it has not answered."""
+    """What a target needs of an unanswered request."""
 
     def cancel(self) -> None:
-        """Wait for the target no longer."""
+        """Stop waiting for the target."""
 
 
 class AdmittedClient(Protocol):
@@ -101,8 +101,8 @@ class AdmittedClient(Protocol):
     touched: float
 
     @property
-    def is_waited_for(self) -> bool:
-        """Whether it is the client's turn: to send a request, or the rest of one, or to be gone."""
+    def is_awaiting_client(self) -> bool:
+        """Whether the load balancer waits for the client: for a request, for the rest of one, or for it to disconnect."""
 
     def disconnect(self) -> None: ...
 

@@ -1,20 +1,20 @@
-"""What is known of a request while it is under way."""
+"""The data of a request under way, for the access log, the metrics and failure reports."""
 
 from __future__ import annotations
 
 import time
 from time import monotonic
 
-from mclass_tf.local.balancer.completed import CompletedRequest, Connection
-from mclass_tf.local.balancer.groups import Group, TargetState
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.completed import CompletedRequest, ConnectionInfo
+from mclass_tf.local.balancer.groups import GroupState, TargetState
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.report import Failure
 
-_LONGEST_PATH = 2048  # bytes of a path in a report
+_MAX_PATH = 2048  # bytes
 
 
-class Record:
-    """The fields are those of `CompletedRequest`."""
+class ExchangeRecord:
+    """The fields have the meaning of those of `CompletedRequest`."""
 
     __slots__ = (
         "action",
@@ -31,7 +31,7 @@ class Record:
     )
 
     def __init__(self) -> None:
-        self.group: Group | None = None
+        self.group: GroupState | None = None
         self.target: TargetState | None = None
         self.priority: int | None = None
         self.action = self.location = ""
@@ -39,7 +39,7 @@ class Record:
         self.received = self.sent = 0
         self.sent_at = self.answered_at = 0.0
 
-    def completed(self, connection: Connection, request: Request) -> CompletedRequest:
+    def completed(self, connection: ConnectionInfo, request: ClientRequest) -> CompletedRequest:
         group, target = self.group, self.target
         return CompletedRequest(
             connection=connection,
@@ -58,7 +58,9 @@ class Record:
             ended_at=monotonic(),
         )
 
-    def failure(self, connection: Connection, request: Request, status: int, reason: str) -> Failure:
+    def failure(
+        self, connection: ConnectionInfo, request: ClientRequest, status: int, reason: str
+    ) -> Failure:
         group, target = self.group, self.target
         now = monotonic()
         return Failure(
@@ -70,6 +72,6 @@ class Record:
             status=status,
             reason=reason,
             method=request.method.decode("latin-1"),
-            path=request.path[:_LONGEST_PATH].decode("latin-1"),
+            path=request.path[:_MAX_PATH].decode("latin-1"),
             in_flight_seconds=now - (self.sent_at or now),
         )

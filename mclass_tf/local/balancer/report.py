@@ -1,6 +1,6 @@
-"""What the load balancers' process tells the control plane: one JSON document a line on its standard output.
+"""Reports of the load balancers' process to the control plane: one JSON document per line on standard output.
 
-Each has a `kind`, the name of the class below in lower case, and the class's fields.
+Each has a `kind`, the lower-case name of a class below, and the fields of this class.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """The snapshot of this version is in force for every request that comes from now on."""
+    """The snapshot of this version is in force for all new requests."""
 
     version: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listening:
-    """Where a listener's traffic is taken on this machine."""
+    """The address of a listener on this machine."""
 
     listener_arn: str
     host: str
@@ -28,7 +28,7 @@ class Listening:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """A target's health has changed. `state`, `reason` and `description` are TargetHealth's, as DescribeTargetHealth gives it."""
+    """A target's new health. `state`, `reason` and `description` are those of TargetHealth in DescribeTargetHealth."""
 
     target_group_arn: str
     ip: str
@@ -40,12 +40,12 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """What passed through one load balancer in the second that began at `at` (seconds since the epoch).
+    """The traffic of one load balancer in the second that began at `at` (seconds since the epoch).
 
-    `counts` by the names of CloudWatch's metrics in AWS/ApplicationELB (RequestCount, HTTPCode_Target_2XX_Count,
+    `counts` has the names of CloudWatch's metrics in AWS/ApplicationELB (RequestCount, HTTPCode_Target_2XX_Count,
     HTTPCode_ELB_502_Count, TargetConnectionErrorCount, …); `response_times` are TargetResponseTime's samples, in seconds.
-    `target_group_arn` None: what never reached a target group. `by_listener` is RequestCount by the listener's ARN, which
-    CloudWatch does not tell.
+    `target_group_arn` None: traffic that never reached a target group. `by_listener` is RequestCount by listener ARN, which
+    CloudWatch does not have.
     """
 
     at: float
@@ -58,12 +58,12 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A request that the load balancer itself had to answer with an error, or had to break off.
+    """A request that the load balancer answered with its own error, or broke off.
 
     `reason`: "no_targets", "connection_refused", "connection_timeout", "closed_while_idle" (a kept-alive connection that the
-    target closed under the request), "closed_in_flight" (the target closed, or died, while it worked on the request),
-    "deregistration_delay" (the target was still at it when its deregistration delay was over), "idle_timeout",
-    "malformed_response". `path` is cut off at 2,048 characters. `in_flight_seconds`: how long the request had been at the target.
+    target closed under the request), "closed_in_flight" (the target closed the connection, or died, during the request),
+    "deregistration_delay" (the target had not answered when its deregistration delay ended), "idle_timeout",
+    "malformed_response". `path` is truncated to 2,048 characters. `in_flight_seconds`: how long the target had the request.
     """
 
     at: float
@@ -93,7 +93,7 @@ _KINDS: Mapping[str, Callable[..., Report]] = {
 
 
 def to_json(report: Report) -> str:
-    """Return it as one line."""
+    """Return the report as one line of JSON."""
     return json.dumps({"kind": type(report).__name__.lower(), **vars(report)}, separators=(",", ":"))
 
 

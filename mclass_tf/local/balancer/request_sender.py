@@ -1,17 +1,17 @@
-"""Sends a request to its target, its body as it comes."""
+"""Sends a request to its target and streams the body."""
 
 from __future__ import annotations
 
-from mclass_tf.local.balancer.phases import Entry, RequestPhase
+from mclass_tf.local.balancer.phases import RequestPhase, TransitionTo
 from mclass_tf.local.balancer.protocols import PooledConnection
 
 _RECEIVING, _RECEIVED, _SENT = RequestPhase.RECEIVING, RequestPhase.RECEIVED, RequestPhase.SENT
-_TO_RECEIVED = Entry(RequestPhase.RECEIVED)
-_TO_SENT = Entry(RequestPhase.SENT)
+_TO_RECEIVED = TransitionTo(RequestPhase.RECEIVED)
+_TO_SENT = TransitionTo(RequestPhase.SENT)
 
 
 class RequestSender:
-    """`waiting`: bytes of the body that have come and were not sent. `connection` None: there is none yet, or no longer."""
+    """`waiting`: received bytes of the body that are not sent yet. `connection` is None before it is made and after `stop`."""
 
     __slots__ = ("_is_chunked", "_pieces", "connection", "phase", "waiting")
 
@@ -27,7 +27,7 @@ class RequestSender:
         self.waiting += len(data)
 
     def end(self) -> None:
-        """The request has come to its end."""
+        """Mark the request as completely received."""
         self.phase = _TO_RECEIVED[self.phase]
 
     def start(self, connection: PooledConnection, head: bytes) -> None:
@@ -35,14 +35,14 @@ class RequestSender:
         connection.write(head + self._take())
 
     def send(self) -> None:
-        """Send what waits, if there is a connection."""
+        """Send buffered bytes, if connected."""
         if self.connection is not None and self.phase is not _SENT:
             data = self._take()
             if data:
                 self.connection.write(data)
 
     def write(self, data: bytes) -> None:
-        """Send bytes of another protocol."""
+        """Send bytes of the upgraded protocol."""
         if self.connection is not None:
             self.connection.write(data)
 
@@ -55,14 +55,14 @@ class RequestSender:
             self.connection.resume_reading()
 
     def stop(self) -> PooledConnection | None:
-        """Drop what waits; return the connection that there was."""
+        """Drop buffered bytes; return the connection, if any."""
         self._pieces.clear()
         self.waiting = 0
         connection, self.connection = self.connection, None
         return connection
 
     def _take(self) -> bytes:
-        """Return what waits as it goes to the target: small chunks become one."""
+        """Return the buffered bytes in the wire format for the target, with small chunks merged."""
         is_last = self.phase is _RECEIVED
         if is_last:
             self.phase = _TO_SENT[self.phase]

@@ -1,4 +1,4 @@
-"""Listener rules: which one a request matches, and what is to be done with it.
+"""Listener rules: matches requests to rules, and models the actions.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-action-types.html
@@ -16,35 +16,35 @@ from typing import Any
 from urllib.parse import quote
 
 from mclass_tf.local.balancer import snapshot
-from mclass_tf.local.balancer.groups import Group
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.groups import GroupState
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.wildcards import expression
 
 _log = logging.getLogger(__name__)
-_URL = string.punctuation  # what a Location header may hold as it is; anything else is percent-encoded
+_URL = string.punctuation  # characters of a Location header that are not percent-encoded
 
-Condition = Callable[[Request, str], bool]
-"""Whether a request, which came from that address, matches."""
+Condition = Callable[[ClientRequest, str], bool]
+"""Returns whether a request from the given client address matches."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Share:
-    """A target group's part in a forward action; `credit` is how far its next turn has come."""
+    """A target group's weight in a forward action. `credit` accumulates until its next turn (weighted round robin)."""
 
-    group: Group
+    group: GroupState
     weight: int
     credit: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forward:
-    """Requests go to the groups in proportion to their weights. `sticky_seconds` 0: no group stickiness."""
+    """Distributes requests to the groups in proportion to their weights. `sticky_seconds` 0: no group stickiness."""
 
     shares: tuple[Share, ...]
     sticky_seconds: int = 0
 
-    def choose(self) -> Group | None:
-        """Return the group whose turn it is; None where all weights are 0."""
+    def choose(self) -> GroupState | None:
+        """Return the group for the next request; None if all weights are 0."""
         shares = self.shares
         if len(shares) == 1:
             return shares[0].group
@@ -58,14 +58,14 @@ class Forward:
         best.credit -= sum(share.weight for share in shares)
         return best.group
 
-    def find(self, arn: str) -> Group | None:
-        """Return that group if it still gets traffic."""
+    def find(self, arn: str) -> GroupState | None:
+        """Return the group with this ARN if it still gets traffic."""
         return next((share.group for share in self.shares if share.weight and share.group.arn == arn), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redirect:
-    """Parts of the URL, with `#{host}` and the like for what stays as it was."""
+    """Parts of the URL, with placeholders such as `#{host}` for the original parts."""
 
     protocol: str
     host: str
@@ -74,7 +74,7 @@ class Redirect:
     query: str
     status: int
 
-    def location(self, request: Request, *, protocol: str, port: str) -> str:
+    def location(self, request: ClientRequest, *, protocol: str, port: str) -> str:
         host = (request.host or b"").partition(b":")[0].decode(errors="surrogateescape")
         known = {
             "protocol": protocol.lower(),
@@ -97,7 +97,7 @@ class Redirect:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixedResponse:
-    """An answer of the load balancer's own."""
+    """An answer that the load balancer sends without a target."""
 
     status: int
     content_type: str | None
@@ -106,7 +106,7 @@ class FixedResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unsupported:
-    """An action that is not modelled: AWS's own error for what goes wrong in an action."""
+    """An action that is not modelled: answered with 500, AWS's error for a failed action."""
 
     kind: str
 
@@ -115,18 +115,18 @@ Action = Forward | Redirect | FixedResponse | Unsupported
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """`priority` 0: the listener's default."""
+class CompiledRule:
+    """`priority` is 0 for the listener's default."""
 
     priority: int
     conditions: tuple[Condition, ...]
     action: Action
 
 
-def compile_rule(rule: snapshot.Rule, groups: Mapping[str, Group]) -> Rule:
-    """Prepare a rule; of several actions the last one answers, the others would only authenticate."""
+def compile_rule(rule: snapshot.Rule, groups: Mapping[str, GroupState]) -> CompiledRule:
+    """Compile a rule. Of several actions the last one answers; the others would only authenticate."""
     actions = sorted(rule.actions, key=lambda action: int(action.get("Order", 1)))
-    return Rule(
+    return CompiledRule(
         priority=rule.priority or 0,
         conditions=compile_conditions(rule.conditions),
         action=_action(actions, groups),
@@ -134,12 +134,12 @@ def compile_rule(rule: snapshot.Rule, groups: Mapping[str, Group]) -> Rule:
 
 
 def compile_conditions(conditions: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
-    """Prepare the conditions of a rule; ValueError for a value that is none."""
+    """Compile the conditions of a rule; raise ValueError for an invalid value."""
     return tuple(_condition(condition) for condition in conditions)
 
 
-def match(rules: Iterable[Rule], request: Request, source: str) -> Rule:
-    """Return the first rule whose conditions all hold; the default has none, and is the last."""
+def match(rules: Iterable[CompiledRule], request: ClientRequest, source: str) -> CompiledRule:
+    """Return the first rule with all conditions met. The default rule is last and has none."""
     for rule in rules:
         for condition in rule.conditions:
             if not condition(request, source):
@@ -150,14 +150,14 @@ def match(rules: Iterable[Rule], request: Request, source: str) -> Rule:
 
 
 def group_arns(rules: Iterable[snapshot.Rule]) -> Iterable[str]:
-    """Yield the target groups that the rules name, those of weight 0 too."""
+    """Yield the target groups that the rules name, including those of weight 0."""
     for rule in rules:
         for action in rule.actions:
-            yield from (entry["TargetGroupArn"] for entry in _listed(action))
+            yield from (entry["TargetGroupArn"] for entry in _listed_groups(action))
 
 
-def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, Group]) -> Action:
-    make: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Group]], Action]] = {
+def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, GroupState]) -> Action:
+    make: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, GroupState]], Action]] = {
         "forward": _forward,
         "redirect": _redirect,
         "fixed-response": _fixed,
@@ -169,27 +169,27 @@ def _action(actions: list[Mapping[str, Any]], groups: Mapping[str, Group]) -> Ac
     return make[actions[-1]["Type"]](actions[-1], groups)
 
 
-def _listed(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _listed_groups(action: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     listed = action.get("ForwardConfig", {}).get("TargetGroups") or []
     if not listed and action.get("TargetGroupArn"):
         return [{"TargetGroupArn": action["TargetGroupArn"]}]
     return list(listed)
 
 
-def _forward(action: Mapping[str, Any], groups: Mapping[str, Group]) -> Forward:
+def _forward(action: Mapping[str, Any], groups: Mapping[str, GroupState]) -> Forward:
     stickiness = action.get("ForwardConfig", {}).get("TargetGroupStickinessConfig") or {}
     is_sticky = str(stickiness.get("Enabled", False)).lower() == "true"
     return Forward(
         shares=tuple(
             Share(group=groups[entry["TargetGroupArn"]], weight=int(entry.get("Weight", 1)))
-            for entry in _listed(action)
+            for entry in _listed_groups(action)
             if entry["TargetGroupArn"] in groups
         ),
         sticky_seconds=int(stickiness.get("DurationSeconds", 3600)) if is_sticky else 0,
     )
 
 
-def _redirect(action: Mapping[str, Any], _: Mapping[str, Group]) -> Redirect:
+def _redirect(action: Mapping[str, Any], _: Mapping[str, GroupState]) -> Redirect:
     config = action["RedirectConfig"]
     return Redirect(
         protocol=config.get("Protocol") or "#{protocol}",
@@ -201,7 +201,7 @@ def _redirect(action: Mapping[str, Any], _: Mapping[str, Group]) -> Redirect:
     )
 
 
-def _fixed(action: Mapping[str, Any], _: Mapping[str, Group]) -> FixedResponse:
+def _fixed(action: Mapping[str, Any], _: Mapping[str, GroupState]) -> FixedResponse:
     config = action["FixedResponseConfig"]
     kind = config.get("ContentType") or "text/plain"
     body = (config.get("MessageBody") or "").encode()
@@ -224,12 +224,12 @@ def _condition(condition: Mapping[str, Any]) -> Condition:
 
 
 def _values(condition: Mapping[str, Any], config: str) -> list[Any]:
-    """Return the condition's values, which stand in its own object, or the old way directly in it."""
+    """Return the values from the condition's config object, or from the older `Values` of the condition itself."""
     return list(condition.get(config, {}).get("Values") or condition.get("Values") or ())
 
 
 def _pattern(values: Iterable[str], *, flags: int = 0, escapes: bool = False) -> re.Pattern[bytes]:
-    """`*` stands for any characters, `?` for one; with `escapes` a backslash takes their meaning away."""
+    """`*` matches any characters, `?` exactly one. With `escapes`, a backslash makes them literal."""
     meant = "|".join(f"(?:{expression(value, escapes=escapes)})" for value in values)
     return re.compile(meant.encode(), flags | re.DOTALL)
 
@@ -264,7 +264,7 @@ def _query(condition: Mapping[str, Any]) -> Condition:
         for value in condition["QueryStringConfig"]["Values"]
     ]
 
-    def holds(request: Request, _: str) -> bool:
+    def holds(request: ClientRequest, _: str) -> bool:
         pairs = [pair.partition(b"=")[::2] for pair in request.query.split(b"&") if pair]
         return any(
             (key is None or key.fullmatch(name)) and (value is None or value.fullmatch(given))

@@ -1,4 +1,4 @@
-"""The data plane as a whole: puts snapshots into force and reports what happens."""
+"""The data plane: applies snapshots and reports the health of targets."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 from mclass_tf.local.balancer import rules
 from mclass_tf.local.balancer import snapshot as snapshots
 from mclass_tf.local.balancer.capacity import Capacity
-from mclass_tf.local.balancer.groups import Group, TargetState
-from mclass_tf.local.balancer.health import Checks
-from mclass_tf.local.balancer.listener import Listener
+from mclass_tf.local.balancer.groups import GroupState, TargetState
+from mclass_tf.local.balancer.health import HealthChecker
+from mclass_tf.local.balancer.listener import ListenerServer
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.report import Applied, Health
 from mclass_tf.local.balancer.settings import BalancerSettings, GroupSettings
@@ -22,22 +22,22 @@ _log = logging.getLogger(__name__)
 
 
 class DataPlane:
-    """Everything is replaced piece by piece, so that what did not change goes on undisturbed.
+    """Applies only the differences of a snapshot, so that everything unchanged continues undisturbed.
 
-    What cannot be understood stays as it was and is logged, for the control plane to tell; all else is put into force.
+    Invalid configuration is logged for the control plane and keeps its previous value. All else is put into force.
     """
 
     def __init__(self, send: Send, *, capacity: Capacity | None = None) -> None:
         self.telemetry = Telemetry(send)
-        self._capacity = capacity or Capacity.of_this_process()
+        self._capacity = capacity or Capacity.for_this_process()
         self._send = send
-        self._groups: dict[str, Group] = {}
-        self._listeners: dict[str, Listener] = {}
-        self._checks: dict[TargetState, Checks] = {}
+        self._groups: dict[str, GroupState] = {}
+        self._listeners: dict[str, ListenerServer] = {}
+        self._checks: dict[TargetState, HealthChecker] = {}
         self._reported: dict[TargetState, object] = {}
 
     async def apply(self, snapshot: Snapshot) -> None:
-        """Put it into force for every request from now on."""
+        """Put the snapshot into force for all new requests."""
         gone = self._apply_groups(snapshot)
         opened = self._apply_listeners(snapshot)
         for target in gone:
@@ -53,7 +53,7 @@ class DataPlane:
             listener.close()
 
     def _apply_groups(self, snapshot: Snapshot) -> list[TargetState]:
-        """Take over groups and targets; return the targets that are no longer registered."""
+        """Apply groups and targets; return the deregistered targets."""
         now = asyncio.get_running_loop().time
         used = {
             arn
@@ -62,10 +62,10 @@ class DataPlane:
             for arn in rules.group_arns(listener.rules)
         }
         gone: list[TargetState] = []
-        for configuration in map(self._understood, snapshot.target_groups):
+        for configuration in map(self._with_valid_attributes, snapshot.target_groups):
             arn = configuration.arn
             if arn not in self._groups:
-                self._groups[arn] = Group(configuration, now=now)
+                self._groups[arn] = GroupState(configuration, now=now)
             group = self._groups[arn]
             group.speed, group.is_used = snapshot.speed, arn in used
             gone += group.update(configuration)
@@ -74,11 +74,11 @@ class DataPlane:
             gone += self._groups.pop(arn).retire()
         for group in self._groups.values():
             for target in group.targets.values():
-                self._supervise(target)
+                self._update_checks(target)
         return gone
 
-    def _understood(self, group: TargetGroup) -> TargetGroup:
-        """The group; its targets come and go even where its attributes must stay as they were."""
+    def _with_valid_attributes(self, group: TargetGroup) -> TargetGroup:
+        """Return the group, with its previous attributes if the new ones are invalid. Targets change in any case."""
         try:
             GroupSettings.of(group.attributes)
         except ValueError as error:
@@ -87,29 +87,29 @@ class DataPlane:
             return replace(group, attributes=before.configuration.attributes if before else {})
         return group
 
-    def _supervise(self, target: TargetState) -> None:
-        """Check the health of a target that may get requests, and of no other."""
+    def _update_checks(self, target: TargetState) -> None:
+        """Check the health of the target if and only if it may get requests."""
         if target.group.is_used and not target.is_draining:
             checks = self._checks.get(target)
             if checks is None:
-                self._checks[target] = Checks(target=target, changed=self._health_changed)
+                self._checks[target] = HealthChecker(target=target, changed=self._health_changed)
             else:
                 checks.reschedule()
         else:
             self._stop_checks(target)
-        self._tell(target)
+        self._report_health(target)
 
     def _stop_checks(self, target: TargetState) -> None:
         checks = self._checks.pop(target, None)
         if checks is not None:
             checks.stop()
-            target.start_anew()
+            target.reset_health()
 
     def _health_changed(self, target: TargetState) -> None:
         target.group.health_changed(target)
-        self._tell(target)
+        self._report_health(target)
 
-    def _tell(self, target: TargetState) -> None:
+    def _report_health(self, target: TargetState) -> None:
         state = target.state
         if self._reported.get(target) == state:
             return
@@ -131,20 +131,20 @@ class DataPlane:
         target.close_idle()
         target.cancel_all()
 
-    def _apply_listeners(self, snapshot: Snapshot) -> list[Listener]:
-        """Take over listeners and rules; return the listeners that are to be opened."""
+    def _apply_listeners(self, snapshot: Snapshot) -> list[ListenerServer]:
+        """Apply listeners and rules; return the new listeners, which are not open yet."""
         configured = {
             listener.arn: (load_balancer, listener)
             for load_balancer in snapshot.load_balancers
             for listener in load_balancer.listeners
-            if _can_open(listener)
+            if _has_certificate(listener)
         }
         for arn in tuple(self._listeners):
             if arn not in configured or configured[arn][1].protocol != self._listeners[arn].state.protocol:
                 self._listeners.pop(arn).close()
         opened = []
         for arn, (load_balancer, listener) in configured.items():
-            known = self._listeners.get(arn) or Listener(
+            known = self._listeners.get(arn) or ListenerServer(
                 ListenerState(arn, telemetry=self.telemetry, capacity=self._capacity)
             )
             try:
@@ -154,7 +154,7 @@ class DataPlane:
                     settings=BalancerSettings.of(load_balancer.attributes),
                     rules=tuple(rules.compile_rule(rule, self._groups) for rule in listener.rules),
                 )
-            except Exception as error:  # noqa: BLE001  logged, and the others go on
+            except Exception as error:  # noqa: BLE001  logged; the others are still applied
                 _log.exception("The listener %s is not in force: %s: %s", arn, type(error).__name__, error)
                 continue
             if arn not in self._listeners:
@@ -162,8 +162,8 @@ class DataPlane:
                 opened.append(known)
         return opened
 
-    async def _open(self, listener: Listener) -> None:
-        """Have it listen; where it cannot, the next snapshot tries again."""
+    async def _open(self, listener: ListenerServer) -> None:
+        """Open the listener. If that fails, the next snapshot tries again."""
         try:
             await listener.open()
         except OSError as error:
@@ -171,7 +171,7 @@ class DataPlane:
             del self._listeners[listener.state.arn]
 
 
-def _can_open(listener: snapshots.Listener) -> bool:
+def _has_certificate(listener: snapshots.Listener) -> bool:
     if listener.protocol == "HTTPS" and (listener.certificate is None or listener.private_key is None):
         _log.error("The listener %s has no certificate: nobody can connect to it.", listener.arn)
         return False

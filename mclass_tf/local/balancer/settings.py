@@ -1,4 +1,4 @@
-"""Attributes of load balancers and target groups, read once: how the data plane is to behave.
+"""Parses the attributes of load balancers and target groups into settings.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
 https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html
@@ -14,7 +14,7 @@ CONNECT_TIMEOUT = 10.0  # seconds, for a connection to a target; not configurabl
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BalancerSettings:
-    """Times in seconds; none of them is scaled, since clients and targets feel them."""
+    """Times in seconds. The clock's speed does not scale them, because clients and targets observe them."""
 
     idle_timeout: float = 60
     client_keep_alive: float = 3600
@@ -43,7 +43,7 @@ class BalancerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupSettings:
-    """`slow_start` is scaled by the clock, the durations of cookies are not."""
+    """Times in seconds. The clock's speed scales `slow_start`, but not the durations of cookies."""
 
     algorithm: str = "round_robin"
     slow_start: float = 0
@@ -75,7 +75,7 @@ def _on(attributes: Mapping[str, str], name: str) -> bool:
 
 
 def _number(attributes: Mapping[str, str], name: str, default: float, *, off: float | None = None) -> float:
-    """Raises ValueError for what is no number, unless it is "off" and that is one here."""
+    """Return a numeric attribute, `off` for "off" if given. Raise ValueError for other text."""
     text = attributes.get(name)
     if text is None:
         return default

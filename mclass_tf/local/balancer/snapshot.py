@@ -1,7 +1,7 @@
-"""What the control plane tells the load balancers' process: all of it, at every change.
+"""The configuration that the control plane sends to the load balancers' process, complete at every change.
 
-One JSON document a line on its standard input; its reports (`report.py`) come back the same way on standard output.
-Conditions and actions are in the API's own shape: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/
+Each is one line of JSON on standard input. Reports (`report.py`) come back the same way on standard output.
+Conditions and actions have the shape of the API: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """`address` is where it answers on this machine; None: packets get no answer (no such task, or a closed security group)."""
+    """`address` is its address on this machine; None: packets get no answer (no such task, or a closed security group)."""
 
     ip: str
     port: int
@@ -50,7 +50,7 @@ class TargetGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`priority` None: the listener's default, which has no conditions."""
+    """`priority` is None for the listener's default rule, which has no conditions."""
 
     arn: str
     priority: int | None
@@ -60,7 +60,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """`rules` in the order in which they are tried, the default last. PEM texts where `protocol` is HTTPS."""
+    """`rules` are in order of evaluation, the default last. The PEM texts are set if `protocol` is HTTPS."""
 
     arn: str
     port: int
@@ -83,7 +83,7 @@ class LoadBalancer:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """`speed` is the clock's: health check intervals, slow start and draining run so much faster than in AWS."""
+    """`speed` is the clock's: the factor by which health check intervals, slow start and draining are faster than in AWS."""
 
     version: int
     speed: float
@@ -91,7 +91,7 @@ class Snapshot:
     target_groups: tuple[TargetGroup, ...]
 
     def to_json(self) -> str:
-        """Return it as one line."""
+        """Return the snapshot as one line of JSON."""
         return json.dumps(self, default=vars, separators=(",", ":"))
 
     @classmethod

@@ -13,28 +13,26 @@ import secrets
 import time
 from email.utils import formatdate
 
-from mclass_tf.local.balancer.groups import Group, TargetState
+from mclass_tf.local.balancer.groups import GroupState, TargetState
 from mclass_tf.local.balancer.messages.target_answer import TargetAnswer
 from mclass_tf.local.balancer.rules import Forward
 
 _TARGET, _APPLICATION, _GROUP = b"AWSALB", b"AWSALBAPP", b"AWSALBTG"
 _APPLICATION_SECONDS = 7 * 86400  # not configurable
-_KEY = secrets.token_bytes(
-    32
-)  # AWS rotates its own: a cookie of another process is one that cannot be decoded
+_KEY = secrets.token_bytes(32)  # AWS rotates its key, too: cookies of another process cannot be decoded
 _SIGNATURE = 16
 
 
-def sticky_group(action: Forward, cookies: bytes) -> Group | None:
-    """Return the target group that a Cookie header binds its client to; None: none that still gets traffic."""
+def sticky_group(action: Forward, cookies: bytes) -> GroupState | None:
+    """Return the target group that the cookies bind their client to; None without one that still gets traffic."""
     if not action.sticky_seconds:
         return None
     words = _unseal(_cookie(cookies, _GROUP))
     return action.find(words[0]) if words else None
 
 
-def sticky_target(group: Group, cookies: bytes) -> TargetState | None:
-    """Return the target that a Cookie header binds its client to; None: none that may get requests."""
+def sticky_target(group: GroupState, cookies: bytes) -> TargetState | None:
+    """Return the target that the cookies bind their client to; None without one that may get requests."""
     settings = group.settings
     if not settings.is_sticky:
         return None
@@ -50,7 +48,7 @@ def sticky_target(group: Group, cookies: bytes) -> TargetState | None:
 def cookie_lines(
     action: Forward, target: TargetState, answer: TargetAnswer, *, cookies: bytes, is_secure: bool
 ) -> bytes:
-    """Return the Set-Cookie lines of an answer; every answer renews them. `cookies`: the request's Cookie header."""
+    """Return the Set-Cookie lines of an answer. Every answer renews them. `cookies` is the request's Cookie header."""
     group = target.group
     settings, lines = group.settings, b""
     if action.sticky_seconds:
@@ -68,13 +66,13 @@ def cookie_lines(
 
 
 def _seal(*words: str, seconds: int) -> bytes:
-    """Return a cookie's value that says `words` for so many seconds."""
+    """Return a signed cookie value with `words`, valid for `seconds`."""
     text = "|".join((str(int(time.time()) + seconds), *words)).encode()
     return base64.b64encode(_sign(text) + text)
 
 
 def _unseal(value: bytes) -> tuple[str, ...]:
-    """Return what `_seal` was given; nothing where it is not ours, or too old."""
+    """Return the words of `_seal`; empty if the signature is wrong or the value expired."""
     try:
         sealed = base64.b64decode(value, validate=True)
     except binascii.Error:
@@ -87,7 +85,6 @@ def _unseal(value: bytes) -> tuple[str, ...]:
 
 
 def _cookie(cookies: bytes, name: bytes) -> bytes:
-    """Return the value of the cookie of that name in a Cookie header."""
     for pair in cookies.split(b";"):
         key, _, value = pair.strip().partition(b"=")
         if key == name:
@@ -96,7 +93,6 @@ def _cookie(cookies: bytes, name: bytes) -> bytes:
 
 
 def _sets(answer: TargetAnswer, name: bytes) -> bool:
-    """Whether the answer sets the cookie of that name."""
     return any(
         lower == b"set-cookie" and value.split(b"=", 1)[0].strip() == name
         for lower, _, value in answer.headers
@@ -104,14 +100,14 @@ def _sets(answer: TargetAnswer, name: bytes) -> bool:
 
 
 def _set_cookies(name: bytes, value: bytes, *, seconds: int, is_secure: bool) -> bytes:
-    """Return the header lines: the cookie, and its twin for requests from other origins."""
+    """Return two Set-Cookie lines: the cookie, and its CORS copy for requests from other origins."""
     until = formatdate(time.time() + seconds, usegmt=True).encode()
-    twin = b"; SameSite=None; Secure" if is_secure else b"; SameSite=None"
+    cross_site = b"; SameSite=None; Secure" if is_secure else b"; SameSite=None"
     line = b"Set-Cookie: %b=%b; Expires=%b; Path=/"
     return b"%b\r\n%b%b\r\n" % (
         line % (name, value, until),
         line % (name + b"CORS", value, until),
-        twin,
+        cross_site,
     )
 
 

@@ -1,4 +1,4 @@
-"""What passed: counts, response times, failures and log lines, reported once a second.
+"""Collects counts, response times and access log lines of the traffic, and reports them once a second.
 
 Names: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
 """
@@ -17,17 +17,15 @@ from mclass_tf.local.balancer.report import AccessLog, Metrics, Report
 Send = Callable[[Report], None]
 
 _log = logging.getLogger(__name__)
-_LOGGED = (
-    16 * 1024 * 1024
-)  # characters of a load balancer's log in a second; AWS logs on a best-effort basis, too
+_MAX_LOGGED = 16 * 1024 * 1024  # characters per load balancer and second; AWS's logs are best-effort, too
 _URL_LIMIT_EXCEEDED = 507
 _TARGET_CODES = tuple(f"HTTPCode_Target_{digit}XX_Count" for digit in range(6))
 _COUNTED_ERRORS = frozenset((500, 502, 503, 504))
-_REPORTED = 1024 * 1024  # characters of one report
+_MAX_REPORT = 1024 * 1024  # characters of one report
 
 
 class Counts:
-    """What was counted for one load balancer and one of its target groups, or none."""
+    """Counts of one load balancer and one of its target groups, or of no group."""
 
     __slots__ = ("by_listener", "counts", "response_times")
 
@@ -37,8 +35,8 @@ class Counts:
         self.response_times: list[float] = []
 
 
-class Lines:
-    """Lines of a load balancer's access log, as many as are kept."""
+class LogBuffer:
+    """Buffers lines of a load balancer's access log up to a size, and counts the lost ones."""
 
     def __init__(self) -> None:
         self.lost = 0
@@ -46,18 +44,18 @@ class Lines:
         self._lines: list[str] = []
 
     def add(self, line: str) -> None:
-        if self._size + len(line) > _LOGGED:
+        if self._size + len(line) > _MAX_LOGGED:
             self.lost += 1
             return
         self._size += len(line)
         self._lines.append(line)
 
     def batches(self) -> Iterator[tuple[str, ...]]:
-        """Yield all lines, in reports that have an end."""
+        """Yield all lines, in batches of limited size."""
         batch: list[str] = []
         size = 0
         for line in self._lines:
-            if batch and size + len(line) > _REPORTED:
+            if batch and size + len(line) > _MAX_REPORT:
                 yield tuple(batch)
                 batch, size = [], 0
             batch.append(line)
@@ -67,19 +65,19 @@ class Lines:
 
 
 class Telemetry:
-    """Collects for a second; `send` takes every report."""
+    """Collects for one second at a time, then passes the reports to `send`."""
 
     def __init__(self, send: Send) -> None:
         self.send = send
         self._second = int(time.time())
         self._counts: defaultdict[tuple[str, str | None], Counts] = defaultdict(Counts)
-        self._lines: defaultdict[str, Lines] = defaultdict(Lines)
+        self._lines: defaultdict[str, LogBuffer] = defaultdict(LogBuffer)
 
     def of(self, load_balancer_arn: str, target_group_arn: str | None) -> Counts:
         return self._counts[load_balancer_arn, target_group_arn]
 
     def count(self, completed: CompletedRequest) -> None:
-        """Count a request, and what became of it."""
+        """Count a request and its outcome."""
         connection, status = completed.connection, completed.status
         arn = connection.load_balancer_arn
         if completed.target is not None:
@@ -91,7 +89,7 @@ class Telemetry:
                 if not completed.is_websocket:
                     counts.counts[_TARGET_CODES[status // 100]] += 1
         if not completed.target_status:
-            _count_own(self._counts[arn, None].counts, completed.action, status)
+            _count_own_answer(self._counts[arn, None].counts, completed.action, status)
 
     def log(self, load_balancer_arn: str, line: str) -> None:
         self._lines[load_balancer_arn].add(line)
@@ -105,7 +103,7 @@ class Telemetry:
     def flush(self) -> None:
         second, self._second = self._second, int(time.time())
         counts, lines = self._counts, self._lines
-        self._counts, self._lines = defaultdict(Counts), defaultdict(Lines)
+        self._counts, self._lines = defaultdict(Counts), defaultdict(LogBuffer)
         for (load_balancer, group), counted in counts.items():
             self.send(
                 Metrics(
@@ -122,15 +120,14 @@ class Telemetry:
                 self.send(AccessLog(load_balancer_arn=load_balancer, lines=batch))
             if kept.lost:
                 _log.error(
-                    "%d lines of the access log of %s are lost: it takes %d MB a second",
+                    "%d lines of the access log of %s were lost: its limit is %d MB per second",
                     kept.lost,
                     load_balancer,
-                    _LOGGED >> 20,
+                    _MAX_LOGGED >> 20,
                 )
 
 
-def _count_own(counts: defaultdict[str, float], action: str, status: int) -> None:
-    """Count an answer of the load balancer's own."""
+def _count_own_answer(counts: defaultdict[str, float], action: str, status: int) -> None:
     if action == "redirect":
         is_too_long = status == _URL_LIMIT_EXCEEDED
         counts["HTTP_Redirect_Url_Limit_Exceeded_Count" if is_too_long else "HTTP_Redirect_Count"] += 1

@@ -1,1 +1,1 @@
-"""Containers of tasks on this machine: how one is started, watched, checked and ended."""
+"""Runs the containers of tasks on this machine: starts, watches, health-checks and stops them."""

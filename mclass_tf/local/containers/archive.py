@@ -17,13 +17,13 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def write(image: Image, *, images: Images, path: Path, reference: str) -> None:
-    """Write the archive to `path`; it is loaded under the name `reference`."""
+    """Write the archive to `path`. The image is loaded under the name `reference`."""
     manifest = images.blob(image.digest).read_bytes()
     entry = {
         "mediaType": json.loads(manifest).get("mediaType", _MANIFEST),
         "digest": image.digest,
         "size": len(manifest),
-        # Podman reads the one, docker the other.
+        # podman reads the first, docker the second.
         "annotations": {
             "org.opencontainers.image.ref.name": reference,
             "io.containerd.image.name": reference,

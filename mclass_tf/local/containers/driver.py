@@ -1,4 +1,4 @@
-"""What runs containers: a `Driver`, and what it is told and tells."""
+"""The interface of the drivers that run containers."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from pathlib import Path
 from typing import Protocol
 
 CHECK_TIMED_OUT = -1
-"""The status of a health check that was not done in time, as docker has it."""
-
+"""The status of a health check that timed out, as in docker."""
 
 MOST_PROCESSES = 1024
-"""How many processes and threads a container may have. Fargate has a limit too, and does not say which."""
+"""Processes and threads that a container may have. Fargate has a limit too, but does not document it."""
 
 
 class PullError(Exception):
-    """An image cannot be had; the message is what stands in brackets after ECS's CannotPullContainerError."""
+    """The image cannot be pulled. The message is the text in brackets after ECS's CannotPullContainerError."""
 
 
-class StartError(Exception):
-    """A container cannot be started; the message is what stands after ECS's CannotStartContainerError."""
+class ContainerStartError(Exception):
+    """The container cannot be started. The message is the text after ECS's CannotStartContainerError."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Container:
-    """What to run.
+class ContainerSpec:
+    """The container to run.
 
-    `environment` is all that the task definition, its secrets and ECS itself set; the image's own stands below it.
-    `ports` are the container's; `memory_mib` the limit above which it is killed, None for none. `has_init`: ECS puts an init
-    process in front of it (initProcessEnabled).
-    `output` takes each line that it writes to standard output or error, without its end, in the driver's event loop.
+    `environment` contains the variables from the task definition, its secrets and ECS. They override the image's variables.
+    `ports` are the container ports. Above `memory_mib` the container is killed; None means no limit. `has_init` runs an init
+    process as process 1 (initProcessEnabled). `output` is called in the driver's event loop with each line of standard output and
+    standard error, without its newline.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class Exit:
-    """How a container ended: as a shell counts (137: SIGKILL, 143: SIGTERM)."""
+    """How a container ended. `code` is as in a shell (137: SIGKILL, 143: SIGTERM)."""
 
     code: int
     is_out_of_memory: bool = False
@@ -62,74 +61,74 @@ class Exit:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """`memory_bytes` in use now; `cpu_seconds` since the start."""
+    """`memory_bytes` in use now, and `cpu_seconds` since the start."""
 
     memory_bytes: int
     cpu_seconds: float
 
 
-class Running(Protocol):
-    """A container that was started. Every method may be called after its end, and does nothing then."""
+class RunningContainer(Protocol):
+    """A started container. Methods may be called after it has ended; they do nothing then."""
 
     @property
     def addresses(self) -> Mapping[int, tuple[str, int]]:
-        """Return by container port where it answers on this machine; nothing else listens there while it runs."""
+        """Return its addresses on this machine by container port. They belong to this container while it runs."""
 
     async def wait(self) -> Exit:
-        """Return when it has ended and all of its output was handed over."""
+        """Return after it has ended and all of its output was passed on."""
 
     async def terminate(self) -> None:
-        """Send the image's stop signal, by default SIGTERM."""
+        """Send the image's stop signal, SIGTERM by default."""
 
     async def kill(self) -> None:
-        """Send SIGKILL to all of it."""
+        """Send SIGKILL to all of its processes."""
 
     async def run_check(self, command: Sequence[str], *, seconds: float) -> tuple[int, str]:
-        """Run a health check's command ("CMD", …) inside; return its exit status and the end of its output.
+        """Run a health check command ("CMD", …) in the container; return its exit status and the end of its output.
 
-        The status is CHECK_TIMED_OUT where it was not done in time.
+        The status is CHECK_TIMED_OUT if it takes longer than `seconds`.
         """
 
     def usage(self) -> Usage: ...
 
 
 class Images(Protocol):
-    """Where the bytes of images are: the registry's store."""
+    """Source of image blobs: the registry's store."""
 
     def blob(self, digest: str) -> Path: ...
 
 
-class Door(Protocol):
-    """Answers a container on a listening socket, each connection in a thread of its own."""
+class TaskServer(Protocol):
+    """Serves the local AWS to one task on a listening socket, with a thread per connection."""
 
     def handle_request(self) -> None:
-        """Take a connection that waits, and return at once."""
+        """Accept a waiting connection, and return at once."""
 
     def server_close(self) -> None:
-        """Close the socket, and every connection that came by it."""
+        """Close the socket and all connections accepted from it."""
 
 
-OpenDoor = Callable[[socket.socket, str], Door]
-"""Opens the local AWS to the task of that id, on a socket that listens."""
+ServeTask = Callable[[socket.socket, str], TaskServer]
+"""Serves the local AWS to the task with this id on a listening socket."""
 
 
 class Driver(Protocol):
-    """Runs containers in one way. All coroutines run in one event loop."""
+    """Runs containers. All coroutines run in one event loop."""
 
     name: str
 
     async def pull(self, manifest_digest: str) -> None:
-        """Make the image ready to be started, once however often it is asked for; raise PullError."""
+        """Prepare the image, once even if called repeatedly; raise PullError."""
 
-    async def start(self, container: Container) -> Running:
-        """Start it; raise StartError."""
+    async def start(self, container: ContainerSpec) -> RunningContainer:
+        """Start a container; raise ContainerStartError."""
 
     async def close(self) -> None:
-        """Kill what still runs and remove what was unpacked."""
+        """Kill running containers and remove unpacked images."""
 
 
 def check_argv(command: Sequence[str]) -> Sequence[str]:
-    """Return what a health check's command runs: ECS has ["CMD", program, …] and ["CMD-SHELL", line]."""
+    """Return the argv of an ECS health check command: ["CMD", program, …] or ["CMD-SHELL", line]."""
     match command:
         case ("CMD-SHELL", *words):
             return ("/bin/sh", "-c", " ".join(words))

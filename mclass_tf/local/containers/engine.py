@@ -1,11 +1,11 @@
-"""The command lines of podman and docker, which are the same but for a few options."""
+"""Builds the command lines of podman and docker, which differ in a few options."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.containers.driver import MOST_PROCESSES, ContainerSpec, ContainerStartError
 from mclass_tf.local.containers.variables import Variables
 
 HOME = "mclass-tf.home"
@@ -14,7 +14,7 @@ _INSTANCE = "mclass-tf.instance"
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerEngine:
-    """`name` is podman or docker; `path` the program. `home` and `instance_id` say whose the containers are."""
+    """`name` is podman or docker, `path` its program. `home` and `instance_id` label the containers."""
 
     name: str
     path: str
@@ -27,7 +27,7 @@ class ContainerEngine:
 
     @property
     def repository(self) -> str:
-        """Return the name of the images that this home has loaded."""
+        """Return the repository name of the images that this home has loaded."""
         return f"localhost/mclass-tf/{self.home}"
 
     def reference(self, manifest_digest: str) -> str:
@@ -35,18 +35,18 @@ class ContainerEngine:
 
     def create(
         self,
-        container: Container,
+        container: ContainerSpec,
         *,
         name: str,
         variables: Variables,
         variables_file: str,
         hosts: Mapping[str, str],
     ) -> tuple[str, ...]:
-        """Return the command that makes the container ready to be started.
+        """Return the command that creates the container without starting it.
 
-        Its ports are published on a free port of 127.0.0.1: a container's own address cannot be reached where the engine runs
-        without root or in a virtual machine, as on macOS. Values of variables stand in no command line, which every user of the
-        machine could read (`Variables`).
+        Each port is published on a free port of 127.0.0.1, because the container's own address is unreachable if the engine is
+        rootless or runs in a virtual machine, as on macOS. The command line has no values of variables, because every user of the
+        machine can read it (`Variables`).
         """
         entry_point = tuple(container.entry_point or ())
         options = [
@@ -55,7 +55,7 @@ class ContainerEngine:
             *(word for key, value in container.labels.items() for word in ("--label", f"{key}={value}")),
             *(word for port in container.ports for word in ("--publish", f"127.0.0.1::{port}")),
             *(word for host, ip in hosts.items() for word in ("--add-host", f"{host}:{ip}")),
-            *(word for path in container.writable_paths for word in ("--volume", _inside(path))),
+            *(word for path in container.writable_paths for word in ("--volume", _volume_path(path))),
             *("--env-file", variables_file),
             *(word for key in variables.inherited for word in ("--env", key)),
             *self._limits(container),
@@ -67,10 +67,10 @@ class ContainerEngine:
         command = (*entry_point[1:], *(container.command or ()))
         return (self.path, "create", *options, self.reference(container.manifest_digest), *command)
 
-    def _limits(self, container: Container) -> list[str]:
+    def _limits(self, container: ContainerSpec) -> list[str]:
         options = [f"--pids-limit={MOST_PROCESSES}"]
         if container.memory_mib is not None:
-            # As much with swap as without: Fargate has none.
+            # The same limit with swap, because Fargate has no swap.
             options += [f"--memory={container.memory_mib}m", f"--memory-swap={container.memory_mib}m"]
         if container.cpu_units:
             options += [f"--cpu-shares={container.cpu_units}"]
@@ -81,7 +81,7 @@ class ContainerEngine:
         return options
 
     def start(self, name: str) -> tuple[str, ...]:
-        """Return the command that starts the container and passes on what it writes until it ends."""
+        """Return the command that starts the container and forwards its output until it ends."""
         return (self.path, "start", "--attach", name)
 
     def signal(self, name: str, number: int) -> tuple[str, ...]:
@@ -97,12 +97,12 @@ class ContainerEngine:
         return (self.path, "load", "--quiet", "--input", archive)
 
     def remove(self, *names: str) -> tuple[str, ...]:
-        """Return the command that kills and removes containers, with the volumes that only they have."""
+        """Return the command that kills and removes containers and their anonymous volumes."""
         own = ("--time", "0") if self.is_podman else ()
         return (self.path, "rm", "--force", "--volumes", *own, *names)
 
     def containers(self) -> tuple[str, ...]:
-        """Return the command that lists the containers of this home, of earlier instances too."""
+        """Return the command that lists the containers of this home, including those of earlier instances."""
         return (self.path, "ps", "--all", "--quiet", "--filter", f"label={HOME}={self.home}")
 
     def images(self) -> tuple[str, ...]:
@@ -114,14 +114,14 @@ class ContainerEngine:
         return (self.path, "rmi", *names)
 
     def remove_all(self) -> tuple[str, ...]:
-        """Return one command that removes the containers of this instance, for when nobody is left to do it in two."""
+        """Return a single command that removes the containers of this instance, for the reaper to run."""
         label = f"label={_INSTANCE}={self.instance_id}"
         own = "--time 0" if self.is_podman else ""
         script = f'ids=$("$1" ps --all --quiet --filter "$2") && [ -n "$ids" ] && "$1" rm --force --volumes {own} $ids'
         return ("/bin/sh", "-c", script, "sh", self.path, label)
 
     def gateway(self) -> tuple[str, ...]:
-        """Return the command that tells the address of this machine on the network of containers; empty lines aside."""
+        """Return the command that prints this machine's address on the container network, among blank lines."""
         ranges = ".Subnets" if self.is_podman else ".IPAM.Config"
         network = "podman" if self.is_podman else "bridge"
         return (
@@ -134,13 +134,15 @@ class ContainerEngine:
         )
 
     def rootless(self) -> tuple[str, ...]:
-        """Return the command that tells whether the engine works without root: `true`, or a list with `rootless` in it."""
+        """Return the command that reports a rootless engine: it prints `true`, or a list that contains `rootless`."""
         field = ".Host.Security.Rootless" if self.is_podman else "json .SecurityOptions"
         return (self.path, "info", "--format", f"{{{{{field}}}}}")
 
 
-def _inside(path: str) -> str:
-    """Return a path of the container for a volume of its own: with a colon in it, it would name one of this machine."""
+def _volume_path(path: str) -> str:
+    """Check the container path of an anonymous volume. With a colon, it would mount a folder of this machine."""
     if not path.startswith("/") or ":" in path:
-        raise StartError(f"the path {path!r} of a mount is no absolute path of a container, without a colon")
+        raise ContainerStartError(
+            f"the path {path!r} of a mount is no absolute path of a container, without a colon"
+        )
     return path

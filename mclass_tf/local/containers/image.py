@@ -1,4 +1,4 @@
-"""What an image's manifest and configuration say of how it is run.
+"""Reads how to run an image from its manifest and configuration.
 
 https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md
 """
@@ -16,7 +16,7 @@ from mclass_tf.local import documents
 from mclass_tf.local.containers.driver import Images, PullError
 
 MOST_LAYERS = 127
-"""That a container runtime mounts over each other: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""
+"""Layers that a container runtime can stack: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""
 BUILDER = "mclass-tf.builder"
 PYTHON = "mclass-tf.python"
 HOST_VARIABLE = "mclass-tf.host-variable"
@@ -27,7 +27,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """`size` is that of the blob, in bytes."""
+    """`size` is the size of the blob in bytes."""
 
     media_type: str
     digest: str
@@ -36,7 +36,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """One image. `digest` is its manifest's; `config` that of its configuration, by which podman and docker name it."""
+    """An image. `digest` is that of its manifest. `config` is that of its configuration, the image id of podman and docker."""
 
     digest: str
     config: str
@@ -50,12 +50,12 @@ class Image:
 
     @property
     def is_builtin(self) -> bool:
-        """Return whether the built-in builder made it: there is no operating system in it."""
+        """Return whether the built-in builder made it: such an image contains no operating system."""
         return self.labels.get(BUILDER) == "builtin"
 
 
 def read(images: Images, digest: str) -> Image:
-    """Return what the manifest of that digest and its configuration say; raise PullError."""
+    """Return the image whose manifest has this digest; raise PullError."""
     manifest = _document(images, digest)
     try:
         if "manifests" in manifest:
@@ -70,7 +70,7 @@ def read(images: Images, digest: str) -> Image:
 
 
 def stop_signal(name: str) -> int:
-    """Return the number of a signal as STOPSIGNAL names it: SIGTERM, TERM, 15, SIGRTMIN+3; raise ValueError."""
+    """Return the number of a signal in the syntax of STOPSIGNAL: SIGTERM, TERM, 15, SIGRTMIN+3; raise ValueError."""
     text = name.strip().upper() or "SIGTERM"
     if text.isdigit():
         return int(signal.Signals(int(text)))
@@ -92,28 +92,30 @@ def _image(
         config=config_digest,
         layers=tuple(
             Layer(
-                media_type=str(layer["mediaType"]), digest=_checked(layer["digest"]), size=int(layer["size"])
+                media_type=str(layer["mediaType"]),
+                digest=_validated(layer["digest"]),
+                size=int(layer["size"]),
             )
             for layer in layers
         ),
-        entry_point=_texts(config.get("Entrypoint")),
-        command=_texts(config.get("Cmd")),
-        env=dict(entry.split("=", 1) for entry in _texts(config.get("Env")) if "=" in entry),
-        labels={_text(name): _text(value) for name, value in (config.get("Labels") or {}).items()},
-        stop_signal=stop_signal(_text(config.get("StopSignal") or "SIGTERM")),
-        working_directory=_text(config.get("WorkingDir") or "/"),
+        entry_point=_strings(config.get("Entrypoint")),
+        command=_strings(config.get("Cmd")),
+        env=dict(entry.split("=", 1) for entry in _strings(config.get("Env")) if "=" in entry),
+        labels={_string(name): _string(value) for name, value in (config.get("Labels") or {}).items()},
+        stop_signal=stop_signal(_string(config.get("StopSignal") or "SIGTERM")),
+        working_directory=_string(config.get("WorkingDir") or "/"),
     )
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    """Return a list of texts, of which null is none; raise TypeError or ValueError."""
+def _strings(value: Any) -> tuple[str, ...]:
+    """Return the strings of a list or of null; raise TypeError or ValueError."""
     if not isinstance(value, list | None):
         raise TypeError(f"{value!r:.64} is no list")
-    return tuple(_text(one) for one in value or ())
+    return tuple(_string(one) for one in value or ())
 
 
-def _text(value: Any) -> str:
-    """Return what a program can be given as an argument; raise TypeError or ValueError."""
+def _string(value: Any) -> str:
+    """Return a string that can be a program argument; raise TypeError or ValueError."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.64} is no text")
     if "\0" in value:
@@ -122,9 +124,8 @@ def _text(value: Any) -> str:
 
 
 def _document(images: Images, digest: str) -> dict[str, Any]:
-    """Return the JSON blob of that digest."""
     try:
-        with images.blob(_checked(digest)).open("rb") as file:
+        with images.blob(_validated(digest)).open("rb") as file:
             data = file.read(_LARGEST_DOCUMENT)
     except OSError as error:
         raise PullError(f"{digest} cannot be read: {error.strerror}") from None
@@ -136,8 +137,8 @@ def _document(images: Images, digest: str) -> dict[str, Any]:
         raise PullError(f"{digest} is not a JSON object: {error}") from None
 
 
-def _checked(digest: Any) -> str:
-    """Return the digest if it is one: it becomes part of a path."""
+def _validated(digest: Any) -> str:
+    """Validate a digest, because it becomes part of a path."""
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise PullError(f"{digest!r} is not a SHA-256 digest")
     return digest

@@ -1,7 +1,7 @@
-"""A script that becomes another program, which dies with the process that started it: `PARENT FD PROGRAM ARGUMENTS…`.
+"""A script that executes a program that dies with its parent process: `PARENT FD PROGRAM ARGUMENTS…`.
 
-It runs between fork and exec in a process of its own, since Python code in the fork of a process with threads may hang.
-What keeps it from becoming the program, it writes to FD, which the program does not inherit.
+It is a separate script, because Python code between fork and exec may hang in a process with threads. If the program cannot be
+executed, it writes the error to FD, which the program does not inherit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main(parent: str, descriptor: str, program: str, *arguments: str) -> None:
     try:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(parent):  # it has died before it could be followed
+        if os.getppid() != int(parent):  # it died before PR_SET_PDEATHSIG took effect
             os._exit(1)
         _reset_signals()
         os.execv(program, (program, *arguments))  # noqa: S606
@@ -31,7 +31,7 @@ def main(parent: str, descriptor: str, program: str, *arguments: str) -> None:
 
 
 def _reset_signals() -> None:
-    """Block and ignore no signal, as at a container's start, whatever holds in the shell that the server came from."""
+    """Restore default signal handling, as at a container's start, whatever the server inherited from its shell."""
     for number in signal.valid_signals():
         with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP stay as they are
             signal.signal(number, signal.SIG_DFL)

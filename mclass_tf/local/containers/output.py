@@ -1,4 +1,4 @@
-"""What a process writes: read as it comes, and cut into lines or kept by its end."""
+"""Reads the output of processes, and splits it into lines or keeps its tail."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import os
 from collections.abc import Callable
 
 LONGEST_LINE = 262_118
-"""Bytes of the largest event that CloudWatch Logs takes; the awslogs driver cuts longer lines into pieces of it."""
+"""Bytes of the largest CloudWatch Logs event. The awslogs driver splits longer lines at this size."""
 _PIECE = 64 * 1024
-_CONTINUES = 0x80  # the two upper bits of a byte inside a character of UTF-8
+_CONTINUES = 0x80  # the two upper bits of a UTF-8 continuation byte
 _UPPER_BITS = 0xC0
 
 
 class Pipe:
-    """Hands over what arrives on a descriptor, which it owns, until its end.
+    """Passes on what arrives on a descriptor, which it owns, until end of file.
 
-    No more is read than was handed over: a process that writes faster than that waits, as on any pipe.
+    It does not read ahead: a process that writes faster blocks, as on any pipe.
     """
 
     def __init__(self, descriptor: int, take: Callable[[bytes], None]) -> None:
         self._descriptor = descriptor
         self._take = take
         self._loop = asyncio.get_running_loop()
-        self._closed = asyncio.Event()  # unlike a future, it cannot be cancelled by one who waits for it
+        self._closed = asyncio.Event()  # unlike a future, a waiter cannot cancel it
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._read)
 
@@ -33,11 +33,10 @@ class Pipe:
         return self._closed.is_set()
 
     async def wait(self) -> None:
-        """Return when the end was reached, or `close` was called."""
+        """Return at end of file, or after `close`."""
         await self._closed.wait()
 
     def close(self) -> None:
-        """Stop reading."""
         if not self.is_closed:
             self._closed.set()
             self._loop.remove_reader(self._descriptor)
@@ -57,7 +56,7 @@ class Pipe:
 
 
 async def finish(pipes: tuple[Pipe, ...], *, seconds: float) -> None:
-    """Wait until all have ended, or close what something still holds open after some seconds."""
+    """Wait until all pipes have ended; after `seconds`, close those that a process still holds open."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.gather(*(pipe.wait() for pipe in pipes))
@@ -66,7 +65,7 @@ async def finish(pipes: tuple[Pipe, ...], *, seconds: float) -> None:
 
 
 class Lines:
-    """Cuts bytes into lines of UTF-8; what is none of UTF-8 is replaced, and lines that are too long are cut."""
+    """Splits bytes into lines of UTF-8. Replaces invalid bytes, and splits lines that are too long."""
 
     def __init__(self, output: Callable[[str], None], *, longest: int = LONGEST_LINE) -> None:
         self._output = output
@@ -82,7 +81,7 @@ class Lines:
         self._hold(rest)
 
     def finish(self) -> None:
-        """Pass on the last line if it has no line feed."""
+        """Pass on the last line if it does not end with a newline."""
         if self._held:
             self._output(bytes(self._held).decode(errors="replace"))
             self._held.clear()
@@ -95,7 +94,7 @@ class Lines:
             del self._held[:end]
 
     def _cut(self) -> int:
-        """Return where to cut: not inside a character, which has four bytes at most."""
+        """Return where to split, which is not inside a character (four bytes at most)."""
         for end in range(self._longest, self._longest - 4, -1):
             if self._held[end] & _UPPER_BITS != _CONTINUES:
                 return end
@@ -103,7 +102,7 @@ class Lines:
 
 
 class Tail:
-    """Keeps the last bytes."""
+    """Keeps the last `size` bytes."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -17,99 +17,104 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mclass_tf.local.containers import archive, usage
+from mclass_tf.local.containers.child_processes import Child, ChildProcesses, ExecError, Program
 from mclass_tf.local.containers.driver import (
     CHECK_TIMED_OUT,
-    Container,
+    ContainerSpec,
+    ContainerStartError,
     Exit,
     Images,
-    OpenDoor,
     PullError,
-    Running,
-    StartError,
+    RunningContainer,
+    ServeTask,
     Usage,
     check_argv,
 )
 from mclass_tf.local.containers.engine import ContainerEngine
+from mclass_tf.local.containers.gateway_listener import GatewayListener
 from mclass_tf.local.containers.image import Image, read
-from mclass_tf.local.containers.nursery import Child, ExecError, Nursery, Program
 from mclass_tf.local.containers.output import Lines, Tail
-from mclass_tf.local.containers.relay import Relay
 from mclass_tf.local.containers.threads import in_thread
 from mclass_tf.local.containers.variables import VariableError, Variables
 
-_OUTPUT = 4096  # bytes, as docker keeps of a health check's
+_OUTPUT = 4096  # bytes of a health check's output, as in docker
 _DOCUMENT = 4 * 1024 * 1024
-_LONGEST_NAME = 100  # characters of the container's name in that of podman's
+_LONGEST_NAME = 100  # characters of the container's name that podman's name for it contains
 _POLL = 0.1  # seconds
 _MEASURED_EVERY = 0.25
-_NOT_FOUND = 127  # a shell's status for a command that is not there
+_NOT_FOUND = 127  # a shell's status for a missing command
 _SIGKILL = 128 + signal.SIGKILL
 _NEVER = "0001-01-01"
-_NEARLY = 0.8  # of the limit, for a kernel that kills between two measurements
-_NAME = "aws.localhost"  # which the local AWS takes for this machine
+_NEAR_LIMIT = 0.8  # of the limit: the kernel may kill between two measurements
+_HOST_NAME = "aws.localhost"  # which the local AWS accepts as a name of this machine
 _OF_THE_LOCAL_AWS = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL", "ECS_CONTAINER_METADATA_URI")
 
 
 class ContainerDriver:
-    """Containers and images are named after the home: what an earlier instance of it has left is removed.
+    """Runs containers with podman or docker. Removes containers and images that earlier instances of the home have left.
 
-    `url` is where the local AWS answers, which a container reaches by a door of its own.
+    `url` is the endpoint of the local AWS. A container reaches it through its own port (`GatewayListener`).
     """
 
     def __init__(
-        self, engine: ContainerEngine, *, folder: Path, images: Images, url: str, open_door: OpenDoor
+        self, engine: ContainerEngine, *, folder: Path, images: Images, url: str, serve_task: ServeTask
     ) -> None:
         self.name = engine.name
         self._engine = engine
         self._folder = folder
         self._images = images
         self._url = url
-        self._open_door = open_door
-        self._nursery = Nursery()
-        self._commands = Commands(self._nursery, cwd=folder)
+        self._serve_task = serve_task
+        self._children = ChildProcesses()
+        self._commands = Commands(self._children, cwd=folder)
         self._loads: dict[str, asyncio.Task[Image]] = {}
         self._ready: asyncio.Task[str | None] | None = None
         self._running: set[_Container] = set()
         self._is_closed = False
 
     async def pull(self, manifest_digest: str) -> None:
-        await self._loaded(manifest_digest)
+        await self._ensure_loaded(manifest_digest)
 
-    async def start(self, container: Container) -> Running:
+    async def start(self, container: ContainerSpec) -> RunningContainer:
         if self._is_closed:
-            raise StartError("the local AWS is going down")
-        image = await self._loaded(container.manifest_digest)
-        gateway = await self._prepared()
+            raise ContainerStartError("the local AWS is going down")
+        image = await self._ensure_loaded(container.manifest_digest)
+        gateway = await self._ensure_prepared()
         name = f"mclass-tf-{container.name[:_LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"
-        relay = self._relay(gateway, container)
+        listener = self._listen(gateway, container)
         running = _Container(
-            name=name, plan=container, image=image, engine=self._engine, commands=self._commands, relay=relay
+            name=name,
+            spec=container,
+            image=image,
+            engine=self._engine,
+            commands=self._commands,
+            listener=listener,
         )
         try:
-            await self._create(container, name=name, relay=relay)
-            await running.start(self._nursery)
+            await self._create(container, name=name, listener=listener)
+            await running.start(self._children)
         except BaseException as error:
-            if relay is not None:
-                relay.close()
+            if listener is not None:
+                listener.close()
             await self._commands.run(self._engine.remove(name))
             if isinstance(error, CommandError | ExecError | VariableError):
-                raise StartError(str(error)) from None
+                raise ContainerStartError(str(error)) from None
             raise
         self._running.add(running)
         running.follow(self._running.discard)
         return running
 
-    def _relay(self, gateway: str | None, container: Container) -> Relay | None:
+    def _listen(self, gateway: str | None, container: ContainerSpec) -> GatewayListener | None:
         if gateway is None:
             return None
         try:
-            return Relay(gateway, task_id=container.task_id, open_door=self._open_door)
+            return GatewayListener(gateway, task_id=container.task_id, serve_task=self._serve_task)
         except OSError as error:
-            raise StartError(f"no port of {gateway} can be had: {error.strerror}") from None
+            raise ContainerStartError(f"no port of {gateway} can be had: {error.strerror}") from None
 
-    async def _create(self, container: Container, *, name: str, relay: Relay | None) -> None:
-        """Create the container. Values of variables are in a private file meanwhile, and in no command line."""
-        environment, hosts = _reachable(container.environment, relay, url=self._url)
+    async def _create(self, container: ContainerSpec, *, name: str, listener: GatewayListener | None) -> None:
+        """Create the container. A private temporary file contains the values of variables, never a command line."""
+        environment, hosts = _reachable(container.environment, listener, url=self._url)
         variables = Variables.of(environment)
         file = self._folder / f"{uuid.uuid4().hex}.env"
         create = self._engine.create(
@@ -120,7 +125,7 @@ class ContainerDriver:
                 written.write(variables.text)
             await self._commands.must(create, env=variables.inherited)
         except OSError as error:
-            raise StartError(f"{file} cannot be written: {error.strerror}") from None
+            raise ContainerStartError(f"{file} cannot be written: {error.strerror}") from None
         finally:
             file.unlink(missing_ok=True)
 
@@ -134,16 +139,16 @@ class ContainerDriver:
             await self._remove_leftovers()
             for running in tuple(self._running):
                 await running.wait()
-        await self._nursery.close()
+        await self._children.close()
 
-    async def _loaded(self, digest: str) -> Image:
+    async def _ensure_loaded(self, digest: str) -> Image:
         load = self._loads.get(digest)
         if load is None or (load.done() and (load.cancelled() or load.exception() is not None)):
             load = self._loads[digest] = asyncio.create_task(self._load(digest))
         return await asyncio.shield(load)
 
     async def _load(self, digest: str) -> Image:
-        await self._prepared()
+        await self._ensure_prepared()
         image = await asyncio.to_thread(read, self._images, digest)
         path = self._folder / f"{digest.removeprefix('sha256:')}.tar"
         try:
@@ -156,8 +161,8 @@ class ContainerDriver:
             path.unlink(missing_ok=True)
         return image
 
-    async def _prepared(self) -> str | None:
-        """Once, remove what is left of earlier instances, and find the address at which containers reach this machine."""
+    async def _ensure_prepared(self) -> str | None:
+        """Once, remove leftovers of earlier instances, and return the address at which containers reach this machine."""
         if self._ready is None:
             self._ready = asyncio.create_task(self._prepare())
         return await asyncio.shield(self._ready)
@@ -165,7 +170,7 @@ class ContainerDriver:
     async def _prepare(self) -> str | None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._remove_leftovers()
-        self._nursery.at_the_end(self._engine.remove_all())
+        self._children.run_at_exit(self._engine.remove_all())
         if sys.platform != "linux":
             return None
         try:
@@ -190,30 +195,30 @@ class ContainerDriver:
 
 
 class _Container:
-    """One container. `State` is what `inspect` says of it."""
+    """A container of podman or docker."""
 
     def __init__(
         self,
         *,
         name: str,
-        plan: Container,
+        spec: ContainerSpec,
         image: Image,
         engine: ContainerEngine,
         commands: Commands,
-        relay: Relay | None,
+        listener: GatewayListener | None,
     ) -> None:
         self._name = name
-        self._plan = plan
+        self._spec = spec
         self._image = image
         self._engine = engine
         self._commands = commands
-        self._relay = relay
+        self._listener = listener
         self._client: Child | None = None
         self._pid = 0
         self._highest = Usage(memory_bytes=0, cpu_seconds=0.0)
         self._was_killed = False
         self._addresses: dict[int, tuple[str, int]] = {}
-        self._lines = (Lines(plan.output), Lines(self._take_error_line))
+        self._lines = (Lines(spec.output), Lines(self._take_error_line))
         self._held: list[str] | None = []
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._following: asyncio.Task[None] | None = None
@@ -223,11 +228,11 @@ class _Container:
     def addresses(self) -> Mapping[int, tuple[str, int]]:
         return self._addresses
 
-    async def start(self, nursery: Nursery) -> None:
-        """Return when it runs; raise CommandError with what the engine says."""
+    async def start(self, children: ChildProcesses) -> None:
+        """Start the container; raise CommandError with the engine's message."""
         out, err = self._lines
         program = self._commands.program(self._engine.start(self._name), stdout=out.take, stderr=err.take)
-        self._client = await nursery.start(program)
+        self._client = await children.start(program)
         while True:
             is_running = self._client.is_running
             inspected = await self._inspect()
@@ -242,10 +247,10 @@ class _Container:
                 raise CommandError(message or "the engine does not say why")
             await asyncio.sleep(_POLL)
         for line in self._held or ():
-            self._plan.output(line)
+            self._spec.output(line)
         self._held = None
         self._pid = int(inspected["State"].get("Pid") or 0)
-        self._addresses = _published(inspected, self._plan.ports)
+        self._addresses = _published(inspected, self._spec.ports)
 
     def follow(self, ended: Callable[[_Container], None]) -> None:
         self._following = asyncio.create_task(self._follow(ended))
@@ -279,15 +284,15 @@ class _Container:
         return Usage(memory_bytes=0, cpu_seconds=self._highest.cpu_seconds)
 
     def _measured(self) -> Usage:
-        """Return what its processes use. Those in a virtual machine cannot be seen from here."""
+        """Return what its processes use; zero if they run in a virtual machine, where they are invisible."""
         if sys.platform == "linux" and self._pid:
             return usage.measure(self._pid)
         return Usage(memory_bytes=0, cpu_seconds=0.0)
 
     def _take_error_line(self, line: str) -> None:
-        """Pass on a line of standard error; before the container runs, keep it: it is the engine's own message."""
+        """Pass on a line of standard error. Before the container runs, keep it: it is the engine's own message."""
         if self._held is None:
-            self._plan.output(line)
+            self._spec.output(line)
         else:
             self._held.append(line)
 
@@ -305,20 +310,20 @@ class _Container:
             await asyncio.sleep(_MEASURED_EVERY)
 
     async def _follow(self, ended: Callable[[_Container], None]) -> None:
-        """Set the exit of the container at its end, whatever the engine answers: others wait for it."""
+        """Set the exit when the container ends, even if the engine fails, because others wait for it."""
         result = Exit(code=await self._client.wait() if self._client else 0)
         try:
             for line in self._lines:
                 line.finish()
             with contextlib.suppress(CommandError, ExecError):  # it is being removed
                 result = self._exit_of((await self._inspect())["State"])
-            with contextlib.suppress(ExecError):  # `close` and the next instance remove what is left
+            with contextlib.suppress(ExecError):  # `close` or the next instance removes it
                 await self._commands.run(self._engine.remove(self._name))
         finally:
             if self._measuring is not None:
                 self._measuring.cancel()
-            if self._relay is not None:
-                self._relay.close()
+            if self._listener is not None:
+                self._listener.close()
             ended(self)
             self._exit.set_result(result)
 
@@ -327,21 +332,21 @@ class _Container:
         return Exit(code=code, is_out_of_memory=bool(state.get("OOMKilled")) or self._ran_out_of_memory(code))
 
     def _ran_out_of_memory(self, code: int) -> bool:
-        """Return whether the kernel killed it, where podman does not notice (conmon with control groups of version 1)."""
-        limit = (self._plan.memory_mib or 0) * 2**20
-        is_near = self._highest.memory_bytes >= _NEARLY * limit
+        """Detect an out-of-memory kill that podman misses (conmon with cgroups v1)."""
+        limit = (self._spec.memory_mib or 0) * 2**20
+        is_near = self._highest.memory_bytes >= _NEAR_LIMIT * limit
         return bool(limit) and code == _SIGKILL and not self._was_killed and is_near
 
 
 class CommandError(Exception):
-    """podman or docker has failed; the message is what it said."""
+    """podman or docker failed. The message is its own."""
 
 
 @dataclass(frozen=True)
 class Commands:
-    """Runs podman's and docker's commands to their end; they end with this process."""
+    """Runs commands of podman or docker, which are killed if this process dies."""
 
-    nursery: Nursery
+    children: ChildProcesses
     cwd: Path
 
     def program(
@@ -352,13 +357,13 @@ class Commands:
         stderr: Callable[[bytes], None],
         env: Mapping[str, str] | None = None,
     ) -> Program:
-        """Return a program with this process's environment, which says where they keep things (CONTAINERS_CONF, DOCKER_HOST, …)."""
+        """Return a program with this process's environment, which configures the engine (CONTAINERS_CONF, DOCKER_HOST, …)."""
         return Program(
             argv=argv, cwd=self.cwd, env={**os.environ, **(env or {})}, stdout=stdout, stderr=stderr
         )
 
     async def must(self, argv: tuple[str, ...], *, env: Mapping[str, str] | None = None) -> str:
-        """Return the standard output; raise CommandError."""
+        """Return the standard output of a command; raise CommandError."""
         out, err = Tail(_DOCUMENT), Tail(_OUTPUT)
         status = await self._wait(self.program(argv, stdout=out.take, stderr=err.take, env=env))
         if status != 0:
@@ -366,12 +371,12 @@ class Commands:
         return out.text
 
     async def run(self, argv: tuple[str, ...]) -> tuple[int, str]:
-        """Return the status and the end of all output."""
+        """Return the exit status and the end of the output."""
         tail = Tail(_OUTPUT)
         return await self._wait(self.program(argv, stdout=tail.take, stderr=tail.take)), tail.text
 
     async def _wait(self, program: Program) -> int:
-        child = await self.nursery.start(program)
+        child = await self.children.start(program)
         try:
             return await child.wait()
         finally:
@@ -379,23 +384,25 @@ class Commands:
 
 
 def _reachable(
-    environment: Mapping[str, str], relay: Relay | None, *, url: str
+    environment: Mapping[str, str], listener: GatewayListener | None, *, url: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the variables with the address of the local AWS as the container reaches it, and the name that it needs for it.
+    """Replace the address of the local AWS in variables with the container's; also return the host names to add.
 
-    Where it cannot be reached, the variables that lead there are left out. Other addresses of this machine stay as they are:
-    in a container they are its own, as on AWS.
+    If the container cannot reach the local AWS, the variables that point there are dropped. Other loopback addresses stay: in a
+    container they are its own, as on AWS.
     """
     here = re.compile(rf"http://(?:127\.0\.0\.1|localhost):{urlsplit(url).port}\b")
-    if relay is None:
+    if listener is None:
         kept = {
             name: value
             for name, value in environment.items()
             if not (name.startswith(_OF_THE_LOCAL_AWS) and here.search(value))
         }
         return kept, {}
-    there = f"http://{_NAME}:{relay.port}"
-    return {name: here.sub(there, value) for name, value in environment.items()}, {_NAME: relay.gateway}
+    there = f"http://{_HOST_NAME}:{listener.port}"
+    return {name: here.sub(there, value) for name, value in environment.items()}, {
+        _HOST_NAME: listener.gateway
+    }
 
 
 def _published(inspected: Mapping[str, Any], ports: Sequence[int]) -> dict[int, tuple[str, int]]:
@@ -408,5 +415,5 @@ def _published(inspected: Mapping[str, Any], ports: Sequence[int]) -> dict[int, 
 
 
 def _engine_error(text: str) -> str:
-    """Return the engine's message on one line, without its own prefix."""
+    """Return the engine's message on one line, without its prefix."""
     return " ".join(text.split()).removeprefix("Error: ")

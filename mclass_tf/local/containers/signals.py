@@ -1,4 +1,4 @@
-"""Whether a process would notice a signal if it were the first process of a container."""
+"""Tells whether process 1 of a container would receive a signal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 _FIELDS = ("SigBlk:", "SigCgt:", "SigIgn:")
 
 
-def heeds(pid: int, number: int) -> bool:
-    """Return whether the process handles or holds back the signal.
+def would_receive(pid: int, number: int) -> bool:
+    """Return whether the process handles, ignores or blocks the signal; True if the system does not tell.
 
-    The kernel sends the first process of a container no signal that it would merely die of: a service that does not handle
-    SIGTERM, or a shell in front of it, goes on until SIGKILL. https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
-    Where the system does not tell, the answer is yes.
+    The kernel drops signals to process 1 of a container that would take their default action. A service, or the shell in front of
+    it, that does not handle SIGTERM runs until SIGKILL. https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
     """
     if sys.platform != "linux":
         return True

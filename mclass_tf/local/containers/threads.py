@@ -1,4 +1,4 @@
-"""Work in a thread that nobody leaves to itself."""
+"""Runs work in a thread, and waits for the thread even when cancelled."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _T = TypeVar("_T")
 
 
 async def in_thread(work: Callable[..., _T], /, *arguments: object, **keywords: object) -> _T:
-    """Return what `work` returns. Where this is cancelled, it ends when the work does: a thread cannot be stopped.
+    """Return the result of `work`. When cancelled, wait for `work` to end, because a thread cannot be stopped.
 
-    `asyncio.to_thread` would end at once, and whoever tidies up then would do it while the thread still writes.
+    `asyncio.to_thread` would return at once, and the caller would clean up while the thread still writes.
     """
     working = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **keywords))
     try:

@@ -1,4 +1,4 @@
-"""Unpacks the layers of an image into a folder, out of which nothing in them may lead.
+"""Unpacks the layers of an image into a folder, from which no path or link in them can escape.
 
 https://github.com/opencontainers/image-spec/blob/v1.1.0/layer.md
 """
@@ -26,15 +26,15 @@ _GZIP = frozenset(
 )
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_LINKS = 40  # that Linux follows in one path
+_LINKS = 40  # as many as Linux follows in one path
 _PIECE = 1024 * 1024
 LARGEST = 20 * 1024**3
-"""What a Fargate task has on its disk by default, in bytes."""
+"""Bytes of a Fargate task's default ephemeral storage."""
 MOST_ENTRIES = 200_000
 DEEPEST = 64
-"""Folders that stand in each other: what the built-in builder lays out has a dozen."""
-_LARGEST_HEADER = 16 * 1024  # bytes: a path and the target of a link have 4096 each
-# Some versions of Python take time for a header that grows with the square of its length: CVE-2024-6232.
+"""Nested folders. Images of the built-in builder have about a dozen levels."""
+_LARGEST_HEADER = 16 * 1024  # bytes: a path and a link target have at most 4096 each
+# Some versions of Python parse a header in quadratic time: CVE-2024-6232.
 _MOST_FOR_HEADERS = 32 * _LARGEST_HEADER**2
 _BETWEEN_ENTRIES = 64 * 1024
 _BEFORE_ENTRIES = frozenset(
@@ -49,16 +49,16 @@ _BEFORE_ENTRIES = frozenset(
 
 
 def unpack(image: Image, *, images: Images, root: Path, largest: int = LARGEST) -> None:
-    """Unpack into `root`, which is new and empty; raise PullError. In the end nothing in it is writable."""
+    """Unpack into `root`, an empty folder, and make everything in it read-only; raise PullError."""
     tree, headers = _Tree(root=root, left=largest), _Headers()
     for layer in image.layers:
-        with _explained(layer), _opened(layer, images=images, headers=headers) as archive:
+        with _naming_layer(layer), _open_layer(layer, images=images, headers=headers) as archive:
             tree.apply(archive)
     _protect(root)
 
 
 def remove(root: Path) -> None:
-    """Remove what was unpacked, or of it what there is."""
+    """Remove an unpacked image, even if it is incomplete."""
     for folder, _, _ in os.walk(root):
         with contextlib.suppress(OSError):
             Path(folder).chmod(0o700)
@@ -66,7 +66,7 @@ def remove(root: Path) -> None:
 
 
 def inside(root: Path, path: str) -> Path:
-    """Return where `path` of the image is below `root`, as a process sees it whose root that is; it need not exist."""
+    """Resolve a path of the image below `root`, as if `root` were the root directory. The path need not exist."""
     return Path(_inside(str(root), path))
 
 
@@ -96,30 +96,29 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in {"", "."}]
 
 
-def _target(place: str) -> str | None:
-    """Return where a symbolic link leads; None for anything else."""
+def _target(path: str) -> str | None:
+    """Return the target of a symbolic link; None for anything else."""
     try:
-        return os.readlink(place)  # noqa: PTH115  a hundred thousand times: Path takes ten times as long
+        return os.readlink(path)  # noqa: PTH115  called 100,000 times, and Path is ten times slower
     except OSError:
         return None
 
 
 class _Tree:
-    """The files so far. Every path of a layer is taken as one below the root, links in it included."""
+    """The files unpacked so far. All paths of layers, including links in them, are resolved below the root."""
 
     def __init__(self, *, root: Path, left: int) -> None:
         self._root = str(root)
         self._left = left
         self._entries_left = MOST_ENTRIES
-        # Where folders of the layers are, by their names there, and which of these places exist: forgotten when a link
-        # comes, or when a link or a folder goes.
+        # Caches of resolved and of existing folders. Cleared when a link is added, or a link or folder removed.
         self._resolved: dict[str, str] = {}
         self._made: set[str] = set()
         self._added: set[str] = set()
         self._emptied: set[str] = set()
 
     def apply(self, archive: _Archive) -> None:
-        """Apply a layer on top of those before it."""
+        """Apply a layer on top of the earlier ones."""
         self._added, self._emptied = {self._root}, set()
         for entry in archive.entries():
             self._require_room(entry)
@@ -149,105 +148,105 @@ class _Tree:
             raise PullError(f"{entry.name!r} is a sparse file, which the local AWS cannot unpack")
 
     def _folder(self, parts: list[str]) -> str:
-        """Return where a folder of the image is, whether it exists or not."""
+        """Return the resolved path of a folder of the image, which need not exist."""
         name = "/".join(parts)
-        place = self._resolved.get(name)
-        if place is None:
-            place = _inside(self._root, name)
-            if place.count("/") - self._root.count("/") > DEEPEST:
+        path = self._resolved.get(name)
+        if path is None:
+            path = _inside(self._root, name)
+            if path.count("/") - self._root.count("/") > DEEPEST:
                 raise PullError(f"{name[:64]!r}… is more than {DEEPEST} folders deep")
-            self._resolved[name] = place
-        return place
+            self._resolved[name] = path
+        return path
 
     def _hide(self, folder: str, name: str) -> None:
-        """Apply a whiteout: it removes what the layers below have, not what its own layer adds."""
-        place = f"{folder}/{name}"
-        if name not in {"", ".", ".."} and place not in self._added:
-            self._delete(place)
+        """Apply a whiteout, which removes files of lower layers, but not those that its own layer adds."""
+        path = f"{folder}/{name}"
+        if name not in {"", ".", ".."} and path not in self._added:
+            self._delete(path)
 
     def _hide_all(self, folder: str) -> None:
-        """Take away what the layers below have in a folder: once in a layer, which brings none of it back."""
+        """Apply an opaque whiteout: remove what lower layers have in a folder, once per layer."""
         if folder in self._emptied or _mode(folder) is None or not stat.S_ISDIR(_mode(folder) or 0):
             return
         self._emptied.add(folder)
         with os.scandir(folder) as entries:
-            places = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for place, is_folder in places:
-            if place not in self._added:
-                self._delete(place)
+            paths = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for path, is_folder in paths:
+            if path not in self._added:
+                self._delete(path)
             elif is_folder:
-                self._hide_all(place)
+                self._hide_all(path)
 
-    def _add(self, entry: tarfile.TarInfo, folder: str, place: str, archive: _Archive) -> None:
+    def _add(self, entry: tarfile.TarInfo, folder: str, path: str, archive: _Archive) -> None:
         if folder not in self._made:
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103  as above
             self._made.add(folder)
-        mode = _mode(place)
-        is_kept = mode is not None and entry.isdir() and stat.S_ISDIR(mode)
-        if mode is not None and not is_kept:
-            self._delete(place)
+        mode = _mode(path)
+        is_supervised = mode is not None and entry.isdir() and stat.S_ISDIR(mode)
+        if mode is not None and not is_supervised:
+            self._delete(path)
         if entry.isdir():
-            os.makedirs(place, exist_ok=True)  # noqa: PTH103
+            os.makedirs(path, exist_ok=True)  # noqa: PTH103
         elif entry.issym():
-            os.symlink(self._relative(entry.linkname, place), place)  # noqa: PTH211
-            self._forget()
+            os.symlink(self._relative(entry.linkname, path), path)  # noqa: PTH211
+            self._clear_caches()
         elif entry.islnk():
-            self._link(entry, place)
+            self._link(entry, path)
         elif entry.isreg():
-            archive.write(entry, place)
-        else:  # a device or a pipe: a process without privileges has no use of it
+            archive.write(entry, path)
+        else:  # a device or a pipe, which an unprivileged process does not need
             return
-        while place not in self._added:
-            self._added.add(place)
-            place = place.rpartition("/")[0]
+        while path not in self._added:
+            self._added.add(path)
+            path = path.rpartition("/")[0]
 
-    def _relative(self, target: str, place: str) -> str:
-        """Return the target of a link from the link's own folder on, without a way that leads above the root."""
-        here = place.rpartition("/")[0].removeprefix(self._root) or "/"
+    def _relative(self, target: str, path: str) -> str:
+        """Return the target of a link relative to the link's folder, without escaping the root."""
+        here = path.rpartition("/")[0].removeprefix(self._root) or "/"
         absolute = os.path.normpath(f"{here}/{target}" if not target.startswith("/") else target)
         return os.path.relpath("/" + absolute.lstrip("/"), here)
 
-    def _link(self, entry: tarfile.TarInfo, place: str) -> None:
+    def _link(self, entry: tarfile.TarInfo, path: str) -> None:
         named = _parts(entry.linkname)
         source = f"{self._folder(named[:-1])}/{named[-1]}" if named else self._root
         if ".." in named or not stat.S_ISREG(_mode(source) or 0):
             raise PullError(
                 f"the layer links {entry.name!r} to {entry.linkname!r}, which is no file of the image"
             )
-        os.link(source, place)
+        os.link(source, path)
 
-    def _delete(self, place: str) -> None:
-        mode = _mode(place)
+    def _delete(self, path: str) -> None:
+        mode = _mode(path)
         if mode is None:
             return
         if stat.S_ISDIR(mode):
-            shutil.rmtree(place)
+            shutil.rmtree(path)
         else:
-            os.unlink(place)  # noqa: PTH108
+            os.unlink(path)  # noqa: PTH108
         if not stat.S_ISREG(mode):
-            self._forget()
+            self._clear_caches()
 
-    def _forget(self) -> None:
+    def _clear_caches(self) -> None:
         self._resolved.clear()
         self._made.clear()
 
 
-def _mode(place: str) -> int | None:
-    """Return the mode of what is there, links not followed; None where nothing is."""
+def _mode(path: str) -> int | None:
+    """Return the mode without following links; None if nothing exists there."""
     try:
-        return os.lstat(place).st_mode
+        return os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 class _Headers:
-    """The headers of an image that stand before entries, with what does not fit into theirs: bounded, since they are parsed in memory."""
+    """Limits the extension headers of an image, such as long names, because tarfile parses them in memory."""
 
     def __init__(self) -> None:
         self._left = _MOST_FOR_HEADERS
 
     def entry_type(self) -> type[tarfile.TarInfo]:
-        """Return the class of entries of a layer, which is asked before anything that its header announces is read."""
+        """Return a TarInfo class that checks each header before tarfile reads what the header announces."""
         headers = self
 
         class Entry(tarfile.TarInfo):
@@ -272,18 +271,18 @@ class _Headers:
 
 
 class _Source:
-    """The bytes of a layer, of which no more are read for the next entry than its headers may have."""
+    """The bytes of a layer. Limits how many are read for the headers of the next entry."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._left = 0
 
     def allow(self, size: int) -> None:
-        """Give room for the content of an entry."""
+        """Allow reading the content of an entry, of `size` bytes."""
         self._left = size + _BETWEEN_ENTRIES
 
     def allow_next(self) -> None:
-        """Give room for another entry, beside what was not read of the last one."""
+        """Allow reading the next header, besides the unread rest of the last entry."""
         self._left += _BETWEEN_ENTRIES
 
     def read(self, size: int) -> bytes:
@@ -294,28 +293,28 @@ class _Source:
 
 
 class _Archive:
-    """The entries of a layer, in their order."""
+    """The entries of a layer, in order."""
 
     def __init__(self, file: IO[bytes], *, headers: _Headers) -> None:
         self._source = _Source(file)
         self._source.allow(0)
         # `|`: the stream is read once, from its beginning to its end.
-        self._tar = tarfile.open(  # noqa: SIM115  it holds no more than the file that it is given
+        self._tar = tarfile.open(  # noqa: SIM115  it owns nothing besides the file
             fileobj=cast("IO[bytes]", self._source), mode="r|", errorlevel=2, tarinfo=headers.entry_type()
         )
 
     def entries(self) -> Iterator[tarfile.TarInfo]:
         while (entry := self._tar.next()) is not None:
-            self._tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them until its end
+            self._tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all members in memory
             self._source.allow(entry.size)
             yield entry
             self._source.allow_next()
 
-    def write(self, entry: tarfile.TarInfo, place: str) -> None:
-        """Write a file that may be read by its owner, and executed where the layer says so: tasks share it."""
+    def write(self, entry: tarfile.TarInfo, path: str) -> None:
+        """Write a read-only file, executable if the layer says so, because tasks share it."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(place, flags, 0o600)
-        with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  no path: a descriptor
+        descriptor = os.open(path, flags, 0o600)
+        with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  a descriptor, not a path
             content = self._tar.extractfile(entry) if entry.size else None
             if content is not None:
                 shutil.copyfileobj(content, file, _PIECE)
@@ -323,7 +322,7 @@ class _Archive:
 
 
 class _Hashing:
-    """A layer's blob that is hashed as it is read."""
+    """Hashes a layer's blob while it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -335,15 +334,15 @@ class _Hashing:
         return piece
 
     def digest(self) -> str:
-        """Read what is left, and return the digest of all."""
+        """Read the rest, and return the digest of the whole blob."""
         while self.read(_PIECE):
             pass
         return f"sha256:{self._hash.hexdigest()}"
 
 
 @contextlib.contextmanager
-def _opened(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Archive]:
-    """Return the layer's entries, in their order; its bytes have been verified when it is closed."""
+def _open_layer(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Archive]:
+    """Yield the layer's entries. On exit, verify the digest of the layer."""
     if layer.media_type not in _PLAIN | _GZIP:
         kind = layer.media_type.rpartition("+")[2] if "+" in layer.media_type else layer.media_type
         raise PullError(
@@ -362,8 +361,8 @@ def _opened(layer: Layer, *, images: Images, headers: _Headers) -> Iterator[_Arc
 
 
 @contextlib.contextmanager
-def _explained(layer: Layer) -> Iterator[None]:
-    """Name the layer in whatever is wrong with it."""
+def _naming_layer(layer: Layer) -> Iterator[None]:
+    """Turn errors into PullErrors that name the layer."""
     try:
         yield
     except PullError as error:
@@ -375,6 +374,6 @@ def _explained(layer: Layer) -> Iterator[None]:
 
 
 def _protect(root: Path) -> None:
-    """Make the folders read-only as far as permissions can: all tasks of the image share them."""
+    """Make the folders read-only, because all tasks of the image share them."""
     for folder, _, _ in os.walk(root):
         Path(folder).chmod(0o555)

@@ -1,4 +1,4 @@
-"""What a process and all that it has started use of this machine."""
+"""Measures the memory and CPU time of a process and its descendants."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ import psutil
 
 from mclass_tf.local.containers.driver import Usage
 
-_KERNEL_TELLS = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists()
-"""Whether the kernel tells a process's children; psutil looks at every process for them, which takes a hundred times as long."""
+_KERNEL_LISTS_CHILDREN = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists()
+"""Whether the kernel lists a process's children. psutil has to look at every process, which is a hundred times slower."""
 
 
-def measure(pid: int, *, is_kept: bool = False) -> Usage:
-    """Return what the tree of processes from `pid` on uses now; nothing where it has ended.
+def measure(pid: int, *, is_supervised: bool = False) -> Usage:
+    """Return what the process tree of `pid` uses now; zero if it has ended.
 
-    Where it is kept, `pid` is that of its keeper, which does not count (`keeper`).
-
-    Pages that several of them share count as often, as nothing cheaper than `exact_memory` tells.
+    If supervised, `pid` is the supervisor's, which does not count. Shared pages count once per process: the exact figure is
+    expensive (`exact_memory`).
     """
     memory, cpu = 0, 0.0
-    for process in _tree(pid, is_kept=is_kept):
+    for process in _tree(pid, is_supervised=is_supervised):
         try:
             with process.oneshot():
                 memory += process.memory_info().rss
@@ -35,20 +34,20 @@ def measure(pid: int, *, is_kept: bool = False) -> Usage:
     return Usage(memory_bytes=memory, cpu_seconds=cpu)
 
 
-def count_below(keeper: int) -> int:
-    """Return how many processes a keeper has below it."""
-    return sum(1 for _ in _tree(keeper, is_kept=True))
+def count_below(supervisor: int) -> int:
+    """Return the number of processes below a supervisor."""
+    return sum(1 for _ in _tree(supervisor, is_supervised=True))
 
 
-def exact_memory(pid: int, *, is_kept: bool = False) -> int:
-    """Return the memory of the tree in bytes, what is shared counted once."""
+def exact_memory(pid: int, *, is_supervised: bool = False) -> int:
+    """Return the memory of the process tree in bytes. Shared pages count once."""
     memory = 0
-    for process in _tree(pid, is_kept=is_kept):
+    for process in _tree(pid, is_supervised=is_supervised):
         try:
             info = process.memory_full_info()
         except psutil.NoSuchProcess:
             continue
-        except psutil.Error:  # it is somebody else's
+        except psutil.Error:  # another user's process
             memory += _resident(process)
             continue
         memory += getattr(info, "pss", info.uss)
@@ -62,8 +61,8 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
-def _tree(pid: int, *, is_kept: bool = False) -> Iterator[psutil.Process]:
-    return itertools.islice(_whole_tree(pid), 1 if is_kept else 0, None)
+def _tree(pid: int, *, is_supervised: bool = False) -> Iterator[psutil.Process]:
+    return itertools.islice(_whole_tree(pid), 1 if is_supervised else 0, None)
 
 
 def _whole_tree(pid: int) -> Iterator[psutil.Process]:
@@ -73,7 +72,7 @@ def _whole_tree(pid: int) -> Iterator[psutil.Process]:
         try:
             process = psutil.Process(current)
             yield process
-            if not _KERNEL_TELLS:
+            if not _KERNEL_LISTS_CHILDREN:
                 yield from process.children(recursive=True)
                 return
         except psutil.Error:
@@ -85,6 +84,6 @@ def _children(pid: int) -> list[int]:
     pids: list[int] = []
     with contextlib.suppress(OSError):  # it has ended
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):  # this thread of it has ended
+            with contextlib.suppress(OSError):  # the thread has ended
                 pids += map(int, (thread / "children").read_text(encoding="ascii").split())
     return pids

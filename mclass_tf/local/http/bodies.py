@@ -1,4 +1,4 @@
-"""Reads the body of a request as HTTP/1.1 frames it, up to a limit.
+"""Reads the body of an HTTP/1.1 request, up to a limit.
 
 https://www.rfc-editor.org/rfc/rfc9112#section-6
 """
@@ -22,21 +22,19 @@ class MalformedBodyError(ValueError):
 
 
 class TooLargeError(Exception):
-    """The body has more bytes than are taken."""
+    """The body exceeds the limit."""
 
 
-class Source(Protocol):
-    """Where a request comes from."""
-
+class ByteSource(Protocol):
     def read1(self, size: int, /) -> bytes: ...
 
     def readline(self, size: int, /) -> bytes: ...
 
 
-class Body:
-    """The body that belongs to a request's head. `length` is what the head states; None where it comes in chunks.
+class RequestBody:
+    """The body of a request, as its head frames it. `length` is the stated length; None if the body is chunked.
 
-    Raise MalformedBodyError for a head that does not say where the body ends, or says it twice.
+    Raise MalformedBodyError for a head with invalid or contradictory framing.
     """
 
     def __init__(self, headers: Message) -> None:
@@ -49,19 +47,24 @@ class Body:
         self.length = None if encodings else int(lengths[0]) if lengths else 0
 
     def copy(
-        self, *, source: Source, target: IO[bytes], most: int | None, moved: Callable[[], None] = lambda: None
+        self,
+        *,
+        source: ByteSource,
+        target: IO[bytes],
+        most: int | None,
+        on_data: Callable[[], None] = lambda: None,
     ) -> None:
-        """Copy all of it, so that the next request on the connection starts where this one ended.
+        """Copy the whole body, so that the connection is positioned at the next request.
 
-        `moved` is called as pieces arrive. Raise TooLargeError before the byte after `most`, MalformedBodyError,
-        or ConnectionResetError where the client hangs up.
+        Call `on_data` for each piece. Raise TooLargeError instead of copying more than `most` bytes (None: no limit),
+        MalformedBodyError, or ConnectionResetError if the client disconnects.
         """
         if self.length is not None:
-            _copy(source=source, target=target, length=self.length, left=most, moved=moved)
+            _copy(source=source, target=target, length=self.length, left=most, on_data=on_data)
             return
         left = most
         while length := _chunk_length(source):
-            _copy(source=source, target=target, length=length, left=left, moved=moved)
+            _copy(source=source, target=target, length=length, left=left, on_data=on_data)
             left = None if left is None else left - length
             if source.readline(_LONGEST_LINE).strip(b"\r\n"):
                 raise MalformedBodyError("a chunk is longer than its size says")
@@ -69,11 +72,11 @@ class Body:
 
 
 def _values(headers: Message, name: str) -> list[str]:
-    """Return every value of a header, those of lists one by one."""
+    """Return all values of a header, with comma-separated lists split."""
     return [part.strip() for value in headers.get_all(name, []) for part in str(value).split(",")]
 
 
-def _chunk_length(source: Source) -> int:
+def _chunk_length(source: ByteSource) -> int:
     line = source.readline(_LONGEST_LINE)
     if not line:
         raise ConnectionResetError("the client hung up in the middle of a body")
@@ -83,7 +86,7 @@ def _chunk_length(source: Source) -> int:
     return int(size[1], 16)
 
 
-def _skip_trailers(source: Source) -> None:
+def _skip_trailers(source: ByteSource) -> None:
     for _ in range(_MOST_TRAILERS):
         line = source.readline(_LONGEST_LINE)
         if not line.strip():
@@ -94,7 +97,7 @@ def _skip_trailers(source: Source) -> None:
 
 
 def _copy(
-    *, source: Source, target: IO[bytes], length: int, left: int | None, moved: Callable[[], None]
+    *, source: ByteSource, target: IO[bytes], length: int, left: int | None, on_data: Callable[[], None]
 ) -> None:
     if left is not None and length > left:
         raise TooLargeError
@@ -102,6 +105,6 @@ def _copy(
         piece = source.read1(min(length, _PIECE))
         if not piece:
             raise ConnectionResetError("the client hung up in the middle of a body")
-        moved()
+        on_data()
         target.write(piece)
         length -= len(piece)

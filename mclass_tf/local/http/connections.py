@@ -1,4 +1,4 @@
-"""Keeps count of the connections of a server: lets those go that do nothing when there is no room for more, and all at its end."""
+"""Tracks the connections of a server: closes idle ones to make room, and all at shutdown."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-_IDLE_SECONDS = 0.25  # that a connection has at least before it may be taken for one that does nothing
-_STALLED_SECONDS = 5.0
-_AT_ONCE = 32
+_IDLE_SECONDS = 0.25  # without a request, after which a connection counts as idle
+_STALLED_SECONDS = 5.0  # without a byte of a body, likewise
+_MOST_CLOSED_AT_ONCE = 32
 
 
-class Phase(Enum):
-    """What a connection does: it waits for the head of a request, its body arrives, or its answer is made and sent."""
+class ConnectionPhase(Enum):
+    """A connection waits for the head of a request, reads its body, or computes and sends the answer."""
 
     WAITING = "waiting"
     READING = "reading"
     ANSWERING = "answering"
 
 
-_PATIENCE = {Phase.WAITING: _IDLE_SECONDS, Phase.READING: _STALLED_SECONDS}
+_PATIENCE = {ConnectionPhase.WAITING: _IDLE_SECONDS, ConnectionPhase.READING: _STALLED_SECONDS}
 
 
 @dataclass(kw_only=True)
 class _State:
-    phase: Phase
+    phase: ConnectionPhase
     since: float
 
 
 class Connections:
-    """May be used from any thread."""
+    """The open connections. Thread-safe."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -43,40 +43,40 @@ class Connections:
     def __len__(self) -> int:
         return len(self._states)
 
-    def enter(self, connection: socket.socket, phase: Phase) -> None:
-        """Note what the connection does from now on, or that it still does it: something has come."""
+    def enter(self, connection: socket.socket, phase: ConnectionPhase) -> None:
+        """Record the phase of a connection, or activity in the same phase."""
         with self._changed:
             self._states[connection] = _State(phase=phase, since=self._clock())
 
-    def forget(self, connection: socket.socket) -> None:
+    def remove(self, connection: socket.socket) -> None:
         with self._changed:
             self._states.pop(connection, None)
             self._changed.notify_all()
 
     def make_room(self, *, seconds: float) -> None:
-        """Break off the connections that have done nothing for the longest time, and wait until one has ended.
+        """Close the connections that have been idle the longest, and wait until one has ended.
 
-        A client may lose a connection that it does not use at any time: https://www.rfc-editor.org/rfc/rfc9112#section-9.5
+        A server may close an unused connection at any time: https://www.rfc-editor.org/rfc/rfc9112#section-9.5
         """
         with self._changed:
-            for connection in self._idle()[:_AT_ONCE]:
+            for connection in self._idle()[:_MOST_CLOSED_AT_ONCE]:
                 del self._states[connection]
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+                    connection.shutdown(socket.SHUT_RDWR)  # its thread reads the end and closes it
             self._changed.wait(seconds)
 
-    def end(self) -> None:
-        """Break off every connection, whatever it does."""
+    def shut_down(self) -> None:
+        """Shut every connection down, whatever its phase."""
         with self._changed:
             for connection in self._states:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def _idle(self) -> list[socket.socket]:
-        """Return the connections that do nothing: those first that wait for a request, and of these the oldest."""
+        """Return the idle connections: first those that wait for a request, the oldest first."""
         now = self._clock()
         idle = [
-            (state.phase is not Phase.WAITING, state.since, connection)
+            (state.phase is not ConnectionPhase.WAITING, state.since, connection)
             for connection, state in self._states.items()
             if state.phase in _PATIENCE and now - state.since > _PATIENCE[state.phase]
         ]

@@ -1,4 +1,4 @@
-"""Keeps a few descriptors of this process at hand: a server can then still answer when there are no others."""
+"""Reserves a few descriptors of this process, so that a server can answer when all others are in use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import threading
 
 
-class Reserve:
-    """So many descriptors, until it is closed. May be used from any thread."""
+class DescriptorReserve:
+    """Holds `count` descriptors until it is closed. Thread-safe."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -17,17 +17,17 @@ class Reserve:
         self.fill()
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return len(self._kept) >= self._count
 
     def fill(self) -> None:
-        """Take what is missing, as far as there is any."""
+        """Acquire the missing descriptors, as far as available."""
         with self._lock, contextlib.suppress(OSError):
-            while not self.is_whole:
+            while not self.is_complete:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def release(self) -> bool:
-        """Set one free; return whether there was any."""
+        """Release one; return whether the reserve had one."""
         with self._lock:
             if self._kept:
                 os.close(self._kept.pop())
@@ -35,7 +35,7 @@ class Reserve:
         return False
 
     def close(self) -> None:
-        """Set all free, and take no others."""
+        """Release all, and acquire no more."""
         self._count = 0
         while self.release():
             pass

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 server with keep-alive over threads: one request in, one reply out.
+"""A threaded HTTP/1.1 server with keep-alive.
 
-Terraform sends hundreds of calls over a few connections; the development servers of Flask and Werkzeug close
-the connection after every reply.
+Terraform sends hundreds of calls over a few connections, but the development servers of Flask and Werkzeug close the
+connection after every reply.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from mclass_tf.local.http.bodies import Body, MalformedBodyError, TooLargeError
-from mclass_tf.local.http.connections import Connections, Phase
-from mclass_tf.local.http.descriptors import Reserve
+from mclass_tf.local.http.bodies import MalformedBodyError, RequestBody, TooLargeError
+from mclass_tf.local.http.connections import ConnectionPhase, Connections
+from mclass_tf.local.http.descriptors import DescriptorReserve
 
 _log = logging.getLogger("mclass_tf.local")
 
 IDLE_SECONDS = 120.0  # longer than SDKs keep an idle connection (Go: 90 s): the client closes first
 TOO_LARGE = "mclass.too_large"
-"""The variable of a request whose body has more bytes than `Server` takes: it is to be refused, and has no body."""
+"""Key in the WSGI environment of a request with a body above the limit. The body is dropped; the application must refuse it."""
 _IN_MEMORY = 8 * 1024 * 1024
 _LARGEST_HEAD = 128 * 1024
 _MOST_CONNECTIONS = 1000
-_RESERVED = 4  # descriptors: who asks what is wrong is answered when there are no others
+_RESERVED = 4  # descriptors, to answer a client that asks for the cause when no others are left
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _BACK_OFF_SECONDS = 1.0
 _LINGER_BYTES = 64 * 1024 * 1024
-_LINGER_SECONDS = 2.0  # between two pieces
+_LINGER_SECONDS = 2.0  # between two reads
 _LINGER_AT_MOST_SECONDS = 10.0
-_QUIET_SECONDS = 60.0  # in which the same trouble is not reported again
+_QUIET_SECONDS = 60.0  # before the same problem is reported again
 _IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilePart:
-    """`length` bytes of a file from `offset` on."""
+    """`length` bytes of a file, starting at `offset`."""
 
     path: Path
     offset: int
@@ -62,7 +62,7 @@ class FilePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A whole answer; Content-Length is added on the wire. `file`, where given, is the body, and never in memory."""
+    """An answer; the server adds Content-Length. `file`, if given, is the body and is sent without loading it into memory."""
 
     status: int
     body: bytes = b""
@@ -75,26 +75,25 @@ class Reply:
 
 
 def json_reply(status: int, document: Any, *, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Return an answer in JSON."""
     body = json.dumps(document).encode()
     return Reply(status=status, headers=(("Content-Type", "application/json"), *headers), body=body)
 
 
 App = Callable[[dict[str, Any]], Reply]
-"""Answers a request, which comes as a WSGI environment with the whole body in `wsgi.input`."""
+"""Answers a request, given as a WSGI environment with the whole body in `wsgi.input`."""
 
-Bar = Callable[[dict[str, Any]], Reply | None]
-"""Says by the head of a request alone that it is refused, before a large body is taken; None: nothing is known against it."""
+Precheck = Callable[[dict[str, Any]], Reply | None]
+"""Returns the refusal of a request by its head alone, before a large body is read; None to accept it so far."""
 
 Sink = Callable[[dict[str, Any]], AbstractContextManager[IO[bytes]] | None]
-"""Says where the body of a request goes as it arrives, by its head alone; None: it is kept for the application."""
+"""Returns the file to stream a request's body to, by its head alone; None to buffer it for the application."""
 
 
 class Server(ThreadingMixIn, TCPServer):
-    """`largest` says how many bytes the body of a request may have that no sink takes; `report` is told of trouble.
+    """`largest` returns the limit in bytes of a body without a sink. `report` is called with problems.
 
-    `most` is how many connections there may be: who comes then is turned away at once, and `handle_request` never waits. None: as
-    many as there are descriptors for, and others wait until there is room.
+    `most` is the limit on connections. Beyond it, new ones are rejected immediately, and `handle_request` never waits.
+    None: the limit depends on the descriptors of the process, and further connections wait for room.
     """
 
     daemon_threads = True
@@ -106,7 +105,7 @@ class Server(ThreadingMixIn, TCPServer):
         listener: socket.socket,
         app: App,
         sink: Sink = lambda _environ: None,
-        bar: Bar = lambda _environ: None,
+        precheck: Precheck = lambda _environ: None,
         largest: Callable[[dict[str, Any]], int] = lambda _environ: sys.maxsize,
         report: Callable[[str], None] = lambda _problem: None,
         most: int | None = None,
@@ -117,16 +116,16 @@ class Server(ThreadingMixIn, TCPServer):
         self.socket = listener
         self.app = app
         self.sink = sink
-        self.bar = bar
+        self.precheck = precheck
         self.largest = largest
         self.connections = Connections()
         self._report = report
         self._reported: dict[str, float] = {}
         self._most = most
-        self._reserve = Reserve(_RESERVED if most is None else 1)
+        self._reserve = DescriptorReserve(_RESERVED if most is None else 1)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. If there is no room for one, make some and raise OSError: it waits in the backlog."""
+        """Accept a connection. If full, make room and raise OSError: the connection waits in the backlog."""
         if self._is_full:
             self._make_room(f"the server has {self._room} connections, as many as it takes ({_limit()})")
         if self._is_full and self._most is None:
@@ -137,42 +136,42 @@ class Server(ThreadingMixIn, TCPServer):
             if error.errno in _EXHAUSTED:
                 self._make_room(f"the server cannot take connections: {error.strerror} ({_limit()})")
             raise
-        if self._most is not None and (self._is_full or not self._reserve.is_whole):
+        if self._most is not None and (self._is_full or not self._reserve.is_complete):
             accepted[0].close()
             self._reserve.fill()
             raise BlockingIOError
-        self.connections.enter(accepted[0], Phase.WAITING)
+        self.connections.enter(accepted[0], ConnectionPhase.WAITING)
         return accepted
 
     def process_request(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request(request, client_address)
         except RuntimeError as error:  # no thread can be started
-            self.note(f"the server cannot take connections: {error}")
+            self.report_problem(f"the server cannot take connections: {error}")
             self.shutdown_request(request)
 
     def close_request(self, request: Any) -> None:
         super().close_request(request)
         self._reserve.fill()
-        self.connections.forget(request)
+        self.connections.remove(request)
 
     def server_close(self) -> None:
-        """Close the port, and the connections that came by it: their threads end with them."""
+        """Close the port and its connections. Their threads end, too."""
         super().server_close()
-        self.connections.end()
+        self.connections.shut_down()
         self._reserve.close()
 
-    def note(self, problem: str) -> None:
-        """Say it in the log and to who looks after the server; not again while it goes on."""
+    def report_problem(self, problem: str) -> None:
+        """Log a problem and call `report`, but not again while the problem continues."""
         before, now = self._reported.get(problem), time.monotonic()
         self._reported[problem] = now
         if before is None or now - before > _QUIET_SECONDS:
             others = "wait" if self._most is None else "are turned away"
-            _log.error("%s; those that do nothing are closed, others %s", problem, others)
+            _log.error("%s; idle ones are closed, others %s", problem, others)
             self._report(problem)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
-        """A client that hangs up is no news; everything else is logged with its traceback."""
+        """Log all errors with a traceback, except that a client disconnects."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             _log.exception("connection of %s failed", client_address)
 
@@ -182,11 +181,11 @@ class Server(ThreadingMixIn, TCPServer):
         except OSError as error:
             if error.errno not in _EXHAUSTED or not self._reserve.release():
                 raise
-            self.note(f"the server cannot take connections: {error.strerror} ({_limit()})")
+            self.report_problem(f"the server cannot take connections: {error.strerror} ({_limit()})")
             return super().get_request()
 
     def _make_room(self, problem: str) -> None:
-        self.note(problem)
+        self.report_problem(problem)
         self.connections.make_room(seconds=_BACK_OFF_SECONDS if self._most is None else 0)
 
     @property
@@ -199,7 +198,7 @@ class Server(ThreadingMixIn, TCPServer):
 
 
 class _Reader(io.BufferedIOBase):
-    """What a client sends. A head that has no end is broken off: `allow_head` gives room for the next one."""
+    """Reads from a client, with a limit on the size of a head. `allow_head` resets it for the next one."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
@@ -223,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     server_version = "mclass-local-aws"
-    disable_nagle_algorithm = True  # else each small reply waits for the client's delayed acknowledgement
+    disable_nagle_algorithm = True  # otherwise small replies wait for the client's delayed acknowledgement
     timeout = IDLE_SECONDS
     rbufsize = 64 * 1024
 
@@ -233,19 +232,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = self._reader = _Reader(self._received)
 
     def handle_one_request(self) -> None:
-        self.server.connections.enter(self.connection, Phase.WAITING)
+        self.server.connections.enter(self.connection, ConnectionPhase.WAITING)
         self._reader.allow_head()
         super().handle_one_request()
 
     def answer(self) -> None:
         try:
-            body = Body(self.headers)
+            body = RequestBody(self.headers)
             environ = self._environ(body)
-        except ValueError as error:  # a body without an end, or a target that is no URL
+        except ValueError as error:  # invalid framing of the body, or an invalid URL
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             return
-        if _is_large(body) and (refusal := self.server.bar(environ)) is not None:
-            self._turn_away(refusal)
+        if _is_large(body) and (refusal := self.server.precheck(environ)) is not None:
+            self._reject(refusal)
             return
         try:
             sink = self.server.sink(environ)
@@ -255,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(environ)
                 return
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
-                self._keep(body, kept, environ)
+                self._buffer(body, kept, environ)
                 self._reply(environ)
             if TOO_LARGE in environ:
                 self._linger()
@@ -264,11 +263,11 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
-            self.server.note(f"the server cannot answer: {error.strerror} ({_limit()})")
+            self.server.report_problem(f"the server cannot answer: {error.strerror} ({_limit()})")
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"the local AWS is at its limit: {error.strerror}")
 
-    def _keep(self, body: Body, kept: Any, environ: dict[str, Any]) -> None:
-        """Have the body at hand for the application, or say that it is too large."""
+    def _buffer(self, body: RequestBody, kept: Any, environ: dict[str, Any]) -> None:
+        """Buffer the body for the application, or mark the request as TOO_LARGE."""
         try:
             self._receive(body, kept, most=self.server.largest(environ))
             environ["CONTENT_LENGTH"] = str(kept.tell())
@@ -279,48 +278,46 @@ class _Handler(BaseHTTPRequestHandler):
             environ[TOO_LARGE] = True
             environ["CONTENT_LENGTH"] = "0"
 
-    def _receive(self, body: Body, target: IO[bytes], *, most: int | None) -> None:
+    def _receive(self, body: RequestBody, target: IO[bytes], *, most: int | None) -> None:
         connections = self.server.connections
 
-        def moved() -> None:
-            connections.enter(self.connection, Phase.READING)
+        def on_data() -> None:
+            connections.enter(self.connection, ConnectionPhase.READING)
 
-        moved()
-        body.copy(source=self._received, target=target, most=most, moved=moved)
+        on_data()
+        body.copy(source=self._received, target=target, most=most, on_data=on_data)
 
     def _reply(self, environ: dict[str, Any]) -> None:
-        self.server.connections.enter(self.connection, Phase.ANSWERING)
+        self.server.connections.enter(self.connection, ConnectionPhase.ANSWERING)
         try:
             reply = self.server.app(environ)
         except OSError:
             raise
-        except Exception:  # noqa: BLE001  a bug: the client is told so, and does not wait for ever
+        except Exception:  # noqa: BLE001  a bug: the client gets an answer instead of waiting for ever
             _log.exception("%s %s failed", self.command, self.path)
             reply = Reply(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=b"the traceback is in server.log\n")
         self._send(reply)
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        self._headers_buffer: list[bytes] = []  # of an answer that came to nothing
+        self._headers_buffer: list[bytes] = []  # discard an unfinished answer
         text = ("Content-Type", "text/plain; charset=utf-8")
-        self._turn_away(Reply(status=status, headers=(text,), body=f"{reason}\n".encode(errors="replace")))
+        self._reject(Reply(status=status, headers=(text,), body=f"{reason}\n".encode(errors="replace")))
 
-    def _turn_away(self, refusal: Reply) -> None:
-        """Send an answer to what is not taken: it is the last one on the connection."""
+    def _reject(self, refusal: Reply) -> None:
         self.close_connection = True
         self._send(refusal)
         self._linger()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a head that does not follow HTTP, and let the client read that."""
         super().send_error(code, message, explain)
         self._linger()
 
     def _linger(self) -> None:
-        """Read some of what still comes: a client that sends into a closed connection would not see its answer.
+        """Read some more of the request: a client that sends into a closed connection would not see its answer.
 
-        Whoever sends slowly is not waited for, and makes room for others.
+        The connection counts as idle, so a slow sender is closed when others need room.
         """
-        self.server.connections.enter(self.connection, Phase.WAITING)
+        self.server.connections.enter(self.connection, ConnectionPhase.WAITING)
         self.connection.settimeout(_LINGER_SECONDS)
         over = time.monotonic() + _LINGER_AT_MOST_SECONDS
         with contextlib.suppress(OSError):
@@ -332,19 +329,19 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """The application logs the calls; malformed requests alone come this way."""
+        """Log malformed requests only: the application logs its own calls."""
         if not format.startswith('"%s"'):
             _log.info("%s: %s", self.address_string(), format % args)
 
     def _send(self, reply: Reply) -> None:
-        """Send status, headers and body in one write, so that they travel in as few packets as possible."""
+        """Send status, headers and body in one write, in as few packets as possible."""
         self.send_response_only(reply.status)
         sent = set()
         for name, value in reply.headers:
             if name.lower() in {"content-length", "transfer-encoding", "connection"}:
                 continue
             sent.add(name.lower())
-            # What a client has chosen may be in it: no header ends early, and begins another one.
+            # The value may contain a client's text: prevent header injection.
             self.send_header(name, _IN_HEADER.sub("?", str(value)))
         if "date" not in sent:
             self.send_header("Date", self.date_time_string())
@@ -360,7 +357,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif reply.file is None:
             self._write(reply.body)
         else:
-            with reply.file.path.open("rb") as file:  # before anything is sent: it may fail
+            with reply.file.path.open("rb") as file:  # opened before anything is sent: it may fail
                 self._write(b"")
                 if reply.file.length:
                     self.connection.sendfile(file, reply.file.offset, reply.file.length)
@@ -369,7 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._headers_buffer.append(b"\r\n" + body)
         self.flush_headers()
 
-    def _environ(self, body: Body) -> dict[str, Any]:
+    def _environ(self, body: RequestBody) -> dict[str, Any]:
         url = urlsplit(self.path) if not self.path.startswith("//") else urlsplit(f"http://x{self.path}")
         host, port = self.server.server_address[:2]
         environ: dict[str, Any] = {
@@ -397,8 +394,8 @@ class _Handler(BaseHTTPRequestHandler):
         return environ
 
 
-def _is_large(body: Body) -> bool:
-    """Return whether it would go to the disk, or does not say how large it is."""
+def _is_large(body: RequestBody) -> bool:
+    """Return whether the body would be spooled to disk, or states no length."""
     return body.length is None or body.length > _IN_MEMORY
 
 
@@ -407,8 +404,10 @@ def _header(reply: Reply, name: str) -> str | None:
 
 
 def _header_variables(headers: Message) -> dict[str, Any]:
-    """Return headers as WSGI variables. WSGI folds `-` and `_`, but S3 tells user metadata keys apart by them: moto
-    takes their spelling from a variable of its own, and other headers with `_` are dropped as a proxy would.
+    """Return headers as WSGI variables.
+
+    WSGI folds `-` and `_`, but they distinguish keys of S3's user metadata. So moto reads the spelling of these from a variable
+    of its own. Other headers with `_` are dropped, as a proxy would.
     """
     variables: dict[str, Any] = {}
     spelling: dict[str, str] = {}
@@ -427,7 +426,7 @@ def _header_variables(headers: Message) -> dict[str, Any]:
 
 
 def _most_connections() -> int:
-    """Return half of the descriptors at most: blobs, processes and their pipes need the others."""
+    """Return at most half of the descriptors: blobs, processes and their pipes need the others."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, most // 2)
 

@@ -1,1 +1,1 @@
-"""The image registry of the local AWS: the OCI distribution API over moto's ECR, blobs on disk."""
+"""The image registry of the local AWS: the OCI distribution API on top of moto's ECR, with blobs on disk."""

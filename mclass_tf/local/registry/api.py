@@ -1,7 +1,7 @@
 """The OCI distribution API of the registry: its routes, manifests and blobs.
 
-https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md . The token names the account and region
-whose repositories a request sees; state is moto's, blobs are the store's.
+https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md . The token names the
+account and region of the client. Repositories and manifests are in moto, blobs in the store.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from urllib.parse import parse_qs
 
 from mclass_tf.local.aws.ecr import backend as ecr
 from mclass_tf.local.http.server import TOO_LARGE, FilePart, Reply, json_reply
-from mclass_tf.local.registry.refusal import HEADERS, RefusedError, denied
+from mclass_tf.local.registry.refusal import HEADERS, OciError, denied
 from mclass_tf.local.registry.replies import conflict, no_space, page
 from mclass_tf.local.registry.repositories import Repositories
 from mclass_tf.local.registry.request import (
     DIGEST,
-    Request,
+    OciRequest,
     byte_range,
     checked_digest,
     principal_of,
     registry_of,
 )
-from mclass_tf.local.registry.store import BusyError, Store
+from mclass_tf.local.registry.store import BlobStore, UploadBusyError
 from mclass_tf.local.registry.uploads import REFUSED, BlobUploads, refused
 
 _log = logging.getLogger("mclass_tf.local")
@@ -40,14 +40,14 @@ _WITH_BODY = frozenset(["PATCH", "POST", "PUT"])
 _UPLOADS = re.compile(f"{_NAME}/blobs/uploads/")
 
 
-class Registry:
-    """Answers below `/v2/` and passes everything else on. `exclusive` keeps others off moto's state."""
+class RegistryApi:
+    """Answers requests below `/v2/`, and no others. `exclusive` locks moto's state."""
 
-    def __init__(self, *, store: Store, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, *, store: BlobStore, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._store = store
         self._repositories = Repositories(exclusive)
         self._uploads = BlobUploads(store=store, repositories=self._repositories)
-        self._routes: tuple[tuple[re.Pattern[str], dict[str, Callable[[Request], Reply]]], ...] = (
+        self._routes: tuple[tuple[re.Pattern[str], dict[str, Callable[[OciRequest], Reply]]], ...] = (
             (re.compile(r"/v2/?(?P<name>)"), {"GET": self._version}),
             (re.compile(r"/v2/_catalog(?P<name>)"), {"GET": self._catalog}),
             (re.compile(f"{_NAME}/tags/list"), {"GET": self._tags}),
@@ -78,22 +78,22 @@ class Registry:
         _log.info("registry %s %s %d %.0f ms", environ["REQUEST_METHOD"], path, reply.status, spent)
         return reply
 
-    def bar(self, environ: dict[str, Any]) -> Reply | None:
-        """Refuse a request by its head where it has no token; None too for one that is none of the registry's."""
+    def precheck(self, environ: dict[str, Any]) -> Reply | None:
+        """Refuse a request without a valid token by its head; None otherwise."""
         try:
             principal_of(str(environ.get("HTTP_AUTHORIZATION", "")))
-        except RefusedError as error:
+        except OciError as error:
             return error.reply()
         return None
 
     def sink(self, environ: dict[str, Any]) -> AbstractContextManager[IO[bytes]] | None:
-        """Have the bytes of an upload go to its file as they arrive; what is wrong with the request, `answer` says."""
+        """Stream the bytes of an upload to its file. If the request is invalid, discard them; `answer` then refuses it."""
         if environ["REQUEST_METHOD"] not in _WITH_BODY or not _UPLOADS.match(str(environ["PATH_INFO"])):
             return None
         try:
             _, request = self._route(environ)
             return self._uploads.sink(request)
-        except (RefusedError, OSError) as error:
+        except (OciError, OSError) as error:
             return refused(environ, error)
 
     def _reply(self, environ: dict[str, Any]) -> Reply:
@@ -102,14 +102,14 @@ class Registry:
                 raise environ[REFUSED]
             handler, request = self._route(environ)
             return handler(request)
-        except RefusedError as error:
+        except OciError as error:
             return error.reply()
-        except BusyError:
+        except UploadBusyError:
             return conflict().reply()
         except OSError as error:
             return no_space(error).reply()
 
-    def _route(self, environ: dict[str, Any]) -> tuple[Callable[[Request], Reply], Request]:
+    def _route(self, environ: dict[str, Any]) -> tuple[Callable[[OciRequest], Reply], OciRequest]:
         principal = principal_of(str(environ.get("HTTP_AUTHORIZATION", "")))
         method = str(environ["REQUEST_METHOD"])
         known: set[str] = set()
@@ -123,7 +123,7 @@ class Registry:
                 continue
             query = {key: values[0] for key, values in parse_qs(str(environ["QUERY_STRING"])).items()}
             fields = match.groupdict()
-            request = Request(
+            request = OciRequest(
                 principal=principal,
                 registry=registry_of(str(environ.get("HTTP_HOST", "")), principal=principal),
                 method=method,
@@ -133,30 +133,30 @@ class Registry:
                 environ=environ,
             )
             return handler, request
-        raise RefusedError(
+        raise OciError(
             HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_FOUND,
             "UNSUPPORTED",
             f"the registry has no {method} of this path",
             headers=(("Allow", ", ".join(sorted(known))),) if known else (),
         )
 
-    def _version(self, _request: Request) -> Reply:
+    def _version(self, _request: OciRequest) -> Reply:
         return json_reply(HTTPStatus.OK, {}, headers=HEADERS)
 
-    def _catalog(self, request: Request) -> Reply:
+    def _catalog(self, request: OciRequest) -> Reply:
         if request.registry.account_id != request.principal.account_id:
             raise denied("no policy of a registry lets another account list its repositories")
         with self._repositories.exclusive():
             names = sorted(ecr.backend_of(request.registry).repositories)
         return page(request, "repositories", names, path="/v2/_catalog")
 
-    def _tags(self, request: Request) -> Reply:
+    def _tags(self, request: OciRequest) -> Reply:
         with self._repositories.exclusive():
             images = self._repositories.of(request).images
             tags = sorted(tag for image in images for tag in image.image_tags)
         return page(request, "tags", tags, path=f"/v2/{request.name}/tags/list", name=request.name)
 
-    def _get_manifest(self, request: Request) -> Reply:
+    def _get_manifest(self, request: OciRequest) -> Reply:
         with self._repositories.exclusive():
             image = self._repositories.image(request)
             text, media_type = image.image_manifest, image.image_manifest_media_type
@@ -167,23 +167,17 @@ class Registry:
             body=text.encode(),
         )
 
-    def _put_manifest(self, request: Request) -> Reply:
+    def _put_manifest(self, request: OciRequest) -> Reply:
         by_digest = DIGEST.fullmatch(request.reference) is not None
         if not by_digest and not _TAG.fullmatch(request.reference):
-            raise RefusedError(
-                HTTPStatus.BAD_REQUEST, "TAG_INVALID", f"Invalid image tag '{request.reference}'"
-            )
+            raise OciError(HTTPStatus.BAD_REQUEST, "TAG_INVALID", f"Invalid image tag '{request.reference}'")
         body: bytes = request.environ["wsgi.input"].read(LARGEST_MANIFEST + 1)
         if len(body) > LARGEST_MANIFEST or TOO_LARGE in request.environ:
-            raise RefusedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SIZE_INVALID", "the manifest exceeds 4 MiB"
-            )
+            raise OciError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SIZE_INVALID", "the manifest exceeds 4 MiB")
         try:
             text = body.decode()
         except UnicodeDecodeError:
-            raise RefusedError(
-                HTTPStatus.BAD_REQUEST, "MANIFEST_INVALID", "the manifest is not UTF-8"
-            ) from None
+            raise OciError(HTTPStatus.BAD_REQUEST, "MANIFEST_INVALID", "the manifest is not UTF-8") from None
         with self._repositories.exclusive():
             digest = self._repositories.put_image(request, text, by_digest=by_digest)
         location = ("Location", f"/v2/{request.name}/manifests/{digest}")
@@ -191,7 +185,7 @@ class Registry:
             status=HTTPStatus.CREATED, headers=(*HEADERS, location, ("Docker-Content-Digest", digest))
         )
 
-    def _delete_manifest(self, request: Request) -> Reply:
+    def _delete_manifest(self, request: OciRequest) -> Reply:
         """https://github.com/aws/containers-roadmap/issues/1229 ."""
         with self._repositories.exclusive():
             self._repositories.image(request)
@@ -201,12 +195,12 @@ class Registry:
             )
         return Reply(status=HTTPStatus.ACCEPTED, headers=HEADERS)
 
-    def _get_blob(self, request: Request) -> Reply:
+    def _get_blob(self, request: OciRequest) -> Reply:
         digest = checked_digest(request.reference)
         with self._repositories.exclusive():
             size = self._repositories.of(request).layers.get(digest)
         if size is None:
-            raise RefusedError(
+            raise OciError(
                 HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"The layer with digest '{digest}' does not exist"
             )
         offset, length = byte_range(request.header("HTTP_RANGE"), size)

@@ -1,9 +1,9 @@
-"""Programs named docker, podman, buildah and skopeo that take ECR's address for that of the local AWS.
+"""Wrappers named docker, podman, buildah and skopeo that replace ECR's address by that of the local AWS.
 
-A client finds a registry by its name, and ECR's names are AWS's own: no variable that the clients read would lead
-them elsewhere, for logging in least of all. So each program stands before the real one on PATH, names the registry as
-127.0.0.1 where its arguments name ECR, and becomes the real one. Docker takes a registry on 127.0.0.0/8 without TLS;
-the others are told to. Where there is no docker, podman stands in for it, as its package podman-docker has it.
+Clients resolve a registry by its name, and ECR's names are AWS's. No environment variable of the clients redirects them, least
+of all for a login. So each wrapper precedes the real program on PATH, replaces ECR's names in the arguments by 127.0.0.1, and
+executes the real program. Docker accepts a registry on 127.0.0.0/8 without TLS; the others need an option. Without docker,
+podman replaces it, as with the package podman-docker.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_TLS = "--tls-verify=false"
 
 
 def install(folder: Path) -> None:
-    """Write the programs; they do nothing but run this module."""
+    """Write the wrappers, which only run this module."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in PROGRAMS:
         program = folder / name
@@ -41,7 +41,7 @@ def install(folder: Path) -> None:
 
 
 def command(program: str, arguments: Sequence[str], *, address: str) -> list[str]:
-    """The arguments with ECR's names replaced by `address`, and TLS off for the client that asks for it."""
+    """Return the arguments with ECR's names replaced by `address`, and with TLS off for clients other than docker."""
     replaced = [_ECR.sub(rf"\g<1>{address}", argument) for argument in arguments]
     if replaced == list(arguments) or program == "docker":
         return replaced
@@ -50,13 +50,13 @@ def command(program: str, arguments: Sequence[str], *, address: str) -> list[str
     verb = _verb(replaced)
     if verb is None:
         return replaced
-    if replaced[verb] == "manifest":  # its own verb comes next
+    if replaced[verb] == "manifest":  # followed by its own verb
         verb += 1
     return [*replaced[: verb + 1], _NO_TLS, *replaced[verb + 1 :]]
 
 
 def _verb(arguments: Sequence[str]) -> int | None:
-    """Where the verb stands: the value of an option before it (`--runroot run`) may be the same word."""
+    """Return the index of the verb. The value of an earlier option (`--runroot run`) may be the same word."""
     before = ["", *arguments]
     return next(
         (
@@ -69,7 +69,7 @@ def _verb(arguments: Sequence[str]) -> int | None:
 
 
 def _is_podman(docker: Path) -> bool:
-    """Whether the program named docker is a link to podman, or a script that starts it."""
+    """Return whether the program named docker is a link to podman or a script that starts it."""
     if docker.resolve().name == "podman":
         return True
     with docker.open("rb") as file:
@@ -78,7 +78,7 @@ def _is_podman(docker: Path) -> bool:
 
 
 def run(program: str, argv: Sequence[str]) -> None:
-    """Become the real program."""
+    """Replace this process by the real program."""
     folder = Path(argv[0]).resolve().parent
     places = os.environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(place for place in places if Path(place).resolve() != folder)

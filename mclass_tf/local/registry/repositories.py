@@ -1,4 +1,4 @@
-"""The repositories and images that requests name: moto's ECR, as far as its policies allow."""
+"""Repositories and images of requests, in moto's ECR, subject to repository policies."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from moto.core.exceptions import ServiceException
 from moto.ecr.exceptions import ImageNotFoundException
 
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.registry.refusal import RefusedError, denied, no_repository
-from mclass_tf.local.registry.request import ACTIONS, DIGEST, Request, action_of
+from mclass_tf.local.registry.refusal import OciError, denied, no_repository
+from mclass_tf.local.registry.request import ACTIONS, DIGEST, OciRequest, action_of
 
 _CODES = {
-    ecr.TagTakenError.code: "TAG_INVALID",
+    ecr.TagExistsError.code: "TAG_INVALID",
     ecr.MissingLayersError.code: "MANIFEST_BLOB_UNKNOWN",
     ecr.MissingImagesError.code: "MANIFEST_BLOB_UNKNOWN",
-    ecr.DigestDiffersError.code: "DIGEST_INVALID",
+    ecr.DigestMismatchError.code: "DIGEST_INVALID",
 }
 
 
 class Repositories:
-    """`exclusive` keeps others off moto's state; all other methods are called within it."""
+    """`exclusive` locks moto's state. Call all other methods within it."""
 
     def __init__(self, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self.exclusive = exclusive
 
-    def of(self, request: Request) -> Any:
-        """Return the repository; raise RefusedError where there is none, or it is closed to the client."""
+    def of(self, request: OciRequest) -> Any:
+        """Return the repository. Raise OciError if it is missing or the client is not authorized."""
         repository = ecr.backend_of(request.registry).repositories.get(request.name)
         if repository is None:
             raise no_repository(request.name, account_id=request.registry.account_id)
@@ -39,18 +39,16 @@ class Repositories:
             raise denied(str(error.message)) from None
         return repository
 
-    def image(self, request: Request) -> Any:
-        """Return the image of the tag or digest; raise RefusedError where there is none."""
+    def image(self, request: OciRequest) -> Any:
+        """Return the image of the tag or digest. Raise OciError if it is missing."""
         is_digest = DIGEST.fullmatch(request.reference) is not None
         tag, digest = (None, request.reference) if is_digest else (request.reference, None)
         try:
             return self.of(request)._get_image(tag, digest)  # noqa: SLF001
         except ImageNotFoundException:
-            raise RefusedError(
-                HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found"
-            ) from None
+            raise OciError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found") from None
 
-    def put_image(self, request: Request, text: str, *, by_digest: bool) -> str:
+    def put_image(self, request: OciRequest, text: str, *, by_digest: bool) -> str:
         """Put a manifest; return its digest."""
         self.of(request)
         backend = ecr.backend_of(request.registry)
@@ -65,15 +63,15 @@ class Repositories:
                 image_manifest_mediatype=media_type,
                 digest=request.reference if by_digest else None,
             )
-        except ecr.AlreadyThereError:
+        except ecr.ImageExistsError:
             pass  # a client that pushes again what is there has what it wants
         except ServiceException as error:
             code = _CODES.get(error.code, "MANIFEST_INVALID")
-            raise RefusedError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
+            raise OciError(HTTPStatus.BAD_REQUEST, code, str(error.message)) from None
         return digest
 
-    def mount(self, request: Request, layers: dict[str, int]) -> str | None:
-        """Return the digest, where the blob is mounted from another repository; else the client uploads it."""
+    def mount(self, request: OciRequest, layers: dict[str, int]) -> str | None:
+        """Mount the blob from another repository and return its digest. Return None if the client must upload it."""
         digest, source = request.query.get("mount"), request.query.get("from")
         if digest is None or source is None:
             return None

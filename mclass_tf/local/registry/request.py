@@ -1,4 +1,4 @@
-"""A request to the registry: who makes it, whose registry it names, which bytes it is about."""
+"""Parses a request to the registry: the client, the owner of the registry, and the byte ranges."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from mclass_tf.local.access.registry_tokens import USER, ExpiredTokenError, Principal, UnknownTokenError
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.registry.refusal import RefusedError, no_repository, unauthorized
+from mclass_tf.local.registry.refusal import OciError, no_repository, unauthorized
 from mclass_tf.local.registry.store import Chunk
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:/.*)?", re.ASCII)
-# ECR's own names are not of this machine, and refused (guard.py); these are.
+# ECR's real names are not loopback names, so guard.py refuses them. These are.
 _REGISTRY_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.localhost(?::\d+)?")
 ACTIONS = {
     "blobs/uploads": {
@@ -40,8 +40,8 @@ ACTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """One request to a registry, by somebody whose token is known."""
+class OciRequest:
+    """An authenticated request. `principal` is the client, `registry` the owner of the registry."""
 
     principal: Principal
     registry: Principal
@@ -53,7 +53,7 @@ class Request:
 
     @property
     def owner(self) -> str:
-        """Whose an upload is."""
+        """The owner of an upload: client and repository."""
         return f"{self.principal.account_id}/{self.registry.account_id}/{self.registry.region}/{self.name}"
 
     def header(self, name: str) -> str:
@@ -61,7 +61,7 @@ class Request:
 
 
 def principal_of(authorization: str) -> Principal:
-    """Return whose repositories the request opens; ECR takes nothing but Basic with its token."""
+    """Return the client of a request. ECR accepts only Basic authentication with its token."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         raise unauthorized("no basic auth credentials")
@@ -82,7 +82,7 @@ def principal_of(authorization: str) -> Principal:
 
 
 def registry_of(host: str, *, principal: Principal) -> Principal:
-    """Return whose registry the request's host names; by any other name it is that of the token's account."""
+    """Return the owner of the registry that the Host header names. For any other name it is the client."""
     host_parts = _REGISTRY_HOST.fullmatch(host)
     if host_parts is None:
         return principal
@@ -92,8 +92,8 @@ def registry_of(host: str, *, principal: Principal) -> Principal:
     return named
 
 
-def action_of(request: Request) -> str:
-    """Return the action that a client of another account must be allowed.
+def action_of(request: OciRequest) -> str:
+    """Return the action that a policy must allow to a client of another account.
 
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
     """
@@ -101,13 +101,13 @@ def action_of(request: Request) -> str:
     for start, actions in ACTIONS.items():
         if kind.startswith(start):
             return actions[request.method]
-    raise RefusedError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"nobody is known to be allowed {kind}")
+    raise OciError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"no action of ECR is known for {kind}")
 
 
-def chunk_of(request: Request) -> Chunk:
-    """Return where the body of a request belongs; raise RefusedError where its length is another than that of its range.
+def chunk_of(request: OciRequest) -> Chunk:
+    """Return the position of a request's body in the blob. Raise OciError if its length differs from its range.
 
-    A body without a Content-Range is the whole blob from its first byte on, but for the PUT that ends an upload.
+    A body without a Content-Range starts at the first byte of the blob, except in the PUT that ends an upload.
     https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-a-blob-in-chunks
     """
     stated, length = request.header("HTTP_CONTENT_RANGE").strip(), str(request.environ["CONTENT_LENGTH"])
@@ -116,10 +116,10 @@ def chunk_of(request: Request) -> Chunk:
         return Chunk(start=0 if starts_at_once else None)
     match = _CONTENT_RANGE.fullmatch(stated)
     if match is None or int(match[1]) > int(match[2]):
-        return Chunk(start=-1)  # which is nowhere
+        return Chunk(start=-1)  # matches no offset
     span = int(match[2]) - int(match[1]) + 1
     if length not in {"", str(span)}:
-        raise RefusedError(
+        raise OciError(
             HTTPStatus.BAD_REQUEST,
             "SIZE_INVALID",
             f"the Content-Range {stated} has {span} bytes, the Content-Length is {length}",
@@ -129,14 +129,14 @@ def chunk_of(request: Request) -> Chunk:
 
 def checked_digest(text: str) -> str:
     if not DIGEST.fullmatch(text):
-        raise RefusedError(
+        raise OciError(
             HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", f"Invalid digest '{text}': sha256:… is expected"
         )
     return text
 
 
 def byte_range(header: str, size: int) -> tuple[int, int]:
-    """Return offset and length of what a Range header asks for; the whole without one. RFC 9110, section 14."""
+    """Return offset and length of a Range header; the whole blob without one. RFC 9110, section 14."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or match[0] == "bytes=-" or not size:
         return 0, size
@@ -145,7 +145,7 @@ def byte_range(header: str, size: int) -> tuple[int, int]:
     else:  # the last bytes
         first, last = max(size - int(match[2]), 0), size - 1
     if first >= size or last < first:
-        raise RefusedError(
+        raise OciError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             "SIZE_INVALID",
             f"the blob has {size} bytes",

@@ -17,36 +17,35 @@ from typing import IO, cast
 
 _log = logging.getLogger("mclass_tf.local")
 
-_PATIENCE = (
-    5.0  # seconds that a request waits for another one on the same upload to notice that its client left
-)
+# Seconds that a request waits for another one on the same upload, to notice that its client disconnected.
+_LOCK_TIMEOUT = 5.0
 _SWEEP_SECONDS = 60.0
 IDLE_SECONDS = 3600.0
-"""How long an upload is kept to which nothing comes any more."""
+"""How long an idle upload is kept."""
 MOST_OPEN = 100
-"""Uploads that are open in one repository; one more takes the place of the one that has been idle the longest."""
+"""The limit on open uploads of one owner. A further one replaces the one that has been idle the longest."""
 LARGEST_BLOB = 52_000 * 1024**2
-"""Bytes: https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html ("Layer size")"""
+"""Bytes; https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html ("Layer size")"""
 
 
 class DigestMismatchError(Exception):
-    """The bytes are not what their digest says; `actual` is their digest."""
+    """The bytes have another digest, `actual`."""
 
     def __init__(self, actual: str) -> None:
         super().__init__(actual)
         self.actual = actual
 
 
-class BusyError(Exception):
-    """Another request writes to the upload."""
+class UploadBusyError(Exception):
+    """Another request holds the upload."""
 
 
 class GoneError(Exception):
-    """The upload was finished or discarded while a request waited for it."""
+    """The upload was committed or discarded while a request waited for it."""
 
 
 class OutOfOrderError(Exception):
-    """The bytes do not start where the last ones ended; `offset` is where that is."""
+    """The chunk does not start at `offset`, the end of the upload."""
 
     def __init__(self, offset: int) -> None:
         super().__init__(offset)
@@ -54,19 +53,19 @@ class OutOfOrderError(Exception):
 
 
 class SizeDiffersError(Exception):
-    """Other bytes came than the request had announced, or too many."""
+    """The length of the chunk is not the announced one, or the blob is too large."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """What a request says of its body: where in the blob it starts and how long it is; None where it says nothing."""
+    """The announced start in the blob and length of a request's body; None if not announced."""
 
     start: int | None = None
     length: int | None = None
 
 
 class Upload:
-    """Bytes that arrive for one blob of one repository, in one request or several."""
+    """The upload of one blob to one repository, in one or more requests."""
 
     def __init__(self, *, folder: Path, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.id = str(uuid.uuid4())
@@ -83,21 +82,21 @@ class Upload:
 
     @property
     def digest(self) -> str:
-        """The digest of what has arrived."""
+        """The digest of the received bytes."""
         return f"sha256:{self._hash.hexdigest()}"
 
     @property
     def idle_seconds(self) -> float:
-        """How long nothing has come; 0 while something does."""
+        """Seconds since the last request; 0 while one holds the upload."""
         return 0.0 if self._lock.locked() else self._clock() - self._touched
 
     @contextlib.contextmanager
     def appending(self, chunk: Chunk) -> Iterator[IO[bytes]]:
-        """Take more bytes. What arrived before a client hangs up stays: the upload can be resumed.
+        """Append a chunk. If the client disconnects, the received bytes stay and the upload can be resumed.
 
-        Of requests that all start at the same byte one alone is taken: where the last byte is, is known to who holds the upload.
-        Raise BusyError, GoneError or OutOfOrderError before the first byte, SizeDiffersError after the last one, with all of
-        the chunk taken back.
+        Of several chunks that start at the same byte, exactly one is accepted: the offset is compared under the lock.
+        Raise UploadBusyError, GoneError or OutOfOrderError before the first byte. After the last one, raise
+        SizeDiffersError and remove the chunk.
         """
         with self.exclusive(), self.path.open("r+b", buffering=0) as file:
             if chunk.start not in (None, self.offset):
@@ -115,9 +114,9 @@ class Upload:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep other requests off the upload; raise BusyError or GoneError."""
-        if not self._lock.acquire(timeout=_PATIENCE):
-            raise BusyError
+        """Hold the upload's lock. Raise UploadBusyError or GoneError."""
+        if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
+            raise UploadBusyError
         try:
             if not self._is_open:
                 raise GoneError
@@ -127,11 +126,11 @@ class Upload:
             self._lock.release()
 
     def close(self) -> None:
-        """Take nothing any more. Call it while nobody else holds the upload."""
+        """Accept no more bytes. Call it while holding the upload."""
         self._is_open = False
 
     def append(self, *, file: IO[bytes], piece: bytes) -> None:
-        """Write, or remember why not: the rest of the request must be read all the same before it is answered."""
+        """Write, or record the failure: the rest of the request must be read in any case before the answer."""
         if self.failure is not None:
             return
         view = memoryview(piece)
@@ -146,7 +145,7 @@ class Upload:
 
 
 class _Appender:
-    """Takes bytes up to `limit`, an offset in the blob; what goes beyond it is read to nowhere."""
+    """Appends bytes up to `limit`, an offset in the blob, and discards the rest."""
 
     def __init__(self, *, upload: Upload, file: IO[bytes], limit: int) -> None:
         self._upload = upload
@@ -163,17 +162,17 @@ class _Appender:
 
 
 def registry_in(home: Path) -> Path:
-    """Return where the registry of a local AWS keeps everything."""
+    """Return the registry's folder in a home folder."""
     return home / "registry"
 
 
 def blobs_in(folder: Path) -> Path:
-    """Return where a registry keeps its blobs."""
+    """Return the folder of blobs in a registry's folder."""
     return folder / "blobs" / "sha256"
 
 
-class Store:
-    """All blobs of an instance, each once however many repositories hold it, in the folder `blobs` by their digests in hexadecimal.
+class BlobStore:
+    """All blobs of an instance, each stored once for all repositories, named by their hexadecimal digests.
 
     Nothing is kept between instances.
     """
@@ -196,7 +195,7 @@ class Store:
         return self.blobs / digest.removeprefix("sha256:")
 
     def start(self, *, owner: str) -> Upload:
-        """Start an upload; where its owner has too many already, discard the one that has been idle the longest."""
+        """Start an upload. If its owner has too many, discard the one that has been idle the longest."""
         upload = Upload(folder=self._incoming, owner=owner, clock=self._clock)
         with self._lock:
             others = [other for other in self._uploads.values() if other.owner == owner]
@@ -210,25 +209,25 @@ class Store:
         return upload if upload is not None and upload.owner == owner else None
 
     def discard(self, upload: Upload) -> None:
-        """Forget an upload and its bytes. Call it while nobody else holds it."""
+        """Delete an upload and its bytes. Call it while holding the upload."""
         upload.close()
         with self._lock:
             self._uploads.pop(upload.id, None)
         upload.path.unlink(missing_ok=True)
 
     def collect(self) -> None:
-        """Discard the uploads that were abandoned."""
+        """Discard abandoned uploads."""
         for upload in tuple(self._uploads.values()):
             if upload.idle_seconds > IDLE_SECONDS:
                 self._collect(upload)
 
     def _collect(self, upload: Upload) -> None:
-        with contextlib.suppress(BusyError, GoneError), upload.exclusive():
+        with contextlib.suppress(UploadBusyError, GoneError), upload.exclusive():
             self.discard(upload)
-            _log.info("the upload %s of %d bytes was abandoned, and is discarded", upload.id, upload.offset)
+            _log.info("discarded the abandoned upload %s of %d bytes", upload.id, upload.offset)
 
     def commit(self, upload: Upload, *, digest: str) -> int:
-        """Make the upload a blob and return its size; raise DigestMismatchError and forget it where it is another."""
+        """Turn the upload into a blob and return its size. On another digest, discard it and raise DigestMismatchError."""
         with upload.exclusive():
             if upload.digest != digest:
                 self.discard(upload)
@@ -242,10 +241,10 @@ def _idle_seconds(upload: Upload) -> float:
     return upload.idle_seconds
 
 
-class Uploads:
-    """Collects the uploads that clients have abandoned, as long as the local AWS lives."""
+class UploadCollector:
+    """Periodically discards abandoned uploads while the local AWS runs."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: BlobStore) -> None:
         self._store = store
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Uploads of blobs: their requests, and where the bodies of these go."""
+"""Requests that upload blobs, and the sinks of their bodies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mclass_tf.local.http.server import Reply
-from mclass_tf.local.registry.refusal import HEADERS, RefusedError
+from mclass_tf.local.registry.refusal import HEADERS, OciError
 from mclass_tf.local.registry.replies import (
     accepted,
     conflict,
@@ -21,16 +21,16 @@ from mclass_tf.local.registry.replies import (
     progress,
 )
 from mclass_tf.local.registry.repositories import Repositories
-from mclass_tf.local.registry.request import Request, checked_digest, chunk_of
+from mclass_tf.local.registry.request import OciRequest, checked_digest, chunk_of
 from mclass_tf.local.registry.store import (
     LARGEST_BLOB,
-    BusyError,
+    BlobStore,
     DigestMismatchError,
     GoneError,
     OutOfOrderError,
     SizeDiffersError,
-    Store,
     Upload,
+    UploadBusyError,
 )
 
 _ARRIVED = "mclass.registry.upload"
@@ -40,16 +40,16 @@ REFUSED = "mclass.registry.refused"
 class BlobUploads:
     """Answers the requests that upload blobs."""
 
-    def __init__(self, *, store: Store, repositories: Repositories) -> None:
+    def __init__(self, *, store: BlobStore, repositories: Repositories) -> None:
         self._store = store
         self._repositories = repositories
 
-    def sink(self, request: Request) -> AbstractContextManager[IO[bytes]] | None:
-        """Have the body of a request go to its upload as it arrives; None where it is for no upload."""
+    def sink(self, request: OciRequest) -> AbstractContextManager[IO[bytes]] | None:
+        """Return the sink that streams the body to its upload; None if the request has no upload."""
         upload = self._upload(request) if request.reference else self._start_whole(request)
         return None if upload is None else _arriving(request, upload)
 
-    def start(self, request: Request) -> Reply:
+    def start(self, request: OciRequest) -> Reply:
         with self._repositories.exclusive():
             layers = self._repositories.of(request).layers
             mounted = self._repositories.mount(request, layers)
@@ -59,8 +59,8 @@ class BlobUploads:
             return accepted(request, self._store.start(owner=request.owner))
         return self._commit(request, self._arrived(request))
 
-    def _start_whole(self, request: Request) -> Upload | None:
-        """Return the upload for a blob that comes with the request that starts it; None where none comes."""
+    def _start_whole(self, request: OciRequest) -> Upload | None:
+        """Return the upload of a blob sent in a single POST; None if the POST contains no blob."""
         if "digest" not in request.query:
             return None
         with self._repositories.exclusive():
@@ -70,21 +70,21 @@ class BlobUploads:
         checked_digest(request.query["digest"])
         return self._store.start(owner=request.owner)
 
-    def status(self, request: Request) -> Reply:
+    def status(self, request: OciRequest) -> Reply:
         upload = self._upload(request)
-        with suppress(BusyError, GoneError), upload.exclusive():
-            pass  # a request whose client has left comes to its end first
+        with suppress(UploadBusyError, GoneError), upload.exclusive():
+            pass  # wait for the end of a request that lost its client
         return Reply(status=HTTPStatus.NO_CONTENT, headers=progress(request, upload.id, upload.offset))
 
-    def resume(self, request: Request) -> Reply:
+    def resume(self, request: OciRequest) -> Reply:
         return accepted(request, self._arrived(request))
 
-    def finish(self, request: Request) -> Reply:
+    def finish(self, request: OciRequest) -> Reply:
         upload = self._arrived(request)
         checked_digest(request.query.get("digest", ""))
         return self._commit(request, upload)
 
-    def cancel(self, request: Request) -> Reply:
+    def cancel(self, request: OciRequest) -> Reply:
         upload = self._upload(request)
         try:
             with upload.exclusive():
@@ -93,15 +93,15 @@ class BlobUploads:
             raise no_upload(request) from None
         return Reply(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
 
-    def _arrived(self, request: Request) -> Upload:
-        """Return the upload that has taken the body of this request."""
+    def _arrived(self, request: OciRequest) -> Upload:
+        """Return the upload that received the body of this request."""
         upload: Upload = request.environ[_ARRIVED]
         if upload.failure is not None:
             self._store.discard(upload)
             raise no_space(upload.failure)
         return upload
 
-    def _commit(self, request: Request, upload: Upload) -> Reply:
+    def _commit(self, request: OciRequest, upload: Upload) -> Reply:
         digest = request.query["digest"]
         if upload.failure is not None:
             self._store.discard(upload)
@@ -111,7 +111,7 @@ class BlobUploads:
         except GoneError:
             raise no_upload(request) from None
         except DigestMismatchError as error:
-            raise RefusedError(
+            raise OciError(
                 HTTPStatus.BAD_REQUEST,
                 "DIGEST_INVALID",
                 f"The digest '{digest}' does not match '{error.actual}', that of the bytes received",
@@ -120,7 +120,7 @@ class BlobUploads:
             self._repositories.of(request).layers[digest] = size
         return created(request, digest)
 
-    def _upload(self, request: Request) -> Upload:
+    def _upload(self, request: OciRequest) -> Upload:
         with self._repositories.exclusive():
             self._repositories.of(request)
         upload = self._store.upload(request.reference, owner=request.owner)
@@ -130,41 +130,40 @@ class BlobUploads:
 
 
 @contextmanager
-def _arriving(request: Request, upload: Upload) -> Iterator[IO[bytes]]:
-    """Take a body into the upload, or read it to nowhere and have the request refused: it must be read before that."""
+def _arriving(request: OciRequest, upload: Upload) -> Iterator[IO[bytes]]:
+    """Append a body to the upload. If that is not possible, discard the body, which must be read before the refusal."""
     request.environ[_ARRIVED] = upload
     try:
         with upload.appending(chunk_of(request)) as file:
             yield file
-    except (BusyError, GoneError, OutOfOrderError, SizeDiffersError, RefusedError) as error:
+    except (UploadBusyError, GoneError, OutOfOrderError, SizeDiffersError, OciError) as error:
         request.environ[REFUSED] = _refusal(request, upload, error)
-        if not isinstance(error, SizeDiffersError):  # the others come before the first byte
+        if not isinstance(error, SizeDiffersError):  # the others are raised before the first byte
             with Path(os.devnull).open("wb") as nowhere:
                 yield nowhere
 
 
 @contextmanager
-def refused(environ: dict[str, Any], error: RefusedError | OSError) -> Iterator[IO[bytes]]:
-    """Read a body to nowhere, to refuse the request then."""
+def refused(environ: dict[str, Any], error: OciError | OSError) -> Iterator[IO[bytes]]:
+    """Discard a body; `RegistryApi.answer` then refuses the request."""
     environ[REFUSED] = error
     with Path(os.devnull).open("wb") as nowhere:
         yield nowhere
 
 
-def _refusal(request: Request, upload: Upload, error: Exception) -> RefusedError:
-    """Return the refusal of a request whose body the upload has not taken."""
+def _refusal(request: OciRequest, upload: Upload, error: Exception) -> OciError:
     match error:
-        case RefusedError():
+        case OciError():
             return error
-        case BusyError():
+        case UploadBusyError():
             return conflict()
         case OutOfOrderError():
             return out_of_order(request, upload.id, error.offset)
         case SizeDiffersError():
-            return RefusedError(
+            return OciError(
                 HTTPStatus.BAD_REQUEST,
                 "SIZE_INVALID",
-                f"the bytes are not as many as the request announces, or the blob exceeds {LARGEST_BLOB} bytes",
+                f"the body is not as long as announced, or the blob exceeds {LARGEST_BLOB} bytes",
                 headers=progress(request, upload.id, upload.offset),
             )
         case _:

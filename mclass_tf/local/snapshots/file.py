@@ -1,7 +1,7 @@
-"""The file of a snapshot: written and signed by the home folder's key, and read only where the signature is right.
+"""The file format of snapshots: signed with the home folder's key, and read only with a valid signature.
 
-A line that says what the file is, the signature in hexadecimal (HMAC-SHA256 of all that follows), a line of JSON (the header),
-and a tar archive: `state`, and the blobs of the registry. The header names the versions that wrote the file; no others read it.
+It contains a magic line, the signature in hexadecimal (HMAC-SHA256 of all that follows), the header as a line of JSON, and a
+tar archive of `state` and the registry's blobs. The header names the versions that wrote the file. Only these can read it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WITHOUT = (
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Return what must be the same where a snapshot is written and where it is read."""
+    """Return the versions that must be equal when a snapshot is written and read."""
     sources = hashlib.sha256()
     for file in sorted(_PACKAGE.rglob("*.py")):
         sources.update(f"{file.relative_to(_PACKAGE)}\0".encode() + file.read_bytes() + b"\0")
@@ -57,16 +57,16 @@ def versions() -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
-    """`speed` is the clock's, `tasks` what ran the tasks ("": chosen by the image); `versions` are those of what wrote the file."""
+class SnapshotHeader:
+    """`speed` is the clock's. `tasks` is what ran the tasks ("": chosen by the image). `versions` wrote the file."""
 
     speed: float
     tasks: str
     versions: Mapping[str, str]
 
 
-def write(path: Path, *, header: Header, state: Path, blobs: Path, home: Path) -> int:
-    """Write the file, whole or not at all, and readable by its owner alone; return its size in bytes. Raise OSError."""
+def write(path: Path, *, header: SnapshotHeader, state: Path, blobs: Path, home: Path) -> int:
+    """Write the file atomically, readable only by its owner; return its size in bytes. Raise OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
         try:
@@ -92,15 +92,15 @@ def write(path: Path, *, header: Header, state: Path, blobs: Path, home: Path) -
 
 
 @contextlib.contextmanager
-def verified(path: Path, *, home: Path) -> Iterator[tuple[Header, IO[bytes]]]:
-    """Enter with the header of a file that was written in this home by these versions, and with all that is signed.
+def verified(path: Path, *, home: Path) -> Iterator[tuple[SnapshotHeader, IO[bytes]]]:
+    """Yield the header and the signed content of a file that this home folder's key signed and these versions wrote.
 
-    That is a copy without a name: what is read from it is what was verified. Raise SnapshotError.
+    The content is a copy in an unnamed file, so the bytes that are read are those that were verified. Raise SnapshotError.
     """
     if path.exists() and not path.is_file():
         raise SnapshotError(
             f"{path} is no file", hint=_WITHOUT
-        )  # to open a pipe would wait for who writes into it
+        )  # opening a pipe would block until somebody writes
     with contextlib.ExitStack() as files:
         try:
             file = files.enter_context(path.open("rb"))
@@ -113,7 +113,7 @@ def verified(path: Path, *, home: Path) -> Iterator[tuple[Header, IO[bytes]]]:
 
 
 def unpack(archive: IO[bytes], *, blobs: Path) -> bytes:
-    """Put the blobs of what `verified` gives into their folder; return the state."""
+    """Unpack the content that `verified` yields: write the blobs into their folder and return the state."""
     state = b""
     archive.seek(0)
     archive.readline(_LONGEST_HEADER)
@@ -131,7 +131,7 @@ def unpack(archive: IO[bytes], *, blobs: Path) -> bytes:
 
 
 def _require_signature(path: Path, file: IO[bytes], copy: IO[bytes], *, home: Path) -> None:
-    """Copy what is signed, and raise SnapshotError where the signature is not that of the copy."""
+    """Copy the signed content. Raise SnapshotError if the signature does not match the copy."""
     if file.read(len(_MAGIC)) != _MAGIC:
         raise SnapshotError(f"{path} is no snapshot of a local AWS", hint=_WITHOUT)
     signature = file.read(_DIGITS + 1)[:_DIGITS]
@@ -147,9 +147,9 @@ def _require_signature(path: Path, file: IO[bytes], copy: IO[bytes], *, home: Pa
         )
 
 
-def _header(path: Path, copy: IO[bytes]) -> Header:
+def _header(path: Path, copy: IO[bytes]) -> SnapshotHeader:
     copy.seek(0)
-    header = Header(**json.loads(copy.readline(_LONGEST_HEADER)))
+    header = SnapshotHeader(**json.loads(copy.readline(_LONGEST_HEADER)))
     ours, theirs = versions(), header.versions
     for name in ours:
         if ours[name] != theirs.get(name):
@@ -181,10 +181,10 @@ def _read_key(home: Path) -> bytes | None:
 
 
 def _make_key(home: Path) -> bytes:
-    """Return the key of this home folder, made at the first time, for its owner alone."""
+    """Create the key of this home folder, readable only by its owner, unless it exists; return it."""
     with tempfile.NamedTemporaryFile(dir=home) as draft:
         draft.write(secrets.token_hex(_KEY_BYTES).encode())
         draft.flush()
-        with contextlib.suppress(FileExistsError):  # another command has made it meanwhile
+        with contextlib.suppress(FileExistsError):  # another command created it concurrently
             os.link(draft.name, home / _KEY)
     return (home / _KEY).read_bytes()

@@ -1,4 +1,4 @@
-"""Saves this local AWS into its home folder, and starts it from what was saved. Used in the process of the server alone."""
+"""Saves the state of this local AWS into its home folder, and restores it. Used only in the server process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mclass_tf.local.aws.ecs.model.task import EveryTask, Task
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
 from mclass_tf.local.aws.elbv2 import snapshot, targets
 from mclass_tf.local.live import live
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.store import BlobStore
 from mclass_tf.local.snapshots import file, rest, state
 
 _log = logging.getLogger("mclass_tf.local")
@@ -29,16 +29,17 @@ _LOOK_EVERY = 0.02
 _ABANDONED_SECONDS = 3600.0
 
 
-class Tasks(Protocol):
+class TaskSource(Protocol):
     def flush_logs(self) -> None: ...
 
     def every(self) -> EveryTask: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
-    """`state` is a file of the home folder; nothing is written while anything is `under_way`. `speed` is the clock's,
-    `versions` are those of the server, whose sources may have been changed since it started.
+class SaveResult:
+    """`state` is the name of a file in the home folder; it is not written while anything is `under_way`.
+
+    `speed` is the clock's. `versions` are those of the running server: its sources may have changed since it started.
     """
 
     state: str = ""
@@ -48,20 +49,20 @@ class Saved:
 
 
 class Instance:
-    """`tasks` and `write_access_logs` are there once the parts have been made; `stopped` is for the first to begin with."""
+    """`tasks` and `write_access_logs` are set once the parts exist. `stopped` are the restored stopped tasks, for `tasks`."""
 
-    def __init__(self, *, aws: AwsApi, home: Path, store: Store) -> None:
+    def __init__(self, *, aws: AwsApi, home: Path, store: BlobStore) -> None:
         self._aws = aws
         self._home = home
         self._store = store
-        self.tasks: Tasks | None = None
+        self.tasks: TaskSource | None = None
         self.write_access_logs: Callable[[], None] = lambda: None
         self.stopped: list[Task] = []
         self._is_restored = False
         self._versions = file.versions()
 
-    def save(self) -> Saved:
-        """Write the state, which the owner of the home folder may sign: what comes over the port could be anybody's."""
+    def save(self) -> SaveResult:
+        """Write the state to a file for its owner to sign. The server does not sign: a call over the port could be anybody's."""
         self._forget_abandoned()
         if self.tasks is not None:
             self.tasks.flush_logs()
@@ -69,7 +70,7 @@ class Instance:
             every = self._every_task()
             under_way = rest.under_way(every.started)
             if under_way:
-                return Saved(under_way=under_way)
+                return SaveResult(under_way=under_way)
             self.write_access_logs()
             data = state.dump(every)
         path = self._home / f"{uuid.uuid4().hex}.state"
@@ -79,20 +80,20 @@ class Instance:
         except OSError:
             path.unlink(missing_ok=True)
             raise
-        return Saved(state=path.name, speed=live.clock.speed, versions=self._versions)
+        return SaveResult(state=path.name, speed=live.clock.speed, versions=self._versions)
 
     def restore(self, archive: IO[bytes]) -> None:
-        """Take the place of what was saved. Call it before anything runs."""
+        """Restore a saved state. Call it before anything runs."""
         data = file.unpack(archive, blobs=self._store.blobs)
         with self._aws.exclusive():
             self.stopped = state.load(data).stopped
         self._is_restored = True
 
-    async def tasks_answer(self) -> None:
-        """Return when the tasks that the services start again take connections, so that they pass their first health check.
+    async def await_tasks(self) -> None:
+        """Wait until the services' restarted tasks accept connections, so that they pass their first health check.
 
-        At AWS's speed the next one comes half a minute later. After some seconds, and in an instance that was not restored,
-        return all the same: a task that cannot start is no reason not to come up.
+        At AWS's speed the second one follows half a minute later. Return immediately in an instance that was not restored, and
+        after a timeout: a task that cannot start must not prevent the start of the local AWS.
         """
         if not self._is_restored:
             return
@@ -110,19 +111,19 @@ class Instance:
                 await asyncio.gather(*(_await_connection(*address) for address in self._addresses()))
         except TimeoutError:
             _log.warning(
-                "not every task of the snapshot runs and takes connections after %g s", _START_SECONDS
+                "not every task of the snapshot runs and accepts connections after %g s", _START_SECONDS
             )
         finally:
             unlisten()
 
-    def await_started(self) -> None:
-        """Return when the load balancers listen and know the health of their targets, or after some seconds."""
+    def await_load_balancers(self) -> None:
+        """Wait until the load balancers listen and know the health of their targets, or until a timeout."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_served() and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
 
     def _forget_abandoned(self) -> None:
-        """Remove the states that nobody has made snapshots of: who asked for them was killed."""
+        """Remove states that never became snapshots, because the command was killed."""
         for path in self._home.glob("*.state"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
@@ -144,7 +145,7 @@ class Instance:
         ]
 
     def _addresses(self) -> list[tuple[str, int]]:
-        """Return where the tasks answer that are targets."""
+        """Return the addresses of the tasks that are registered as targets."""
         with self._aws.exclusive():
             return [
                 task.interface.ports[registration.container_port]
@@ -169,7 +170,6 @@ class Instance:
 
 
 async def _await_connection(host: str, port: int) -> None:
-    """Return when a connection is taken."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(host, port)

@@ -1,4 +1,4 @@
-"""Whether the local AWS is at rest: what is under way could not go on from a file."""
+"""Checks that the local AWS is at rest: activity under way could not continue from a file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from moto.s3.models import FakeDeleteMarker, s3_backends
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
 
-_STATE_LOCK = ".tflock"  # how Terraform's S3 backend ends the key of its lock
+_STATE_LOCK = ".tflock"  # the suffix of the lock's key in Terraform's S3 backend
 
 
 def under_way(tasks: Iterable[Task]) -> list[str]:
-    """Return what is under way, in words; nothing where all is at rest. Call it under the lock of the calls."""
+    """Describe everything under way; empty if at rest. Call it while holding the API lock."""
     return [*_services(), *_standalone(tasks), *_locks()]
 
 

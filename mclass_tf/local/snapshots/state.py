@@ -1,9 +1,8 @@
-"""The state of the local AWS as bytes, and back: moto's backends, and what the parts keep beside them.
+"""Serializes the state of the local AWS: moto's backends, and the state that other parts keep.
 
-moto can seed its identifiers and replay recorded calls, but a replay gives other times, and nothing of what happens between
-the calls (docs/adr/0018-snapshots.md). So the objects themselves are pickled. Unpickling can run code: only a file that
-was signed in this home folder comes this far (`file`), and no class is made but those of moto, of the local AWS, and a few
-containers.
+moto can seed its identifiers and replay recorded calls, but a replay yields other times, and nothing that happens between
+calls (docs/adr/0018-snapshots-are-signed.md). So the objects themselves are pickled. Unpickling can execute code, so only files
+signed in this home folder are loaded (`file`), and only classes of moto, of the local AWS and a few containers are created.
 """
 
 from __future__ import annotations
@@ -62,11 +61,11 @@ _CONTAINERS = frozenset(
 
 
 class UnsaveableError(ValueError):
-    """Something in the state cannot be written; the message says what."""
+    """Part of the state cannot be serialized; the message names it."""
 
 
 def dump(tasks: EveryTask) -> bytes:
-    """Return the state. Call it under the lock of the calls; raise UnsaveableError."""
+    """Return the serialized state. Call it while holding the API lock. Raise UnsaveableError."""
     document = {
         "backends": [
             (*_name(backends), {account_id: dict(regions) for account_id, regions in backends.items()})
@@ -79,24 +78,22 @@ def dump(tasks: EveryTask) -> bytes:
     written = io.BytesIO()
     try:
         _Pickler(written, _PROTOCOL).dump(document)
-        _Unpickler(
-            io.BytesIO(written.getvalue())
-        ).load()  # what cannot be read fails now, not when it is needed
+        _Unpickler(io.BytesIO(written.getvalue())).load()  # fail now if it cannot be read back
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UnsaveableError(str(error)) from error
     return written.getvalue()
 
 
 def load(data: bytes) -> EveryTask:
-    """Put a state in the place of the one that is; the tasks that ran are gone, with their interfaces and targets.
+    """Replace the current state by a serialized one. Tasks that ran lose their network interfaces and targets.
 
-    Raise pickle.UnpicklingError for what `dump` has not written.
+    Raise pickle.UnpicklingError for bytes that `dump` has not written.
     """
     document = _Unpickler(io.BytesIO(data)).load()
     for module, name, accounts in document["backends"]:
         backends = _backends(module, name)
         for account_id, regions in accounts.items():
-            backends[account_id].update(regions)  # made by moto, so that it knows of it
+            backends[account_id].update(regions)  # moto creates and registers the backend
     ecr.tokens.valid_seconds = document["ecr_token_seconds"]
     live.traffic.history = document["traffic"]
     tasks: EveryTask = document["tasks"]
@@ -106,7 +103,7 @@ def load(data: bytes) -> EveryTask:
 
 
 def _remove_task(task: Task) -> None:
-    """Remove what a task has in other services: its process is of the machine that wrote the snapshot."""
+    """Remove a task's resources in other services: its process does not exist any more."""
     interfaces.delete(task)
     for registration in task.launch.registrations:
         if task.interface is not None:
@@ -116,12 +113,12 @@ def _remove_task(task: Task) -> None:
 
 
 def _in_use() -> Iterable[BackendDict[Any]]:
-    """Moto's own list has one more entry for each account."""
+    """Return each collection of backends once: moto's own list has another entry for each account."""
     return {id(backends): backends for backends in BackendDict._instances}.values()  # noqa: SLF001
 
 
 def _name(backends: BackendDict[Any]) -> tuple[str, str]:
-    """Where a dictionary of backends stands, by identity: moto names services in more than one way."""
+    """Find the module and name of a collection of backends by identity: moto names services inconsistently."""
     for module in [name for name in sys.modules if name.startswith("moto.") and name.endswith("models")]:
         for name, value in vars(sys.modules[module]).items():
             if value is backends and name.endswith("_backends"):
@@ -137,7 +134,7 @@ def _backends(module: str, name: str) -> BackendDict[Any]:
 
 
 def bound(owner: Any, name: str) -> Any:
-    """Return a public method of an object of the local AWS, such as where a service finds its task definition."""
+    """Return a bound public method of an object of the local AWS, such as a service's look-up of its task definition."""
     if name.startswith("_") or not type(owner).__module__.startswith(_PACKAGES):
         raise pickle.UnpicklingError(f"{type(owner).__name__}.{name} is no method of the local AWS")
     return getattr(owner, name)
@@ -154,12 +151,12 @@ def reentrant_lock() -> Any:
 
 
 def new_dict(kind: type[dict[Any, Any]]) -> Any:
-    """Return an empty dictionary of a class of moto's, whatever its constructor asks for."""
+    """Return an empty dictionary of a moto class, without calling its constructor."""
     return kind.__new__(kind)
 
 
 def fill_dict(empty: dict[Any, Any], content: tuple[dict[Any, Any], dict[str, Any], Any]) -> None:
-    """Give a dictionary its items as they are stored, its attributes, and the factory of a defaultdict."""
+    """Restore a dictionary's stored items, its attributes and the factory of a defaultdict."""
     items, attributes, factory = content
     dict.update(empty, items)
     vars(empty).update(attributes)
@@ -168,12 +165,12 @@ def fill_dict(empty: dict[Any, Any], content: tuple[dict[Any, Any], dict[str, An
 
 
 def nested_dict() -> defaultdict[Any, dict[Any, Any]]:
-    """Return a dictionary of dictionaries: moto's Parameter Store has its tags in such ones, each made by a lambda."""
+    """Return a dictionary of dictionaries. moto's Parameter Store creates such dictionaries for tags by a lambda."""
     return defaultdict(dict)
 
 
 def nested_dicts() -> Callable[[], defaultdict[Any, dict[Any, Any]]]:
-    """Return what makes such dictionaries."""
+    """Return the factory of such dictionaries."""
     return nested_dict
 
 
@@ -201,16 +198,16 @@ _MAKERS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def _reduced(value: types.FunctionType | types.MethodType | Enum) -> Any:
+def _reduce(value: types.FunctionType | types.MethodType | Enum) -> Any:
     if isinstance(value, Enum):
-        return type(value), (value.value,)  # Python 3.11.2, which is Debian's, would ask for getattr
+        return type(value), (value.value,)  # Python 3.11.2 (Debian) would pickle a reference to getattr
     if isinstance(value, types.MethodType):
         return bound, (value.__self__, value.__name__)
     return (nested_dicts, ()) if _makes_nested_dicts(value) else NotImplemented
 
 
 def _makes_nested_dicts(function: types.FunctionType) -> bool:
-    """Whether it is a lambda of moto's that makes a dictionary of dictionaries: it has no name by which it could be stored."""
+    """Return whether the function is moto's lambda for nested dictionaries. Lambdas cannot be pickled by name."""
     if function.__name__ != "<lambda>" or not function.__module__.startswith("moto."):
         return False
     return function.__code__.co_argcount == 0 and function() == nested_dict()
@@ -221,11 +218,11 @@ class _Pickler(pickle.Pickler):
         if type(value) in _LOCKS:
             return _LOCKS[type(value)], ()
         if isinstance(value, dict) and type(value).__module__.startswith(_PACKAGES):
-            # The versions of S3's objects are lists that items() does not show, and to which setting an item appends.
+            # In S3's dictionary, items() hides the lists of object versions, and setting an item appends a version.
             content = (dict(dict.items(value)), vars(value), getattr(value, "default_factory", None))
             return new_dict, (type(value),), content, None, None, fill_dict
         if isinstance(value, types.FunctionType | types.MethodType | Enum):
-            return _reduced(value)
+            return _reduce(value)
         if isinstance(value, PrivateKey):
             return private_key, (value.private_bytes(_PEM, _PKCS8, _CLEAR),)
         if isinstance(value, x509.Certificate):

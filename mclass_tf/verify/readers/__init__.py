@@ -1,1 +1,1 @@
-"""What the checks read from AWS, a module for each service: a check asks for a noun, never for a call."""
+"""Readers of AWS, one module for each service. Checks ask for resources, never for API calls."""

@@ -1,14 +1,14 @@
-"""What the checks read from Application Auto Scaling."""
+"""Reads Application Auto Scaling for the checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mclass_tf.verify.readers.reader import Item, Reader, items, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, items, once, only
 
 
-class Autoscaling(Reader):
-    """The scaling of the outputs' service."""
+class Autoscaling(AwsReader):
+    """The scaling of the service in the outputs."""
 
     @property
     def _resource(self) -> str:

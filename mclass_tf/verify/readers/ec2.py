@@ -1,18 +1,18 @@
-"""What the checks read from EC2: the network."""
+"""Reads the network from EC2 for the checks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mclass_tf.verify.readers.reader import Item, Reader, items, named, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, items, named, once, only
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 
-class Ec2(Reader):
-    """The VPC of the outputs and what is in it."""
+class Ec2(AwsReader):
+    """The VPC of the outputs and its contents."""
 
     @once
     def vpc(self) -> Item:
@@ -32,7 +32,7 @@ class Ec2(Reader):
     @once
     def subnets(self) -> Mapping[str, Item]:
         ids = [*self.outputs.public_subnet_ids, *self.outputs.private_subnet_ids]
-        # Without ids the call would list every subnet of the account.
+        # Without ids, the call would list every subnet of the account.
         subnets = self.aws.ec2.describe_subnets(SubnetIds=ids)["Subnets"] if ids else []
         return {subnet["SubnetId"]: subnet for subnet in subnets}
 

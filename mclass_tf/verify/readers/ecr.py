@@ -1,4 +1,4 @@
-"""What the checks read from ECR: the repository."""
+"""Reads the repository from ECR for the checks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from mclass_tf.aws import error_code
 from mclass_tf.verify.iam import document
-from mclass_tf.verify.readers.reader import Item, Reader, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, once, only
 
 
-class Ecr(Reader):
+class Ecr(AwsReader):
     """The repository of the outputs."""
 
     @once

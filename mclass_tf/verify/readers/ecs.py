@@ -1,13 +1,13 @@
-"""What the checks read from ECS."""
+"""Reads ECS for the checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mclass_tf.verify.readers.reader import Item, Reader, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, once, only
 
 
-class Ecs(Reader):
+class Ecs(AwsReader):
     """The cluster and the service of the outputs, and the task definition revisions."""
 
     @once
@@ -24,13 +24,13 @@ class Ecs(Reader):
 
     @once
     def applied_task_definition(self) -> Item:
-        """Return the revision that Terraform registered last; a service may still run an earlier one."""
+        """Return the latest task definition revision of Terraform. A service may still run an earlier one."""
         arn = self.outputs.task_definition_arn
         return self.aws.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
 
     @once
     def task_definitions(self) -> Sequence[Item]:
-        """Return the revision that was applied and, where it is another, the one that the service runs."""
+        """Return the applied task definition revision and, if it differs, that of the service."""
         applied, running = self.applied_task_definition, self.service["taskDefinition"]
         if running in (applied["taskDefinitionArn"], self.outputs.task_definition_arn):
             return (applied,)

@@ -1,13 +1,13 @@
-"""What the checks read from Elastic Load Balancing."""
+"""Reads Elastic Load Balancing for the checks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mclass_tf.verify.readers.reader import Item, Reader, items, named, once, only
+from mclass_tf.verify.readers.reader import AwsReader, Item, items, named, once, only
 
 
-class Elbv2(Reader):
+class Elbv2(AwsReader):
     """The load balancer of the outputs, with its listeners, rules and target groups."""
 
     @once

@@ -1,12 +1,12 @@
-"""What the checks read from IAM."""
+"""Reads IAM for the checks."""
 
 from __future__ import annotations
 
 from mclass_tf.verify.iam import Policies
-from mclass_tf.verify.readers.reader import Item, Reader, items
+from mclass_tf.verify.readers.reader import AwsReader, Item, items
 
 
-class Iam(Reader):
+class Iam(AwsReader):
     """The roles that the outputs name, by ARN."""
 
     def role(self, arn: str) -> Item:
@@ -15,7 +15,7 @@ class Iam(Reader):
         )
 
     def role_policies(self, arn: str) -> Policies:
-        """Return what a role may do; a role that does not exist is an error, not one that may do nothing."""
+        """Return the policies of a role. A missing role is an error, not a role without permissions."""
         self.role(arn)
         return self.answers.once(f"policies of {arn}", lambda: self._role_policies(_role_name(arn)))
 

@@ -1,4 +1,4 @@
-"""A reader of AWS: it reads each thing once, and keeps the answer, or the error, for every check."""
+"""The base of all readers: it reads each thing once, and caches the answer or the error for every check."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mclass_tf.aws import Aws
 from mclass_tf.verify.outputs import Outputs
 
 T = TypeVar("T")
-R = TypeVar("R", bound="Reader")
+R = TypeVar("R", bound="AwsReader")
 Item = Mapping[str, Any]
 
-# Errors after which no other call can succeed: asking again, with its retries, would only cost minutes.
+# After these errors no other call can succeed. Another attempt, with its retries, would only cost minutes.
 _FATAL = frozenset(
     {
         "ConnectTimeoutError",
@@ -27,11 +27,11 @@ _FATAL = frozenset(
 
 
 class MissingError(Exception):
-    """AWS answered, but without the thing that the outputs name."""
+    """AWS answered, but the resource that the outputs name is missing."""
 
 
-class Answers:
-    """The answers of AWS so far, by key; all readers share them."""
+class AnswerCache:
+    """The cache of AWS's answers, by key. All readers share it."""
 
     def __init__(self) -> None:
         self._answers: dict[str, Any] = {}
@@ -57,17 +57,17 @@ class Answers:
             raise
 
 
-class Reader:
-    """Reads what the outputs name from one service of AWS."""
+class AwsReader:
+    """Reads from one AWS service what the outputs name."""
 
-    def __init__(self, *, outputs: Outputs, aws: Aws, answers: Answers) -> None:
+    def __init__(self, *, outputs: Outputs, aws: Aws, answers: AnswerCache) -> None:
         self.outputs = outputs
         self.aws = aws
         self.answers = answers
 
 
 class once(Generic[R, T]):  # noqa: N801  (a decorator, like property)
-    """A read that is made when first asked for."""
+    """A property that reads on first access and is then cached."""
 
     def __init__(self, read: Callable[[R], T]) -> None:
         self._read = read
@@ -88,7 +88,7 @@ def items(pages: Iterable[Mapping[str, Any]], key: str) -> list[Any]:
 
 
 def only(candidates: Sequence[T], what: str) -> T:
-    """Return the only one; raise MissingError where there are none or several."""
+    """Return the only candidate. Raise MissingError if there are none or several."""
     if len(candidates) != 1:
         raise MissingError(f"{what}: found {len(candidates)} of them, expected one")
     return candidates[0]

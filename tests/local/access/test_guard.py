@@ -1,4 +1,4 @@
-"""The HTTP server in front: keep-alive, bodies, and who may come in."""
+"""The HTTP server: keep-alive, bodies, and protection against web pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_connection_serves_many_requests(server: local.LocalAws) -> None:
     assert len(sockets) == 1
 
 
-def test_a_body_that_nobody_reads_does_not_spoil_the_next_request(server: local.LocalAws) -> None:
+def test_an_unread_body_does_not_affect_the_next_request(server: local.LocalAws) -> None:
     connection = _connection(server)
     connection.request("POST", "/_mclass/no-such-thing", body=b"x" * 100_000, headers=_opening(server))
     response = connection.getresponse()
@@ -64,14 +64,14 @@ def test_a_chunked_body_arrives_whole(server: local.LocalAws) -> None:
 
 
 @pytest.mark.parametrize("length", [b"x", b"-1"])
-def test_a_length_that_is_none_is_a_400(server: local.LocalAws, length: bytes) -> None:
+def test_an_invalid_content_length_is_a_400(server: local.LocalAws, length: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
         raw.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: " + length + b"\r\n\r\n")
         assert b"400" in raw.recv(4096).split(b"\r\n")[0]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:4566", "127.0.0.1.evil.example", "0.0.0.0"])
-def test_a_name_that_is_not_this_machine_is_forbidden(server: local.LocalAws, host: str) -> None:
+def test_a_host_name_of_another_machine_is_forbidden(server: local.LocalAws, host: str) -> None:
     connection = _connection(server)
     connection.request("GET", "/_mclass/health", headers={**_opening(server), "Host": host})
     assert connection.getresponse().status == 403
@@ -98,11 +98,11 @@ def test_a_web_page_from_elsewhere_is_forbidden(server: local.LocalAws) -> None:
         ("[::", False),
     ],
 )
-def test_loopback_is_told_by_name_and_address(authority: str, *, expected: bool) -> None:
+def test_loopback_is_recognized_by_name_and_address(authority: str, *, expected: bool) -> None:
     assert expected is is_loopback(authority)
 
 
-def test_the_server_listens_on_loopback_alone(server: local.LocalAws) -> None:
+def test_the_server_listens_only_on_loopback(server: local.LocalAws) -> None:
     assert server.url.startswith("http://127.0.0.1:")
 
 

@@ -1,4 +1,4 @@
-"""Whose process is at the other end of a connection."""
+"""The user at the other end of a connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mclass_tf.local.access.peers import is_welcome
+from mclass_tf.local.access.peers import is_trusted_peer
 from tests.local.tasks import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -28,7 +28,7 @@ with socket.socket() as connection:  # create_connection would import more, whic
 
 
 def client(port: int, *, uid: int, text: str = "x") -> subprocess.Popen[str]:
-    """A process of that user that connects, sends, and shows what it gets."""
+    """A process of a user that connects, sends, and prints what it receives."""
     return subprocess.Popen(
         [sys.executable, "-I", "-c", _CLIENT, str(uid), str(port), text],
         stdin=subprocess.DEVNULL,
@@ -38,35 +38,35 @@ def client(port: int, *, uid: int, text: str = "x") -> subprocess.Popen[str]:
     )
 
 
-def test_a_process_of_this_user_is_welcome() -> None:
+def test_a_process_of_this_user_is_trusted() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()),
         listener.accept()[0] as accepted,
     ):
-        assert is_welcome(accepted)
+        assert is_trusted_peer(accepted)
 
 
-def test_who_has_gone_is_not() -> None:
+def test_a_peer_that_has_disconnected_is_not_trusted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()) as left:
             left.sendall(b"GET / HTTP/1.1\r\n\r\n")
             left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # RST
         with listener.accept()[0] as accepted:
             deadline = time.monotonic() + PATIENCE
-            while is_welcome(accepted):
+            while is_trusted_peer(accepted):
                 assert time.monotonic() < deadline
 
 
 @AS_ROOT
-def test_a_process_of_somebody_else_is_not() -> None:
+def test_a_process_of_another_user_is_not_trusted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
         with client(listener.getsockname()[1], uid=SOMEBODY_ELSE) as other:
             with listener.accept()[0] as accepted:
-                assert not is_welcome(accepted)
+                assert not is_trusted_peer(accepted)
             other.communicate(timeout=PATIENCE)
         with client(listener.getsockname()[1], uid=0) as own:
             with listener.accept()[0] as accepted:
-                assert is_welcome(accepted)
+                assert is_trusted_peer(accepted)
             own.communicate(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Who is let in: whoever has a key of this instance, and nobody else of those who share the machine."""
+"""Only holders of a key of this instance have access, and no other users of the machine."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _refused(call: Callable[[], Any]) -> tuple[str, int]:
 
 @pytest.mark.parametrize("credentials", [_STRANGER, _GUESSED], ids=["test", "documented"])
 @pytest.mark.parametrize("service", _REFUSALS)
-def test_a_key_that_nobody_was_given_is_refused_as_aws_does(
+def test_an_unknown_key_is_refused_as_by_aws(
     server: local.LocalAws, service: str, credentials: dict[str, str]
 ) -> None:
     method, parameters, code, status = _REFUSALS[service]
@@ -84,10 +84,8 @@ def test_a_key_that_nobody_was_given_is_refused_as_aws_does(
         ("s3", "SignatureDoesNotMatch"),
     ],
 )
-def test_the_id_of_a_key_is_nothing_without_its_secret(
-    server: local.LocalAws, service: str, code: str
-) -> None:
-    """Ids are seen: in logs, in signed requests, in presigned URLs."""
+def test_a_key_id_is_useless_without_its_secret(server: local.LocalAws, service: str, code: str) -> None:
+    """Key ids are visible in logs, signed requests and presigned URLs."""
     method, parameters, _, _ = _REFUSALS[service]
     known = {"aws_access_key_id": server.key.access_key_id, "aws_secret_access_key": "x" * 40}
 
@@ -104,7 +102,7 @@ def test_a_session_needs_its_token(dev: Account) -> None:
         assert _refused(client.get_caller_identity) == ("InvalidClientTokenId", 403)
 
 
-def test_the_owner_s_key_takes_no_token(server: local.LocalAws) -> None:
+def test_the_owners_key_accepts_no_session_token(server: local.LocalAws) -> None:
     client = _client(server, "sts", {**owner(server.key), "aws_session_token": "any"})
     assert _refused(client.get_caller_identity) == ("InvalidClientTokenId", 403)
 
@@ -150,7 +148,7 @@ def _send(
         "\xff\xfe",
     ],
 )
-def test_a_signature_that_cannot_be_read_is_refused(server: local.LocalAws, header: str) -> None:
+def test_a_malformed_signature_is_refused(server: local.LocalAws, header: str) -> None:
     header = header.replace("KEY", server.key.access_key_id)
     status, code = _send(server, "GET", "/some-bucket", headers={"Authorization": header})
     assert (status, code) in {(400, "AuthorizationHeaderMalformed"), (400, "InvalidRequest")}
@@ -168,7 +166,7 @@ def test_a_signature_that_cannot_be_read_is_refused(server: local.LocalAws, head
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_signature_is_for_one_request_and_no_other(server: local.LocalAws, change: dict[str, Any]) -> None:
+def test_a_signature_is_valid_for_one_request_only(server: local.LocalAws, change: dict[str, Any]) -> None:
     credentials = Credentials(server.key.access_key_id, server.key.secret_access_key)
     url = f"{server.url}/signed-bucket"
     headers = signed(credentials, "s3", url, region=REGION, method="PUT", headers={"x-amz-acl": "private"})
@@ -203,7 +201,7 @@ def test_each_instance_has_a_key_of_its_own(server: local.LocalAws, tmp_path: Pa
         local.down(home=tmp_path)
 
 
-def test_the_key_is_shown_to_nobody_but_the_owner_of_the_home(
+def test_only_the_owner_of_the_home_folder_can_read_the_key(
     server: local.LocalAws, server_home: Path
 ) -> None:
     for path in server_home.iterdir():
@@ -217,7 +215,7 @@ def test_the_key_is_shown_to_nobody_but_the_owner_of_the_home(
 
 @pytest.mark.parametrize("path", ["health", "clock", "load-balancers", "snapshot", "nothing"])
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer x", "Basic eDp5", "Bearer \xff"])
-def test_the_admin_endpoint_is_open_to_the_owner_alone(
+def test_only_the_owner_may_call_the_admin_endpoint(
     server: local.LocalAws, path: str, authorization: str
 ) -> None:
     headers = {"Authorization": authorization} if authorization else {}
@@ -227,10 +225,10 @@ def test_the_admin_endpoint_is_open_to_the_owner_alone(
 
 @pytest.mark.parametrize("path", ["/some-bucket/key", "/v2/web/blobs/uploads/", "/_mclass/snapshot"])
 @pytest.mark.parametrize("size", [{"Content-Length": str(1 << 40)}, {"Transfer-Encoding": "chunked"}])
-def test_a_large_body_of_somebody_unknown_is_not_taken(
+def test_a_large_body_of_an_unknown_caller_is_refused_unread(
     server: local.LocalAws, path: str, size: dict[str, str]
 ) -> None:
-    """It would fill the disk. The answer comes before any of it is sent, and the connection ends."""
+    """The body would fill the disk. The refusal arrives before the body is sent, and the connection ends."""
     head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", **size}.items())
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
         raw.sendall(f"PUT {path} HTTP/1.1\r\n{head}\r\n".encode())
@@ -238,14 +236,14 @@ def test_a_large_body_of_somebody_unknown_is_not_taken(
     assert int(answer.split()[1]) in {401, 403}
 
 
-def test_the_signature_is_that_of_the_body_as_it_was_sent() -> None:
+def test_a_signature_covers_the_body_as_sent() -> None:
     account = in_process.new_account()
     answer = in_process.send(account, "ecs", _LIST_CLUSTERS, gzip.compress(b"{}"), encoding="gzip")
     assert (answer.status, json.loads(answer.body)) == (200, {"clusterArns": []})
 
 
 @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"[" * 100_000)], ids=["no gzip", "deep"])
-def test_nothing_of_a_body_is_worked_on_before_the_caller_is_known(body: bytes) -> None:
+def test_no_body_is_processed_before_the_caller_is_verified(body: bytes) -> None:
     account = in_process.new_account()
     answer = in_process.send(account, "ecs", _LIST_CLUSTERS, body, encoding="gzip", secret="x" * 40)
     assert json.loads(answer.body)["__type"] == "InvalidSignatureException"
@@ -257,7 +255,7 @@ def test_nothing_of_a_body_is_worked_on_before_the_caller_is_known(body: bytes) 
 # ---- sessions
 
 
-def test_a_session_ends_when_it_was_to_end() -> None:
+def test_a_session_expires() -> None:
     keys = in_process.session("300000000001")
     assert in_process.identity(*keys)["Account"] == "300000000001"
     session = sessions.find(keys[0])
@@ -273,7 +271,7 @@ def _ended(session: RoleSession) -> RoleSession:
 
 
 @pytest.mark.parametrize("call", ["get_session_token", "get_federation_token"])
-def test_no_call_hands_out_a_key_that_everybody_knows(server: local.LocalAws, call: str) -> None:
+def test_no_call_returns_a_well_known_key(server: local.LocalAws, call: str) -> None:
     sts = _client(server, "sts", owner(server.key))
     parameters = {"Name": "xx"} if call == "get_federation_token" else {}
     assert _refused(lambda: getattr(sts, call)(**parameters)) == ("UnsupportedOperation", 400)
@@ -304,7 +302,7 @@ def _presigned(dev: Account, key: str, *, seconds: int = 60, version: str = "s3v
     return str(client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds))
 
 
-def test_a_presigned_url_opens_what_it_is_for(dev: Account, object_key: str) -> None:
+def test_a_presigned_url_gives_access_to_its_object(dev: Account, object_key: str) -> None:
     url = _presigned(dev, object_key)
     with urllib.request.urlopen(url, timeout=30) as answer:
         assert answer.read() == b"content"
@@ -318,7 +316,7 @@ def test_a_presigned_url_opens_what_it_is_for(dev: Account, object_key: str) -> 
         error.value.close()
 
 
-def test_a_presigned_url_ends(dev: Account, object_key: str) -> None:
+def test_a_presigned_url_expires(dev: Account, object_key: str) -> None:
     url = _presigned(dev, object_key, seconds=1)
     deadline = time.monotonic() + 30
     while True:

@@ -1,4 +1,4 @@
-"""Signatures of version 4: what botocore signs is recognised, and nothing else; no header ends in a traceback."""
+"""Signature Version 4: only botocore's signatures match, and no header causes a traceback."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _headers = some.dictionaries(
 
 
 def environ_of(method: str, url: str, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    """The request as the server has it."""
+    """The request as the server receives it."""
     parts = urlsplit(url)
     found: dict[str, Any] = {
         "REQUEST_METHOD": method,
@@ -64,7 +64,7 @@ def environ_of(method: str, url: str, headers: dict[str, str], body: bytes) -> d
 )
 @example(service="lambda", method="GET", path="/a//../b/.", query="b=2&a=1&a", headers={}, body=b"")
 @example(service="s3", method="PUT", path="/b/a//../%25", query="acl", headers={"Range": "a  b"}, body=b"x")
-def test_what_botocore_signs_is_recognised_and_the_same_with_another_secret_is_not(
+def test_signatures_of_botocore_match_and_those_with_another_secret_do_not(
     *, service: str, method: str, path: str, query: str, headers: dict[str, str], body: bytes
 ) -> None:
     url = f"http://127.0.0.1:4566{path}{'?' if query else ''}{query}"
@@ -81,7 +81,7 @@ def test_what_botocore_signs_is_recognised_and_the_same_with_another_secret_is_n
 
 
 @given(path=_paths, seconds=some.integers(min_value=1, max_value=604_800))
-def test_a_presigned_url_says_who_has_signed_it_and_until_when(path: str, seconds: int) -> None:
+def test_a_presigned_url_names_its_signer_and_its_expiry(path: str, seconds: int) -> None:
     request = AWSRequest(method="GET", url=f"http://127.0.0.1:4566{path}?versionId=1")
     S3SigV4QueryAuth(CREDENTIALS, "s3", REGION, expires=seconds).add_auth(request)
 
@@ -93,13 +93,13 @@ def test_a_presigned_url_says_who_has_signed_it_and_until_when(path: str, second
     signed_at = dt.datetime.strptime(read.time, "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC).timestamp()
     assert read.expires_at == signed_at + seconds
     assert read.matches(environ, secret=SECRET)
-    environ["HTTP_AUTHORIZATION"] = read.authorization  # what moto is told the request was signed for
+    environ["HTTP_AUTHORIZATION"] = read.authorization  # as it is passed to moto
     again = signature.read({**environ, "HTTP_X_AMZ_DATE": read.time})
     assert again is not None
     assert (again.access_key_id, again.scope, again.value) == (read.access_key_id, read.scope, read.value)
 
 
-def test_a_body_that_is_not_the_one_that_was_signed_is_noticed() -> None:
+def test_a_changed_body_is_noticed() -> None:
     url = "http://127.0.0.1:4566/bucket/key"
     sent = signed(CREDENTIALS, "s3", url, region=REGION, method="PUT", body=b"signed")
     environ = environ_of("PUT", url, sent, b"other")
@@ -118,7 +118,7 @@ _PIECES = ["AWS4-HMAC-SHA256", " ", ",", "=", ";", "/", "Credential", "SignedHea
     time=some.one_of(some.sampled_from(["20260101T000000Z", "", "20269999T999999Z"]), some.text(max_size=16)),
 )
 @example(header=f"AWS4-HMAC-SHA256 Credential=a/20260101/b/s3/aws4_request,SignedHeaders=host,Signature={'0' * 64}", time="20260101T000000Z")  # fmt: skip
-def test_whatever_stands_in_the_header_is_read_or_refused(header: str, time: str) -> None:
+def test_any_authorization_header_is_parsed_or_refused(header: str, time: str) -> None:
     environ = environ_of("GET", "http://127.0.0.1/", {"Authorization": header, "X-Amz-Date": time}, b"")
     try:
         read = signature.read(environ)
@@ -130,7 +130,7 @@ def test_whatever_stands_in_the_header_is_read_or_refused(header: str, time: str
 
 @given(query=some.lists(some.sampled_from(["X-Amz-Credential=", "X-Amz-Algorithm=AWS4-HMAC-SHA256", "X-Amz-Expires=", "9" * 30, "-1", "\u0661", "&", "a/20260101/b/s3/aws4_request", "X-Amz-Date=20260101T000000Z", "X-Amz-SignedHeaders=host", "X-Amz-Signature=" + "0" * 64, "%", "%ff"]), max_size=16).map("".join))  # fmt: skip
 @example(query="X-Amz-Credential=x&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=" + "9" * 30)
-def test_whatever_stands_in_the_query_is_read_or_refused(query: str) -> None:
+def test_any_query_is_parsed_or_refused(query: str) -> None:
     environ = environ_of("GET", f"http://127.0.0.1/?{query}", {}, b"")
     try:
         read = signature.read(environ)

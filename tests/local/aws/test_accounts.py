@@ -1,4 +1,4 @@
-"""One port, two accounts: what one has, the other does not see."""
+"""Two accounts on one port do not see each other's resources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_an_assumed_role_acts_in_its_account(dev: Account, prod: Account) -> Non
     assert prod.client("sts").get_caller_identity()["Account"] == PROD
 
 
-def test_buckets_of_one_account_are_not_the_other_s(dev: Account, prod: Account) -> None:
+def test_buckets_belong_to_one_account(dev: Account, prod: Account) -> None:
     place = {"LocationConstraint": REGION}
     dev.client("s3").create_bucket(Bucket="state-of-dev", CreateBucketConfiguration=place)
     names = {bucket["Name"] for bucket in prod.client("s3").list_buckets()["Buckets"]}
@@ -33,7 +33,7 @@ def test_both_accounts_use_the_same_names(dev: Account, prod: Account) -> None:
     assert {f"arn:aws:ecs:{REGION}:{account}:cluster/same-name" for account in (DEV, PROD)} == arns
 
 
-def test_what_one_account_deletes_stays_in_the_other(dev: Account, prod: Account) -> None:
+def test_a_deletion_in_one_account_does_not_affect_the_other(dev: Account, prod: Account) -> None:
     for account in (dev, prod):
         account.client("ecr").create_repository(repositoryName="shared-name")
     dev.client("ecr").delete_repository(repositoryName="shared-name")
@@ -42,7 +42,7 @@ def test_what_one_account_deletes_stays_in_the_other(dev: Account, prod: Account
     assert prod.client("ecr").describe_repositories(repositoryNames=["shared-name"])["repositories"]
 
 
-def test_load_balancers_of_the_same_name_have_names_of_their_own_in_dns(dev: Account, prod: Account) -> None:
+def test_load_balancers_with_the_same_name_have_different_dns_names(dev: Account, prod: Account) -> None:
     names = set()
     for account in (dev, prod):
         network = make_network(account)

@@ -1,4 +1,4 @@
-"""Alarms are evaluated at the end of their periods, as long as the clock has it."""
+"""Alarms are evaluated at the end of their periods, on the simulated clock."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from mclass_tf.local.aws.cloudwatch.metrics import Metric, Stats
 from mclass_tf.local.live import live
 from tests.local import in_process
 
-_MINUTE = 60 * (int(time.time()) // 60)  # a whole one, now: other alarms of this process are evaluated too
-_TOLD = 2.0  # seconds after which what happened is known
+_MINUTE = 60 * (
+    int(time.time()) // 60
+)  # the current minute, because other alarms of this process are evaluated too
+_REPORT_DELAY = 2.0  # seconds after which all data has been reported
 
 
 @dataclass(kw_only=True)
@@ -58,7 +60,7 @@ class World:
 
     def evaluate(self, *, minute: float) -> dict[str, Any]:
         with in_process.aws().exclusive():
-            alarms.evaluate_all(now=_MINUTE + 60 * minute + _TOLD)
+            alarms.evaluate_all(now=_MINUTE + 60 * minute + _REPORT_DELAY)
         return self.alarm()
 
     def alarm(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def fast() -> Iterator[None]:
     live.clock.speed = 1.0
 
 
-def test_an_alarm_follows_its_metric_and_says_why(world: World) -> None:
+def test_an_alarm_follows_its_metric_and_states_the_reason(world: World) -> None:
     world.put()
     assert world.alarm()["StateValue"] == "INSUFFICIENT_DATA"
     world.measure(9, minute=0.5)
@@ -102,7 +104,7 @@ def test_an_alarm_follows_its_metric_and_says_why(world: World) -> None:
     ]
 
 
-def test_a_period_counts_when_it_is_over_and_told(world: World) -> None:
+def test_a_period_counts_when_it_has_ended_and_its_data_is_reported(world: World) -> None:
     world.put()
     world.measure(9, minute=0.5)
     with in_process.aws().exclusive():
@@ -111,7 +113,7 @@ def test_a_period_counts_when_it_is_over_and_told(world: World) -> None:
     assert world.evaluate(minute=1)["StateValue"] == "ALARM"
 
 
-def test_as_many_datapoints_as_asked_for_must_breach(world: World) -> None:
+def test_datapoints_to_alarm_must_breach(world: World) -> None:
     world.put(EvaluationPeriods=3, DatapointsToAlarm=2)
     states = []
     for minute, value in enumerate([9, 1, 1, 9, 1, 9]):
@@ -120,7 +122,7 @@ def test_as_many_datapoints_as_asked_for_must_breach(world: World) -> None:
     assert states[2:] == ["OK", "OK", "OK", "ALARM"]
 
 
-def test_percentiles_and_metric_math_are_watched(world: World) -> None:
+def test_an_alarm_can_watch_percentiles_and_metric_math(world: World) -> None:
     world.put(Statistic=None, ExtendedStatistic="p90", Threshold=0.5)
     for value in (0.1, 0.2, 0.9):
         world.measure(value, minute=0.5)
@@ -148,7 +150,7 @@ def test_percentiles_and_metric_math_are_watched(world: World) -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_at_speed_10_a_minute_is_over_after_six_seconds(world: World) -> None:
+def test_at_speed_10_a_minute_ends_after_six_seconds(world: World) -> None:
     world.put()
     world.measure(9, minute=0.05)  # 3 s
     assert world.evaluate(minute=0.1)["StateValue"] == "ALARM"
@@ -157,13 +159,13 @@ def test_at_speed_10_a_minute_is_over_after_six_seconds(world: World) -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_rate_is_seen_as_aws_would_see_it(world: World) -> None:
+def test_a_rate_has_the_same_value_as_in_aws(world: World) -> None:
     world.put(MetricName="RequestCountPerTarget", Threshold=85.0)
     world.measure(9, minute=0.05, name="RequestCountPerTarget")
     assert "[90.0 (" in world.evaluate(minute=0.1)["StateReason"]
 
 
-def test_an_alarm_that_was_changed_keeps_its_state_and_is_evaluated_anew(world: World) -> None:
+def test_an_updated_alarm_keeps_its_state_until_it_is_evaluated_again(world: World) -> None:
     world.put()
     world.measure(9, minute=0.5)
     world.evaluate(minute=1)
@@ -173,9 +175,9 @@ def test_an_alarm_that_was_changed_keeps_its_state_and_is_evaluated_anew(world: 
     assert world.history("ConfigurationUpdate") == ['Alarm "errors" created', 'Alarm "errors" updated']
 
 
-def test_a_state_that_was_set_holds_until_the_next_evaluation(world: World) -> None:
-    told: list[str] = []
-    unlisten = live.listen(told.append)
+def test_set_alarm_state_holds_until_the_next_evaluation(world: World) -> None:
+    topics: list[str] = []
+    unlisten = live.listen(topics.append)
     world.put(TreatMissingData="notBreaching")
     world.evaluate(minute=1)
     world.client.set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="a test")
@@ -184,10 +186,10 @@ def test_a_state_that_was_set_holds_until_the_next_evaluation(world: World) -> N
     unlisten()
     assert found["StateValue"] == "OK"
     assert "no datapoints were received for 1 period" in found["StateReason"]
-    assert told.count("alarms") >= 3
+    assert topics.count("alarms") >= 3
 
 
-def test_actions_that_nobody_executes_are_told_as_such(world: World) -> None:
+def test_actions_that_are_not_executed_are_reported(world: World) -> None:
     topic = f"arn:aws:sns:{in_process.REGION}:{world.account_id}:alerts"
     world.put(AlarmActions=[topic])
     world.measure(9, minute=0.5)
@@ -197,16 +199,16 @@ def test_actions_that_nobody_executes_are_told_as_such(world: World) -> None:
     ]
 
 
-def test_alarms_are_found_by_all_that_is_asked_for_together(world: World) -> None:
+def test_filters_of_describe_alarms_apply_together(world: World) -> None:
     for name, threshold in (("web-high", 5.0), ("web-low", 50.0), ("other-high", 5.0)):
         world.put(AlarmName=name, Threshold=threshold)
     world.put()
     world.measure(9, minute=0.5)
     world.evaluate(minute=1)
 
-    def names(**asked: Any) -> list[str]:
+    def names(**filters: Any) -> list[str]:
         pages = world.client.get_paginator("describe_alarms").paginate(
-            **asked, PaginationConfig={"PageSize": 1}
+            **filters, PaginationConfig={"PageSize": 1}
         )
         return [alarm["AlarmName"] for page in pages for alarm in page["MetricAlarms"]]
 
@@ -215,7 +217,7 @@ def test_alarms_are_found_by_all_that_is_asked_for_together(world: World) -> Non
     assert names(AlarmNames=["web-low", "errors"], StateValue="OK") == ["web-low"]
 
 
-def test_an_alarm_that_breaks_does_not_keep_the_others_from_their_evaluation(
+def test_an_alarm_that_fails_does_not_affect_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.put(AlarmName="broken")
@@ -245,7 +247,7 @@ def test_an_alarm_that_breaks_does_not_keep_the_others_from_their_evaluation(
         },
     ],
 )
-def test_what_could_never_be_evaluated_is_refused(world: World, changes: dict[str, Any]) -> None:
+def test_an_alarm_that_cannot_be_evaluated_is_refused(world: World, changes: dict[str, Any]) -> None:
     with pytest.raises(ClientError):
         world.put(**changes)
     assert world.client.describe_alarms()["MetricAlarms"] == []

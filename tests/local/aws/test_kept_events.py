@@ -1,4 +1,4 @@
-"""Events of CloudWatch Logs are bounded by their bytes: a container that writes long lines fills no memory."""
+"""Events of CloudWatch Logs are bounded by their bytes, so that a container with long lines does not fill the memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from moto.logs.models import logs_backends
 
 from mclass_tf.local.aws import kept_events
-from mclass_tf.local.aws.ecs.model.task_logs import Destination, TaskLogs, create_stream
+from mclass_tf.local.aws.ecs.model.task_logs import LogDestination, TaskLogs, create_stream
 from mclass_tf.local.aws.elbv2 import access_logs
 from mclass_tf.local.balancer.report import AccessLog, Failure
 from mclass_tf.local.traffic import Traffic
@@ -26,20 +26,20 @@ def account() -> str:
 
 
 @pytest.fixture
-def place(account: str) -> Destination:
-    made = Destination(account_id=account, region=REGION, group="/ecs/web", stream="web/web/1")
+def place(account: str) -> LogDestination:
+    made = LogDestination(account_id=account, region=REGION, group="/ecs/web", stream="web/web/1")
     with in_process.aws().exclusive():
         create_stream(made, create_group=True)
     return made
 
 
-def kept(place: Destination) -> list[str]:
+def kept(place: LogDestination) -> list[str]:
     stream = logs_backends[place.account_id][place.region].groups[place.group].streams[place.stream]
     return [event.message for event in stream.events]
 
 
-def test_a_stream_keeps_the_last_events_that_fit(place: Destination) -> None:
-    """50,000 events of 256 KiB, which a number alone allows, are 13 GB."""
+def test_a_stream_keeps_the_newest_events_within_its_bounds(place: LogDestination) -> None:
+    """50,000 events of 256 KiB, within a limit by number alone, are 13 GB."""
     logs = TaskLogs(exclusive=in_process.aws().exclusive)
     write = logs.writer(place)
 
@@ -55,7 +55,7 @@ def test_a_stream_keeps_the_last_events_that_fit(place: Destination) -> None:
     assert found == sorted(found)
 
 
-def test_what_waits_to_be_put_into_a_stream_is_bounded(place: Destination) -> None:
+def test_pending_events_are_bounded(place: LogDestination) -> None:
     logs = TaskLogs(exclusive=in_process.aws().exclusive)
     write = logs.writer(place)
 
@@ -74,7 +74,7 @@ def test_all_streams_together_are_bounded(account: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(kept_events, "_sizes", type(kept_events._sizes)())
     logs = TaskLogs(exclusive=in_process.aws().exclusive)
     places = [
-        Destination(account_id=account, region=REGION, group="/ecs/web", stream=f"web/web/{number}")
+        LogDestination(account_id=account, region=REGION, group="/ecs/web", stream=f"web/web/{number}")
         for number in range(10)
     ]
     for place in places:
@@ -89,9 +89,7 @@ def test_all_streams_together_are_bounded(account: str, monkeypatch: pytest.Monk
     assert all(kept(place)[-1].startswith("9") for place in places)
 
 
-def test_events_that_come_by_the_api_are_bounded_too(
-    place: Destination, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_events_from_the_api_are_bounded_too(place: LogDestination, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_events, "MOST_BYTES", MIB)
     client = in_process.client(place.account_id, "logs")
     now = int(time.time() * 1000)
@@ -112,7 +110,7 @@ def test_events_that_come_by_the_api_are_bounded_too(
     ids=["too many", "too large"],
 )
 def test_a_batch_that_cloudwatch_refuses_is_refused(
-    place: Destination, events: list[dict[str, Any]], words: str
+    place: LogDestination, events: list[dict[str, Any]], words: str
 ) -> None:
     with pytest.raises(ClientError, match=words):
         in_process.client(place.account_id, "logs").put_log_events(
@@ -120,11 +118,11 @@ def test_a_batch_that_cloudwatch_refuses_is_refused(
         )
 
 
-def test_the_lines_of_an_access_log_are_written_when_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_logs, "_BYTES_KEPT", 10_000)
+def test_a_large_access_log_is_written_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_logs, "_MAX_BUFFER_BYTES", 10_000)
     monkeypatch.setattr(
         access_logs,
-        "_place",
+        "_destination",
         lambda _arn: access_logs.LogDestination(
             account_id="1", region=REGION, bucket="b", prefix="", load_balancer="app/x/1"
         ),
@@ -140,7 +138,7 @@ def test_the_lines_of_an_access_log_are_written_when_they_are_large(monkeypatch:
     assert len(written) == 1
 
 
-def test_a_failure_is_kept_without_the_length_of_its_path() -> None:
+def test_a_failure_is_stored_with_a_shortened_path() -> None:
     traffic = Traffic()
     failure = Failure(
         at=1.0,

@@ -1,4 +1,4 @@
-"""What policies of IAM decide."""
+"""Decisions of IAM policies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.aws.policies import Decision, NotModelledError, Request, decide
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, NotModelledError, decide
 from mclass_tf.local.wildcards import matches
 
 _ARN = "arn:aws:logs:ap-northeast-2:111111111111:log-group:/ecs/task:log-stream:a"
-_REQUEST = Request(
+_REQUEST = IamRequest(
     action="logs:PutLogEvents",
     resource=_ARN,
     principals=("arn:aws:iam::111111111111:root", "ecs-tasks.amazonaws.com"),
@@ -19,7 +19,7 @@ _REQUEST = Request(
 )
 
 
-def _decision(*statements: dict[str, Any], request: Request = _REQUEST) -> Decision:
+def _decision(*statements: dict[str, Any], request: IamRequest = _REQUEST) -> IamDecision:
     return decide([json.dumps({"Statement": statement}) for statement in statements], request)
 
 
@@ -45,8 +45,8 @@ def _allow(**settings: Any) -> dict[str, Any]:
         {"Condition": {"Null": {"aws:SourceVpc": "true"}}},
     ],
 )
-def test_a_statement_allows_what_all_of_its_elements_mean(settings: dict[str, Any]) -> None:
-    assert _decision(_allow(**settings)) is Decision.ALLOWED
+def test_a_statement_allows_what_all_of_its_elements_match(settings: dict[str, Any]) -> None:
+    assert _decision(_allow(**settings)) is IamDecision.ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -64,32 +64,32 @@ def test_a_statement_allows_what_all_of_its_elements_mean(settings: dict[str, An
         {"Condition": {"Null": {"aws:SourceAccount": "true"}}},
     ],
 )
-def test_a_statement_says_nothing_when_one_of_its_elements_means_something_else(
+def test_a_statement_does_not_apply_if_one_element_does_not_match(
     settings: dict[str, Any],
 ) -> None:
-    assert _decision(_allow(**settings)) is Decision.NOT_ALLOWED
+    assert _decision(_allow(**settings)) is IamDecision.NOT_ALLOWED
 
 
-def test_not_action_means_every_other_action() -> None:
+def test_not_action_matches_every_other_action() -> None:
     statement = {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}
-    assert _decision(statement) is Decision.ALLOWED
-    assert _decision({**statement, "NotAction": "logs:*"}) is Decision.NOT_ALLOWED
+    assert _decision(statement) is IamDecision.ALLOWED
+    assert _decision({**statement, "NotAction": "logs:*"}) is IamDecision.NOT_ALLOWED
 
 
-def test_a_deny_outweighs_every_allow() -> None:
-    assert _decision(_allow(), _allow(Effect="Deny", Action="logs:*")) is Decision.DENIED
-    assert _decision(_allow(), _allow(Effect="Deny", Action="s3:*")) is Decision.ALLOWED
+def test_a_deny_overrides_every_allow() -> None:
+    assert _decision(_allow(), _allow(Effect="Deny", Action="logs:*")) is IamDecision.DENIED
+    assert _decision(_allow(), _allow(Effect="Deny", Action="s3:*")) is IamDecision.ALLOWED
 
 
 def test_without_a_policy_nothing_is_allowed() -> None:
-    assert decide([], _REQUEST) is Decision.NOT_ALLOWED
+    assert decide([], _REQUEST) is IamDecision.NOT_ALLOWED
 
 
-def test_what_is_not_evaluated_is_an_error() -> None:
+def test_an_element_that_is_not_modelled_is_an_error() -> None:
     with pytest.raises(NotModelledError, match="DateGreaterThan"):
         _decision(_allow(Condition={"DateGreaterThan": {"aws:CurrentTime": "2020-01-01"}}))
 
 
-def test_brackets_of_a_pattern_are_brackets() -> None:
+def test_brackets_in_a_pattern_are_literal() -> None:
     assert matches("a[b]*", "a[b]c")
     assert not matches("a[b]*", "abc")

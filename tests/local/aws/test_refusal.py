@@ -1,4 +1,4 @@
-"""What is not modelled is refused at once, in the protocol of the caller."""
+"""Unmodelled calls are refused at once, in the protocol of the caller."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("call", _CALLS.values(), ids=_CALLS.keys())
-def test_a_call_that_is_not_modelled_is_a_4xx_that_names_it(
+def test_an_unmodelled_call_gets_a_4xx_that_names_it(
     dev: Account, health: Callable[[], dict[str, Any]], call: tuple[str, str, dict[str, Any]]
 ) -> None:
     service, method, parameters = call
@@ -78,7 +78,7 @@ def test_cbor_is_refused_in_cbor(server: local.LocalAws) -> None:
     assert b"DescribeAlarms" in body
 
 
-def test_a_refused_part_of_s3_is_not_taken_for_the_whole_bucket(fresh: Account) -> None:
+def test_an_unmodelled_sub_resource_of_s3_does_not_affect_the_bucket(fresh: Account) -> None:
     s3 = fresh.client("s3")
     s3.create_bucket(Bucket="kept-bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
     with pytest.raises(ClientError, match="UnsupportedOperation"):
@@ -86,7 +86,7 @@ def test_a_refused_part_of_s3_is_not_taken_for_the_whole_bucket(fresh: Account) 
     assert s3.head_bucket(Bucket="kept-bucket")["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
-def test_an_error_of_our_own_is_a_4xx_with_its_traceback_in_the_log(
+def test_an_internal_error_is_a_4xx_with_its_traceback_in_the_log(
     server: local.LocalAws, server_home: Path
 ) -> None:
     status, _, body = _post(

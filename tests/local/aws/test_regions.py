@@ -1,4 +1,4 @@
-"""The regions of a service are known without its model."""
+"""The regions of a service are listed without loading its model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mclass_tf.local import aws
         "sts",
     ],
 )
-def test_the_endpoint_prefix_is_that_of_the_model(service: str) -> None:
+def test_the_endpoint_prefix_matches_the_model(service: str) -> None:
     model = botocore.session.Session().get_service_data(service)
 
     assert aws.endpoint_prefix(service) == model["metadata"]["endpointPrefix"]

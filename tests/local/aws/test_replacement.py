@@ -1,4 +1,4 @@
-"""Functions of moto and botocore are replaced only in versions where they take the arguments that the replacements take."""
+"""Functions of moto and botocore are replaced only if they take the same arguments as the replacements."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_a_function_is_replaced_by_one_that_takes_the_same_arguments(library: Mo
     assert library.load("types") == "our types r"
 
 
-def test_the_original_is_back_after_a_replacement_for_a_while(library: ModuleType) -> None:
+def test_the_original_is_restored_after_a_temporary_replacement(library: ModuleType) -> None:
     with replaced(library, "load", ours):
         assert library.load("types") == "our types r"
 
     assert library.load is load
 
 
-def test_a_function_that_takes_other_arguments_is_refused_by_the_name_of_its_version(
+def test_a_function_with_other_arguments_is_refused_with_the_library_version(
     library: ModuleType,
 ) -> None:
     with pytest.raises(IncompatibleLibraryError) as refused:
@@ -64,7 +64,7 @@ def test_a_function_that_takes_other_arguments_is_refused_by_the_name_of_its_ver
     assert library.load is load
 
 
-def test_a_function_that_is_missing_is_refused_by_the_name_of_its_version(library: ModuleType) -> None:
+def test_a_missing_function_is_refused_with_the_library_version(library: ModuleType) -> None:
     with pytest.raises(IncompatibleLibraryError, match=f"{MOTO}: moto.made_up has no read"):
         replace(library, "read", ours)
 

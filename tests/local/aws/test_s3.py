@@ -1,4 +1,4 @@
-"""S3 as a home for state: locking, bucket policies, path-style addresses."""
+"""S3 as the backend of the state: locking, bucket policies, path-style addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bucket(fresh: Account) -> str:
     return name
 
 
-def test_one_of_many_takes_the_lock(fresh: Account, bucket: str) -> None:
+def test_only_one_of_many_gets_the_lock(fresh: Account, bucket: str) -> None:
     callers = 16
     clients = [fresh.client("s3") for _ in range(callers)]
     together = threading.Barrier(callers)
@@ -39,7 +39,7 @@ def test_one_of_many_takes_the_lock(fresh: Account, bucket: str) -> None:
     assert [200, *[412] * (callers - 1)] == outcomes
 
 
-def test_a_lock_that_was_released_can_be_taken_again(fresh: Account, bucket: str) -> None:
+def test_a_released_lock_can_be_taken_again(fresh: Account, bucket: str) -> None:
     s3 = fresh.client("s3")
     s3.put_object(Bucket=bucket, Key="k.tflock", Body=b"1", IfNoneMatch="*")
     s3.delete_object(Bucket=bucket, Key="k.tflock")
@@ -51,7 +51,7 @@ def test_a_lock_that_was_released_can_be_taken_again(fresh: Account, bucket: str
     )
 
 
-def test_a_large_object_comes_back_as_it_went(fresh: Account, bucket: str) -> None:
+def test_a_large_object_is_returned_unchanged(fresh: Account, bucket: str) -> None:
     s3 = fresh.client("s3")
     body = b"0123456789abcdef" * 700_000  # above what the server keeps in memory
     s3.put_object(Bucket=bucket, Key="folder/large", Body=body)
@@ -64,7 +64,7 @@ def test_metadata_keys_keep_their_underscores(fresh: Account, bucket: str) -> No
     assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {"with_underscore": "a", "with-dash": "b"}
 
 
-def test_a_policy_that_denies_plain_http_lets_loopback_in(fresh: Account, bucket: str) -> None:
+def test_a_policy_that_denies_plain_http_allows_loopback(fresh: Account, bucket: str) -> None:
     s3 = fresh.client("s3")
     deny = {
         "Effect": "Deny",
@@ -78,7 +78,7 @@ def test_a_policy_that_denies_plain_http_lets_loopback_in(fresh: Account, bucket
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"in"
 
 
-def test_a_policy_that_denies_everybody_keeps_everybody_out(fresh: Account, bucket: str) -> None:
+def test_a_policy_that_denies_everybody_applies(fresh: Account, bucket: str) -> None:
     s3 = fresh.client("s3")
     deny = {
         "Effect": "Deny",

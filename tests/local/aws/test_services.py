@@ -64,9 +64,7 @@ def test_a_rule_that_refers_to_a_group_can_be_changed(fresh: Account, network: N
     assert changed["ReferencedGroupInfo"]["GroupId"] == network.group_id
 
 
-def test_rules_that_differ_in_their_description_alone_are_duplicates(
-    fresh: Account, network: Network
-) -> None:
+def test_rules_that_differ_only_in_their_description_are_duplicates(fresh: Account, network: Network) -> None:
     ec2 = fresh.client("ec2")
 
     def allow(description: str) -> None:
@@ -81,7 +79,7 @@ def test_rules_that_differ_in_their_description_alone_are_duplicates(
         allow("other")
 
 
-def test_private_names_of_an_endpoint_need_the_dns_of_the_vpc(fresh: Account, network: Network) -> None:
+def test_private_dns_of_an_endpoint_needs_dns_in_the_vpc(fresh: Account, network: Network) -> None:
     ec2 = fresh.client("ec2")
     request = {
         "VpcId": network.vpc_id,
@@ -108,7 +106,9 @@ def test_a_nat_gateway_is_available_at_once(fresh: Account, network: Network) ->
     assert [entry["State"] for entry in found] == ["available"]
 
 
-def test_a_group_that_another_refers_to_stays(fresh: Account, network: Network) -> None:
+def test_a_security_group_that_another_one_references_cannot_be_deleted(
+    fresh: Account, network: Network
+) -> None:
     ec2 = fresh.client("ec2")
     other = ec2.create_security_group(GroupName="o", Description="o", VpcId=network.vpc_id)["GroupId"]
     rule = ec2.authorize_security_group_ingress(
@@ -125,7 +125,7 @@ def test_a_group_that_another_refers_to_stays(fresh: Account, network: Network) 
     ec2.delete_security_group(GroupId=other)
 
 
-def test_the_network_of_a_load_balancer_stays_as_long_as_it(fresh: Account, network: Network) -> None:
+def test_the_network_of_a_load_balancer_cannot_be_deleted(fresh: Account, network: Network) -> None:
     ec2, elb = fresh.client("ec2"), fresh.client("elbv2")
     gateway = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
     made = elb.create_load_balancer(
@@ -143,7 +143,7 @@ def test_the_network_of_a_load_balancer_stays_as_long_as_it(fresh: Account, netw
     ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=network.vpc_id)
 
 
-def test_the_address_of_a_nat_gateway_stays_as_long_as_it(fresh: Account, network: Network) -> None:
+def test_the_address_of_a_nat_gateway_cannot_be_released(fresh: Account, network: Network) -> None:
     ec2 = fresh.client("ec2")
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]
     made = ec2.create_nat_gateway(SubnetId=network.subnet_ids[0], AllocationId=address)["NatGateway"]
@@ -156,7 +156,7 @@ def test_the_address_of_a_nat_gateway_stays_as_long_as_it(fresh: Account, networ
     ec2.delete_subnet(SubnetId=network.subnet_ids[0])
 
 
-def test_the_network_of_an_endpoint_stays_as_long_as_it(fresh: Account, network: Network) -> None:
+def test_the_network_of_an_endpoint_cannot_be_deleted(fresh: Account, network: Network) -> None:
     ec2 = fresh.client("ec2")
     made = ec2.create_vpc_endpoint(
         VpcId=network.vpc_id,
@@ -182,7 +182,7 @@ def test_the_network_of_an_endpoint_stays_as_long_as_it(fresh: Account, network:
     ("name", "trust", "words"),
     [("r" * 65, "", "ValidationError"), ("r", '{"nonsense": 1}', "MalformedPolicyDocument")],
 )
-def test_a_role_that_aws_does_not_take_is_refused(fresh: Account, name: str, trust: str, words: str) -> None:
+def test_an_invalid_role_is_refused(fresh: Account, name: str, trust: str, words: str) -> None:
     with pytest.raises(ClientError, match=words):
         fresh.client("iam").create_role(
             RoleName=name, AssumeRolePolicyDocument=trust or _trust("ecs.amazonaws.com")
@@ -193,7 +193,7 @@ def test_a_role_that_aws_does_not_take_is_refused(fresh: Account, name: str, tru
     "path",
     ["AmazonECSInfrastructureRolePolicyForLoadBalancers", "service-role/AmazonECSTaskExecutionRolePolicy"],
 )
-def test_a_policy_that_aws_manages_can_be_attached_and_read(fresh: Account, path: str) -> None:
+def test_an_aws_managed_policy_can_be_attached_and_read(fresh: Account, path: str) -> None:
     iam, arn = fresh.client("iam"), f"arn:aws:iam::aws:policy/{path}"
     iam.create_role(RoleName="r", AssumeRolePolicyDocument=_trust("ecs.amazonaws.com"))
     iam.attach_role_policy(RoleName="r", PolicyArn=arn)
@@ -205,7 +205,7 @@ def test_a_policy_that_aws_manages_can_be_attached_and_read(fresh: Account, path
 
 
 @pytest.mark.parametrize("path", ["NoSuchPolicy", "AmazonECSTaskExecutionRolePolicy", "service-role/"])
-def test_a_policy_that_aws_does_not_have_cannot_be_attached(fresh: Account, path: str) -> None:
+def test_an_unknown_aws_managed_policy_cannot_be_attached(fresh: Account, path: str) -> None:
     iam = fresh.client("iam")
     iam.create_role(RoleName="r", AssumeRolePolicyDocument=_trust("ecs.amazonaws.com"))
     with pytest.raises(ClientError, match="NoSuchEntity"):
@@ -217,7 +217,7 @@ def _trust(service: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-# ---- KMS, with those that use its keys
+# ---- KMS, with the services that use its keys
 
 
 def _key(account: Account, *, services: tuple[str, ...]) -> str:
@@ -237,7 +237,7 @@ def _key(account: Account, *, services: tuple[str, ...]) -> str:
     return str(account.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"])
 
 
-def test_a_log_group_takes_a_key_that_logs_may_use(fresh: Account) -> None:
+def test_a_log_group_accepts_a_key_that_logs_may_use(fresh: Account) -> None:
     logs, key = fresh.client("logs"), _key(fresh, services=(f"logs.{REGION}.amazonaws.com",))
     logs.create_log_group(logGroupName="/ecs/a", kmsKeyId=key)
     assert logs.describe_log_groups()["logGroups"][0]["kmsKeyId"] == key
@@ -295,7 +295,7 @@ def test_a_repository_refuses_a_key_that_does_not_exist(fresh: Account) -> None:
 
 
 def _alarm(account: Account) -> None:
-    """Without data it stays as it is, even if a minute ends meanwhile."""
+    """Put an alarm without data, whose state does not change at the end of a minute."""
     account.client("cloudwatch").put_metric_alarm(
         AlarmName="a",
         Namespace="AWS/ApplicationELB",
@@ -384,7 +384,7 @@ def test_a_scalable_target_has_bounds_in_order(fresh: Account, network: Network)
 
 
 @pytest.mark.parametrize(("lowest", "highest", "expected"), [(0, 4, 1), (3, 4, 3), (0, 0, 0)])
-def test_a_service_is_brought_within_bounds_when_they_are_registered(
+def test_a_service_is_scaled_into_its_bounds_when_they_are_registered(
     fresh: Account, network: Network, lowest: int, highest: int, expected: int
 ) -> None:
     _make_service(fresh, network)
@@ -438,7 +438,7 @@ def test_a_scalable_target_has_tags(fresh: Account, network: Network) -> None:
 
 
 def test_many_clients_in_both_accounts_at_once_break_nothing(dev: Account, prod: Account) -> None:
-    """Twenty threads create, list and delete the same kinds of things, as two applies side by side do."""
+    """Twenty threads create, list and delete the same kinds of resources, like two concurrent applies."""
 
     def work(number: int) -> int:
         account = (dev, prod)[number % 2]

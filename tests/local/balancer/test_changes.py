@@ -1,4 +1,4 @@
-"""Changes of targets, rules, weights and listeners: what they touch, and what they leave alone."""
+"""Changes of targets, rules, weights and listeners affect only what they must."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _world(blue: TargetGroup, green: TargetGroup, *, weights: tuple[int, int]) -
 
 
 async def _swap(made: Plane, old: list[Site], *, turns: int) -> list[Site]:
-    """Replace targets and shift weights as often as asked, each time when the old targets are done; return the last ones."""
+    """Replace targets and shift weights `turns` times, each time when the old targets are idle; return the last targets."""
     weights = itertools.cycle(((100, 0), (50, 50), (0, 100), (90, 10)))
     for _ in range(turns):
         new = [Site(), Site()]
@@ -59,7 +59,7 @@ async def _swap(made: Plane, old: list[Site], *, turns: int) -> list[Site]:
 
 
 @asynchronous
-async def test_no_request_and_no_connection_suffers_from_20_swaps_of_targets_and_weights() -> None:
+async def test_20_swaps_of_targets_and_weights_disturb_no_request_and_no_connection() -> None:
     first = [Site(), Site()]
     for site in first:
         await site.start()
@@ -70,7 +70,7 @@ async def test_no_request_and_no_connection_suffers_from_20_swaps_of_targets_and
         answered: list[int] = []
 
         async def ask(client: Client) -> None:
-            """Ask on one connection for as long as there are swaps, and at least 200 times."""
+            """Send requests on one connection during the swaps, at least 200."""
             asked = 0
             while asked < 200 or not done.is_set():
                 answered.append((await client.ask()).status)
@@ -89,7 +89,7 @@ async def test_no_request_and_no_connection_suffers_from_20_swaps_of_targets_and
 
 
 @asynchronous
-async def test_a_draining_target_finishes_what_it_has_and_gets_nothing_new() -> None:
+async def test_a_draining_target_finishes_its_requests_and_gets_no_new_ones() -> None:
     release = asyncio.Event()
 
     async def wait(asked: Message, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,7 +112,7 @@ async def test_a_draining_target_finishes_what_it_has_and_gets_nothing_new() -> 
 
 
 @asynchronous
-async def test_a_request_at_a_target_whose_deregistration_delay_is_over_is_a_502() -> None:
+async def test_a_request_pending_at_the_end_of_the_deregistration_delay_gets_a_502() -> None:
     async with sites(_wait_where_asked, None) as (old, new), plane(world(group("blue", old))) as made:
         await made.healthy(old)
         client = await made.client()
@@ -130,7 +130,7 @@ async def test_a_request_at_a_target_whose_deregistration_delay_is_over_is_a_502
 
 
 @asynchronous
-async def test_an_answer_under_way_when_the_delay_is_over_is_broken_off() -> None:
+async def test_an_answer_under_way_at_the_end_of_the_deregistration_delay_is_broken_off() -> None:
     async def begin(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome")
         await asyncio.Event().wait()
@@ -146,7 +146,7 @@ async def test_an_answer_under_way_when_the_delay_is_over_is_broken_off() -> Non
 
 
 @asynchronous
-async def test_rules_and_settings_change_under_an_open_connection() -> None:
+async def test_changed_rules_and_settings_apply_to_open_connections() -> None:
     async with plane(world(listeners=[listener(rule(fixed(200, "one")))])) as made:
         client = await made.client()
         assert (await client.ask()).body == b"one"
@@ -156,7 +156,7 @@ async def test_rules_and_settings_change_under_an_open_connection() -> None:
 
 
 @asynchronous
-async def test_a_listener_that_is_gone_refuses_connections_and_closes_idle_ones() -> None:
+async def test_a_deleted_listener_refuses_connections_and_closes_idle_ones() -> None:
     both = [listener(rule(fixed(200))), listener(rule(fixed(200)), arn="test", port=8080)]
     async with plane(world(listeners=both)) as made:
         kept, closed = await made.client(), await made.client("test")
@@ -169,7 +169,7 @@ async def test_a_listener_that_is_gone_refuses_connections_and_closes_idle_ones(
 
 
 @asynchronous
-async def test_a_request_under_way_at_a_listener_that_is_gone_is_answered() -> None:
+async def test_a_request_under_way_at_a_deleted_listener_is_answered() -> None:
     release = asyncio.Event()
 
     async def wait(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -189,7 +189,7 @@ async def test_a_request_under_way_at_a_listener_that_is_gone_is_answered() -> N
 
 
 @asynchronous
-async def test_a_target_at_another_address_is_asked_there() -> None:
+async def test_a_target_with_a_changed_address_gets_requests_there() -> None:
     async with sites(None, None) as (one, two), plane(world(group("blue", one))) as made:
         await made.healthy(one)
         client = await made.client()
@@ -201,7 +201,7 @@ async def test_a_target_at_another_address_is_asked_there() -> None:
 
 
 @asynchronous
-async def test_what_cannot_be_understood_keeps_nothing_else_from_changing() -> None:
+async def test_an_invalid_rule_or_attribute_does_not_block_other_changes() -> None:
     bad = group("bad", attributes={"slow_start.duration_seconds": "abc"})
     wrong = rule({"Type": "redirect", "RedirectConfig": {"StatusCode": "permanent"}})
     lost = replace(listener(rule(fixed(200)), arn="lost"), protocol="HTTPS", certificate="?", private_key="?")
@@ -228,7 +228,7 @@ async def test_what_cannot_be_understood_keeps_nothing_else_from_changing() -> N
 
 
 @asynchronous
-async def test_a_load_balancer_that_cannot_be_understood_stays_as_it_was() -> None:
+async def test_a_load_balancer_with_invalid_attributes_keeps_its_settings() -> None:
     before = world(listeners=[listener(rule(fixed(200, "before")))])
     async with plane(before, may_complain=True) as made:
         after = world(

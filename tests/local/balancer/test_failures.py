@@ -1,4 +1,4 @@
-"""What clients see, and what is reported, when something goes wrong on the way."""
+"""Failures on the way of a request: what clients see, and what is reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _raw(client: Client, data: bytes) -> Message:
 
 
 @asynchronous
-async def test_an_error_looks_as_an_application_load_balancers_does() -> None:
+async def test_an_error_page_equals_that_of_an_application_load_balancer() -> None:
     async with plane(world(group("blue"))) as made:
         client = await made.client()
         got = await client.ask("/a?b")
@@ -101,7 +101,7 @@ async def test_a_rule_whose_weights_are_all_0_answers_503() -> None:
 
 
 @asynchronous
-async def test_unhealthy_targets_get_the_requests_where_there_is_no_healthy_one() -> None:
+async def test_unhealthy_targets_get_the_requests_if_none_is_healthy() -> None:
     async with sites(None, None) as (one, two):
         one.health = two.health = 500
         async with plane(world(group("blue", one, two))) as made:
@@ -130,7 +130,7 @@ async def test_a_refused_connection_is_a_502() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_connection_that_is_not_made_within_10_seconds_is_a_504() -> None:
+async def test_a_connection_that_takes_more_than_10_seconds_is_a_504() -> None:
     async with (
         sites(None) as (site,),
         plane(world(group("blue", replace(site.target(), address=None)))) as made,
@@ -161,7 +161,7 @@ async def _status(client: Client, made: object, site: Site) -> int:
 
 
 @asynchronous
-async def test_a_target_that_stops_amid_its_answer_has_the_connection_broken_off() -> None:
+async def test_an_answer_that_stalls_is_broken_off() -> None:
     async def stop(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome")
         await asyncio.Event().wait()
@@ -177,7 +177,7 @@ async def test_a_target_that_stops_amid_its_answer_has_the_connection_broken_off
 
 @pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
 @asynchronous
-async def test_an_answer_that_is_cut_off_does_not_look_whole(framing: str) -> None:
+async def test_an_answer_that_is_cut_off_does_not_look_complete(framing: str) -> None:
     async def cut(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n4\r\nsome\r\n".encode())
         await writer.drain()
@@ -210,7 +210,7 @@ async def test_an_answer_that_is_cut_off_is_reset_for_a_client_of_http_1_0() -> 
 
 
 @asynchronous
-async def test_a_target_that_dies_at_work_is_a_502_and_no_second_try() -> None:
+async def test_a_target_that_dies_during_a_request_is_a_502_without_a_retry() -> None:
     async def die(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
@@ -226,7 +226,7 @@ async def test_a_target_that_dies_at_work_is_a_502_and_no_second_try() -> None:
 
 @asynchronous
 async def test_a_target_that_closes_an_idle_connection_under_a_request_is_a_502() -> None:
-    """The keep-alive rule: the load balancer does not hide it by a second try."""
+    """The keep-alive rule: the load balancer does not retry."""
 
     async def reset_second(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(site.requests) == 2:
@@ -238,7 +238,7 @@ async def test_a_target_that_closes_an_idle_connection_under_a_request_is_a_502(
         await made.healthy(site)
         client = await made.client()
         assert (await client.ask()).status == 200
-        await asyncio.sleep(0.6)  # what is under test: the connection has been idle for long
+        await asyncio.sleep(0.6)  # under test: the connection was idle for long
         assert (await client.ask()).status == 502
         failure = await made.failure()
         assert (failure.reason, failure.status) == ("closed_while_idle", 502)
@@ -258,7 +258,7 @@ async def test_a_connection_that_a_target_has_closed_is_not_used() -> None:
         for _ in range(3):
             assert (await client.ask()).status == 200
             await made.until(lambda: not site.connections)
-            await asyncio.sleep(0.05)  # more than the news of it takes
+            await asyncio.sleep(0.05)  # longer than `_FIN_DELAY`
         assert made.of(Failure) == []
 
 
@@ -292,7 +292,7 @@ async def test_a_malformed_answer_is_a_502(reply: bytes) -> None:
 
 
 @asynchronous
-async def test_a_second_answer_to_one_request_reaches_nobody() -> None:
+async def test_a_second_answer_to_one_request_reaches_no_client() -> None:
     async def twice(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(b"first") + answer(b"second"))
 
@@ -337,7 +337,7 @@ REFUSED = {
 
 
 @asynchronous
-async def test_a_request_that_may_not_pass_is_refused_and_its_connection_closed() -> None:
+async def test_an_invalid_request_is_refused_and_its_connection_closed() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         for name, (data, status) in REFUSED.items():
@@ -355,7 +355,7 @@ async def test_a_request_that_may_not_pass_is_refused_and_its_connection_closed(
 
 
 @asynchronous
-async def test_a_body_that_turns_out_malformed_is_a_400_and_ends_at_the_target() -> None:
+async def test_a_malformed_body_is_a_400_and_ends_the_connection_to_the_target() -> None:
     async with sites(_hang) as (site,), plane(world(group("blue", site))) as made:
         site.reads_bodies = False
         await made.healthy(site)
@@ -368,7 +368,7 @@ async def test_a_body_that_turns_out_malformed_is_a_400_and_ends_at_the_target()
 
 
 @asynchronous
-async def test_a_refusal_waits_for_the_answers_before_it() -> None:
+async def test_a_refusal_follows_the_answers_to_earlier_requests() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -406,7 +406,7 @@ async def test_a_target_may_answer_before_it_has_read_everything() -> None:
 
 
 @asynchronous
-async def test_a_client_that_stops_in_mid_request_is_closed_though_it_was_answered() -> None:
+async def test_a_client_that_stalls_in_mid_request_is_closed_even_if_answered() -> None:
     async def refuse(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(b"enough", status="413 Too Much"))
 
@@ -470,7 +470,7 @@ async def test_traffic_in_one_direction_keeps_a_websocket_open() -> None:
 
 
 @asynchronous
-async def test_a_client_that_goes_away_is_a_460_and_the_target_is_told() -> None:
+async def test_a_client_that_disconnects_is_a_460_and_the_target_is_disconnected() -> None:
     gone = asyncio.Event()
 
     async def wait(_: Message, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
@@ -490,7 +490,7 @@ async def test_a_client_that_goes_away_is_a_460_and_the_target_is_told() -> None
 
 
 @asynchronous
-async def test_a_client_that_goes_away_in_mid_answer_leaves_the_targets_status() -> None:
+async def test_a_client_that_disconnects_in_mid_answer_leaves_the_targets_status() -> None:
     async def endless(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nbegun")
         await writer.drain()
@@ -506,7 +506,7 @@ async def test_a_client_that_goes_away_in_mid_answer_leaves_the_targets_status()
 
 
 @asynchronous
-async def test_a_client_that_resets_its_connection_harms_nobody_else() -> None:
+async def test_a_client_that_resets_its_connection_harms_no_other() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         steady = await made.client()
@@ -534,7 +534,7 @@ async def test_a_connection_past_its_keep_alive_carries_one_more_answer() -> Non
 
 
 @asynchronous
-async def test_nonsense_behind_an_upgrade_that_is_ignored_is_a_400() -> None:
+async def test_garbage_after_an_ignored_upgrade_is_a_400() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()

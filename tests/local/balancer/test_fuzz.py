@@ -1,4 +1,4 @@
-"""The load balancer under messages that nobody thought of, from clients and from targets.
+"""The load balancer under random messages from clients and targets.
 
 Whatever comes, it answers or closes, says nothing on its log, goes on serving others, and never lets the other side see more messages than
 there were. HYPOTHESIS_PROFILE=nightly looks further.
@@ -27,7 +27,7 @@ from tests.within import within
 _ATTRIBUTES = {"access_logs.s3.enabled": "true", "idle_timeout.timeout_seconds": "1"}
 _SHORT = 0.05  # seconds
 _TRIES = 3
-_TURNS = 20  # of the event loop, until what was sent on this machine has been read
+_TURNS = 20  # of the event loop, until local data has been read
 _GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
 _LINE = re.compile(r'(?:(?:"(?:[^"\\]|\\x[0-9A-F]{2})*"|[^ "]+)(?: |$)){30}', re.ASCII)
 
@@ -117,7 +117,7 @@ _HOST = st.sampled_from((b"Host: a\r\n", b""))
 
 
 def _messages(first: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[bytes]]:
-    """Return one to three messages, cut into pieces anywhere."""
+    """Return one to three messages, cut into pieces at random positions."""
     whole = st.tuples(first, _HOST, _HEADERS, _ENDS, _BODIES).map(b"".join)
     data = st.lists(whole | st.binary(max_size=8), min_size=1, max_size=3).map(b"".join)
     return st.tuples(data, st.lists(st.integers(0, 400), max_size=3)).map(_cut)
@@ -135,7 +135,7 @@ def _run(test: Coroutine[Any, Any, None]) -> None:
 
 
 class _StrictTarget:
-    """Reads requests with another parser, which raises where they are ambiguous; answers each of them."""
+    """Reads requests with another parser, which raises on ambiguous ones, and answers each."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -158,18 +158,16 @@ class _StrictTarget:
                         writer.write(connection.send(answer) or b"")
                     connection.start_next_cycle()
         except h11.RemoteProtocolError as error:
-            if "incomplete" not in str(error) and "closed connection" not in str(
-                error
-            ):  # the client went away
+            if "incomplete" not in str(error) and "closed connection" not in str(error):  # disconnected
                 self.complaints.append(str(error))
         except (h11.LocalProtocolError, ConnectionError):
-            pass  # the end of the connection, which is the end of what can be said on it
+            pass  # the connection has ended
         finally:
             writer.transport.abort()
 
 
 class _RawTarget:
-    """Answers the first request with pieces of something, the others with what is right; waits for no request for long."""
+    """Answers the first request with given pieces, the others validly. Does not wait long for a request."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces: Sequence[bytes] = pieces
@@ -191,7 +189,7 @@ class _RawTarget:
 
 @asynccontextmanager
 async def _served(target: _StrictTarget | _RawTarget) -> AsyncIterator[Within]:
-    """Enter running load balancers before one target."""
+    """Run load balancers in front of one target."""
     connections: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -216,11 +214,11 @@ async def _served(target: _StrictTarget | _RawTarget) -> AsyncIterator[Within]:
 
 
 async def _has_read(made: Within, connection: ClientConnection) -> None:
-    """Wait until the load balancers have done with what a client has sent, as far as it goes."""
+    """Wait until the load balancers have processed the client's bytes as far as possible."""
     await _until(
         lambda: (
             connection not in made.connections
-            or (connection.is_waited_for and not connection.reader.inbox.data)
+            or (connection.is_awaiting_client and not connection.reader.inbox.data)
         )
     )
 
@@ -232,7 +230,7 @@ async def _until(holds: Callable[[], bool]) -> None:
 
 
 async def _is_served(made: Within, body: bytes) -> None:
-    """Expect what others ask to be answered with what was meant for them, be it once the target has stopped closing connections."""
+    """Expect other clients to get their own answers, at the latest when the target no longer closes connections."""
     for _ in range(_TRIES):
         got = await (await made.client()).ask("/good")
         if got.status == 200:
@@ -243,7 +241,7 @@ async def _is_served(made: Within, body: bytes) -> None:
 
 
 def _answers(data: bytes, *, method: bytes = b"GET") -> list[int]:
-    """Read what a client got as another parser does; return the statuses. What is cut off is no error."""
+    """Parse a client's received bytes with another parser; return the statuses. Cut-off answers are no error."""
     connection, statuses = h11.Connection(h11.CLIENT, max_incomplete_event_size=128 * 1024), []
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     connection.send(h11.EndOfMessage())
@@ -263,7 +261,7 @@ def _answers(data: bytes, *, method: bytes = b"GET") -> list[int]:
 @example(pieces=[b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" * 3, b"x"])
 @example(pieces=[b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 03 \r\n\r\n", b"abcGET / HTTP/1.1\r\n"])
 @example(pieces=[b'POST / HTTP/1.1\r\nHost: "\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n'])
-def test_whatever_a_client_sends_a_target_sees_the_requests_that_were_sent_on(pieces: list[bytes]) -> None:
+def test_whatever_a_client_sends_a_target_sees_exactly_the_forwarded_requests(pieces: list[bytes]) -> None:
     async def run() -> None:
         target = _StrictTarget()
         async with _served(target) as made:
@@ -290,7 +288,7 @@ def test_whatever_a_client_sends_a_target_sees_the_requests_that_were_sent_on(pi
 @example(pieces=[b"HTTP/1.1 100 Continue\r\n\r\n" * 3000], method="GET")
 @example(pieces=[b"HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\nabc"], method="GET")
 @example(pieces=[_GOOD, _GOOD], method="GET")
-def test_whatever_a_target_answers_a_client_gets_one_answer_or_none_and_others_get_theirs(
+def test_whatever_a_target_answers_a_client_gets_at_most_one_answer_and_others_get_theirs(
     pieces: list[bytes], method: str
 ) -> None:
     async def run() -> None:

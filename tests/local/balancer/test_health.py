@@ -1,4 +1,4 @@
-"""Health checks: when they are sent, what they find, and what follows."""
+"""Health checks: their timing, results and effects."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_matcher_is_a_list_or_a_range(matcher: str, status: int, *, expected: 
 
 
 @asynchronous
-async def test_a_new_target_is_checked_at_once_and_needs_one_success() -> None:
+async def test_a_new_target_is_checked_immediately_and_needs_one_success() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site, check=CHECK), speed=1)) as made:
         await made.healthy(site)
         assert made.states(site) == ["initial", "healthy"]
@@ -61,7 +61,7 @@ async def test_a_new_target_is_checked_at_once_and_needs_one_success() -> None:
 
 
 @asynchronous
-async def test_a_check_says_who_asks() -> None:
+async def test_a_check_identifies_itself() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site, check=CHECK))) as made:
         await made.healthy(site)
         asked = site.checks[0]
@@ -111,7 +111,7 @@ async def test_a_refused_connection_fails_the_check() -> None:
 
 
 @asynchronous
-async def test_a_check_that_gets_no_answer_times_out_in_its_own_time() -> None:
+async def test_an_unanswered_check_times_out_without_delaying_the_next() -> None:
     async with sites(None) as (site,):
         site.health_delay = asyncio.Event()
         async with plane(world(group("blue", site, check=CHECK), speed=100)) as made:
@@ -120,7 +120,7 @@ async def test_a_check_that_gets_no_answer_times_out_in_its_own_time() -> None:
             assert asyncio.get_running_loop().time() - before > 0.8
             assert made.state(site).reason == "Target.Timeout"
             assert made.state(site).description == "Request timed out"
-            assert len(site.checks) > 5  # the next check did not wait for the one before
+            assert len(site.checks) > 5  # checks do not wait for each other
 
 
 @asynchronous
@@ -150,7 +150,7 @@ async def test_what_is_not_http_fails_the_check() -> None:
 
 
 @asynchronous
-async def test_a_port_of_its_own_is_checked_where_one_is_given() -> None:
+async def test_a_separate_health_check_port_is_used_if_given() -> None:
     async with sites(None, None) as (serving, checked):
         check = replace(CHECK, port=str(checked.port))
         async with plane(world(group("blue", serving, check=check))) as made:
@@ -184,7 +184,7 @@ async def test_targets_of_a_group_that_no_rule_names_are_unused_and_not_checked(
 
 
 @asynchronous
-async def test_a_draining_target_is_not_checked_and_begins_anew_when_registered_again() -> None:
+async def test_a_draining_target_is_not_checked_and_starts_as_initial_when_reregistered() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         await made.apply(world(group("blue", site.target(is_draining=True))))
@@ -197,7 +197,7 @@ async def test_a_draining_target_is_not_checked_and_begins_anew_when_registered_
 
 
 @asynchronous
-async def test_one_target_in_two_groups_has_two_healths() -> None:
+async def test_one_target_has_a_separate_health_in_each_group() -> None:
     async with sites(None) as (site,):
         other = replace(CHECK, path="/else", matcher="404")
         groups = group("blue", site, check=CHECK), group("green", site, check=other)
@@ -208,7 +208,7 @@ async def test_one_target_in_two_groups_has_two_healths() -> None:
 
 
 @asynchronous
-async def test_more_healthy_targets_may_be_asked_for_before_the_others_are_spared() -> None:
+async def test_a_minimum_of_healthy_targets_decides_whether_unhealthy_ones_get_requests() -> None:
     fewest = {"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "2"}
     async with sites(None, None) as (one, two):
         two.health = 500

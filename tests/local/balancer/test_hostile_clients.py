@@ -1,4 +1,4 @@
-"""What clients cannot do to the load balancer: fill its memory, freeze it, pass two requests off as one, forge its log."""
+"""Clients cannot fill the load balancer's memory, block it, smuggle requests or forge its log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from mclass_tf.local.balancer.capacity import Capacity
 from mclass_tf.local.balancer.report import Failure
 from mclass_tf.local.balancer.snapshot import Target
-from mclass_tf.local.balancer.telemetry import Lines
+from mclass_tf.local.balancer.telemetry import LogBuffer
 from tests.local.data_plane import (
     PATIENCE,
     Message,
@@ -35,9 +35,9 @@ _LOGGED = {"access_logs.s3.enabled": "true"}
 _GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 _POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 _CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
-_AHEAD = 8 * 1024 * 1024  # bytes that are under way in buffers, the client's own too, when a refusal arrives
-_ALL = 64 * 1024 * 1024  # bytes that a client sends if nobody stops it
-_READ_AT_ONCE = 64 * 1024  # bytes that the event loop hands over
+_AHEAD = 8 * 1024 * 1024  # bytes in buffers, including the client's, when a refusal arrives
+_ALL = 64 * 1024 * 1024  # bytes that a client sends unless stopped
+_READ_AT_ONCE = 64 * 1024  # bytes
 
 
 async def _hang(_: Message, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> None:
@@ -64,7 +64,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 @asynchronous
-async def test_what_has_no_end_is_refused_before_it_fills_the_memory(name: str) -> None:
+async def test_endless_requests_are_refused_before_they_fill_the_memory(name: str) -> None:
     begun, piece, status = ENDLESS[name]
     async with sites(_hang) as (site,), plane(world(group("blue", site))) as made:
         site.reads_bodies = False
@@ -85,7 +85,7 @@ async def test_what_has_no_end_is_refused_before_it_fills_the_memory(name: str) 
 
 
 @asynchronous
-async def test_a_body_that_is_long_and_has_small_chunks_is_not_what_is_refused() -> None:
+async def test_a_long_body_with_small_chunks_is_not_refused() -> None:
     async def count(_: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = 0
         while size := int(await reader.readline(), 16):
@@ -103,7 +103,7 @@ async def test_a_body_that_is_long_and_has_small_chunks_is_not_what_is_refused()
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 @asynchronous
-async def test_thousands_of_requests_to_upgrade_at_once_are_answered_one_after_the_other(
+async def test_thousands_of_upgrade_requests_at_once_are_answered_in_turn(
     protocol: str,
 ) -> None:
     async with plane(world(listeners=_FIXED)) as made:
@@ -113,7 +113,7 @@ async def test_thousands_of_requests_to_upgrade_at_once_are_answered_one_after_t
 
 
 @asynchronous
-async def test_thousands_of_upgrades_that_a_target_declines_are_answered_one_after_the_other() -> None:
+async def test_thousands_of_declined_upgrades_are_answered_in_turn() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -122,7 +122,7 @@ async def test_thousands_of_upgrades_that_a_target_declines_are_answered_one_aft
 
 
 @asynchronous
-async def test_requests_wait_unread_while_the_one_before_them_is_answered() -> None:
+async def test_requests_wait_unread_while_an_earlier_one_is_answered() -> None:
     async with sites(_hang) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         for begun in (b"", _CHUNKED + b"3\r\nabc\r\n0\r\n\r\n", _POST + b"Content-Length: 3\r\n\r\nabc"):
@@ -136,7 +136,7 @@ async def test_requests_wait_unread_while_the_one_before_them_is_answered() -> N
 
 
 @asynchronous
-async def test_a_client_that_reads_no_answers_is_read_no_more() -> None:
+async def test_a_client_that_reads_no_answers_is_not_read_any_more() -> None:
     async with plane(world(listeners=_FIXED)) as made:
         client = await made.client()
         client.pause()
@@ -151,7 +151,7 @@ async def test_a_client_that_reads_no_answers_is_read_no_more() -> None:
 
 
 @asynchronous
-async def test_one_client_with_thousands_of_requests_keeps_no_other_waiting() -> None:
+async def test_one_client_with_thousands_of_requests_does_not_delay_others() -> None:
     async with plane(world(listeners=_FIXED)) as made:
         greedy, modest = await made.client(), await made.client()
         greedy.send((_GET + b"\r\n") * 20_000)
@@ -161,7 +161,7 @@ async def test_one_client_with_thousands_of_requests_keeps_no_other_waiting() ->
 
 
 @asynchronous
-async def test_a_body_in_chunks_of_one_byte_takes_no_time_while_it_waits_for_a_target() -> None:
+async def test_buffering_a_body_in_chunks_of_one_byte_is_cheap() -> None:
     nobody = Target(ip="10.0.0.1", port=3000, address=None)
     async with plane(world(group("blue", nobody), attributes=_IDLE_1)) as made:
         client = await made.client()
@@ -175,7 +175,7 @@ async def test_a_body_in_chunks_of_one_byte_takes_no_time_while_it_waits_for_a_t
 
 
 @asynchronous
-async def test_a_client_that_goes_on_sending_behind_its_last_request_keeps_nothing_alive() -> None:
+async def test_bytes_after_the_last_request_keep_no_connection_alive() -> None:
     async with sites(_hang) as (site,), plane(world(group("blue", site), attributes=_IDLE_1)) as made:
         await made.healthy(site)
         client = await made.client()
@@ -252,7 +252,7 @@ _NUMBER_OF_FIELDS = 30
 
 
 def _fields(line: str) -> list[str]:
-    """Read a line as the tables for Athena do."""
+    """Parse a line as the Athena table does."""
     assert line.isascii()
     assert line.isprintable()
     found = [match[1] if match[2] is None else match[2] for match in _FIELD.finditer(line)]
@@ -279,7 +279,7 @@ LOGGED = {
 
 @pytest.mark.parametrize("field", LOGGED)
 @asynchronous
-async def test_no_field_of_the_access_log_ends_where_a_client_wants_it_to(field: str) -> None:
+async def test_no_client_can_end_a_field_of_the_access_log(field: str) -> None:
     request_, number, expected = LOGGED[field]
     async with sites(None) as (site,), plane(world(group("blue", site), attributes=_LOGGED)) as made:
         await made.healthy(site)
@@ -291,7 +291,7 @@ async def test_no_field_of_the_access_log_ends_where_a_client_wants_it_to(field:
 
 
 @asynchronous
-async def test_a_quote_in_a_path_and_in_the_place_of_a_redirect_stay_within_their_fields() -> None:
+async def test_quotes_in_a_path_and_in_a_redirect_stay_within_their_fields() -> None:
     redirect = {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_302", "Path": "/한#{path}"}}
     listeners = [listener(rule(redirect))]
     async with plane(world(listeners=listeners, attributes=_LOGGED)) as made:
@@ -304,7 +304,7 @@ async def test_a_quote_in_a_path_and_in_the_place_of_a_redirect_stay_within_thei
 
 
 @asynchronous
-async def test_a_request_whose_rest_is_refused_once_it_is_answered_is_logged_and_counted_once() -> None:
+async def test_an_answered_request_with_an_invalid_body_is_logged_and_counted_once() -> None:
     async with plane(world(listeners=_FIXED, attributes=_LOGGED)) as made:
         client = await made.client()
         client.send(_CHUNKED + b"no number\r\n")
@@ -316,7 +316,7 @@ async def test_a_request_whose_rest_is_refused_once_it_is_answered_is_logged_and
 
 
 @asynchronous
-async def test_a_request_that_was_refused_has_a_line_as_well() -> None:
+async def test_a_refused_request_is_logged() -> None:
     async with plane(world(listeners=_FIXED, attributes=_LOGGED)) as made:
         for data in (b'"\x00\r\n\r\n', b'GET /"\x00', _GET + b'"\x00"', b"GET /" + b"a" * 20_000):
             client = await made.client()
@@ -326,8 +326,8 @@ async def test_a_request_that_was_refused_has_a_line_as_well() -> None:
             assert len(_fields(line)[12]) < 20_000
 
 
-def test_the_lines_of_a_second_have_a_bound_and_come_in_reports_that_have_one() -> None:
-    lines = Lines()
+def test_log_lines_per_second_and_per_report_are_bounded() -> None:
+    lines = LogBuffer()
     for _ in range(1000):
         lines.add("a" * 64 * 1024)
     batches = list(lines.batches())
@@ -337,7 +337,7 @@ def test_the_lines_of_a_second_have_a_bound_and_come_in_reports_that_have_one() 
 
 
 @asynchronous
-async def test_the_report_of_a_failure_is_short_however_long_the_path_is() -> None:
+async def test_a_failure_report_is_short_however_long_the_path_is() -> None:
     async with plane(world(group("blue"))) as made:
         assert (await (await made.client()).ask("/" + "a" * 16_000)).status == 503
         assert len((await made.failure()).path) == 2048
@@ -356,7 +356,7 @@ async def _rejected(made: Plane) -> bool:
 
 
 @asynchronous
-async def test_who_keeps_the_load_balancer_waiting_makes_room_for_others() -> None:
+async def test_a_client_that_keeps_the_load_balancer_waiting_makes_room_for_others() -> None:
     waiting: Mapping[str, bytes] = {
         "idle": b"",
         "in its head": _GET,
@@ -374,7 +374,7 @@ async def test_who_keeps_the_load_balancer_waiting_makes_room_for_others() -> No
         for client, data in zip(slow, waiting.values(), strict=True):
             client.send(data)
         await made.until(lambda: len(site.requests) == 2)
-        assert await _rejected(made)  # all were heard of within the last second
+        assert await _rejected(made)  # all were active within the last second
         for connection in made.connections:
             connection.touched -= 2
         site.handler = None

@@ -1,4 +1,4 @@
-"""Slow and hostile clients beside good ones: nothing fails for the good ones, and the memory stays as it was.
+"""Slow and hostile clients beside valid ones: no valid request fails, and memory does not grow.
 
 `python -m benchmarks hostile` does the same with a thousand of them.
 """
@@ -14,11 +14,11 @@ from tests.local.hostile_clients import ATTACKS, attackers
 
 _AT_ONCE = 2 * len(ATTACKS)
 _ALL = 4 * len(ATTACKS)  # hostile requests
-_GROWTH = 48 * 1024 * 1024  # bytes; a single client of most of these kinds takes more where nothing stops it
+_GROWTH = 48 * 1024 * 1024  # bytes; without limits, a single client of most kinds takes more
 
 
 async def _serve_well(made: Alone, until: asyncio.Event) -> int:
-    """Ask until `until` is set; return how often. Every answer must be right."""
+    """Send requests until `until` is set; return their number. Every answer must be right."""
     client, answers = await made.client(), 0
     while not until.is_set():
         assert (await client.ask()).status == 200
@@ -28,7 +28,7 @@ async def _serve_well(made: Alone, until: asyncio.Event) -> int:
 
 
 @asynchronous
-async def test_hostile_clients_make_no_good_request_fail_and_fill_no_memory() -> None:
+async def test_hostile_clients_fail_no_valid_request_and_fill_no_memory() -> None:
     async with sites(None) as (site,), process(world(group("blue", site))) as made:
         await made.healthy(site)
         child = psutil.Process(made.process.pid)

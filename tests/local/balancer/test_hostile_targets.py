@@ -1,4 +1,4 @@
-"""What targets cannot do to the load balancer: fill its memory, answer what is no answer, keep their health checks waiting."""
+"""Targets cannot fill the load balancer's memory, send invalid answers or stall their health checks."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.local.data_plane import (
 )
 from tests.within import within
 
-_AHEAD = 8 * 1024 * 1024  # bytes that are under way in buffers when the load balancer has had enough
-_ALL = 64 * 1024 * 1024  # bytes that a target sends if nobody stops it
+_AHEAD = 8 * 1024 * 1024  # bytes in buffers when the load balancer closes the connection
+_ALL = 64 * 1024 * 1024  # bytes that a target sends unless stopped
 _HEAD = b"HTTP/1.1 200 OK\r\n"
 _BEGUN = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
 
@@ -49,7 +49,7 @@ ENDLESS_BODIES = {
 
 
 class _Endless:
-    """Answers without an end; counts the bytes until the connection was closed."""
+    """Sends an endless answer and counts the bytes until the connection is closed."""
 
     def __init__(self, begun: bytes, piece: bytes) -> None:
         self._begun, self._piece = begun, piece * (65536 // len(piece))
@@ -84,7 +84,7 @@ async def test_a_head_without_an_end_is_a_502(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENDLESS_BODIES)
 @asynchronous
-async def test_an_answer_whose_end_has_no_end_is_broken_off(name: str) -> None:
+async def test_an_answer_with_endless_trailers_or_chunk_extensions_is_broken_off(name: str) -> None:
     endless = _Endless(*ENDLESS_BODIES[name])
     async with sites(endless) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
@@ -120,7 +120,7 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
 @asynchronous
-async def test_what_is_no_answer_is_a_502_and_none_of_it_reaches_the_client(name: str) -> None:
+async def test_an_invalid_answer_is_a_502_and_none_of_it_reaches_the_client(name: str) -> None:
     async def nonsense(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(NO_ANSWERS[name])
 
@@ -151,7 +151,7 @@ async def test_a_health_check_does_not_wait_for_a_head_without_an_end(name: str)
 
 
 @asynchronous
-async def test_an_interim_answer_is_not_the_health_checks() -> None:
+async def test_an_interim_answer_does_not_end_a_health_check() -> None:
     async def early(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + answer())
 
@@ -162,7 +162,7 @@ async def test_an_interim_answer_is_not_the_health_checks() -> None:
 
 
 @asynchronous
-async def test_a_pool_of_idle_connections_has_a_bound() -> None:
+async def test_a_pool_of_idle_connections_is_bounded() -> None:
     gate = asyncio.Event()
 
     async def together(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

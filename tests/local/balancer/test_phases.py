@@ -1,4 +1,4 @@
-"""The phases of connections and exchanges change as the table has it, and in no other way."""
+"""The phases of connections and exchanges change only as the table allows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from mclass_tf.local.balancer.phases import (
     TRANSITIONS,
     ClientPhase,
-    Entry,
     ExchangePhase,
     IllegalTransitionError,
     Phase,
+    TransitionTo,
 )
 
 KINDS = Phase.__subclasses__()
@@ -26,11 +26,11 @@ def test_every_phase_is_in_the_table_and_leads_to_its_own_kind_alone(kind: type[
 
 
 def test_a_legal_transition_leads_to_the_phase() -> None:
-    assert Entry(ExchangePhase.OVER)[ExchangePhase.ANSWERING] is ExchangePhase.OVER
+    assert TransitionTo(ExchangePhase.OVER)[ExchangePhase.ANSWERING] is ExchangePhase.OVER
 
 
-def test_what_is_over_does_not_begin_again() -> None:
+def test_final_phases_have_no_transitions() -> None:
     with pytest.raises(IllegalTransitionError, match=r"OVER to .*PENDING"):
-        Entry(ExchangePhase.PENDING)[ExchangePhase.OVER]
+        TransitionTo(ExchangePhase.PENDING)[ExchangePhase.OVER]
     with pytest.raises(IllegalTransitionError, match=r"LOST to .*CLOSING"):
-        Entry(ClientPhase.CLOSING)[ClientPhase.LOST]
+        TransitionTo(ClientPhase.CLOSING)[ClientPhase.LOST]

@@ -1,4 +1,4 @@
-"""The process itself: how it ends, what it says, where it listens."""
+"""The process: its end, its reports and its addresses."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_another_user_of_the_machine_gets_no_answer(uid: int) -> None:
 
 
 @asynchronous
-async def test_it_listens_on_loopback_alone() -> None:
+async def test_it_listens_only_on_loopback() -> None:
     async with process(world(listeners=[listener(rule(fixed(200)))])) as made:
         (found,) = made.of(Listening)
         assert (found.listener_arn, found.host) == ("listener", "127.0.0.1")
@@ -64,7 +64,7 @@ async def test_it_listens_on_loopback_alone() -> None:
 
 
 @asynchronous
-async def test_a_snapshot_that_cannot_be_read_leaves_the_one_before_in_force() -> None:
+async def test_an_unreadable_snapshot_leaves_the_previous_one_in_force() -> None:
     async with process(world(listeners=[listener(rule(fixed(200, "still")))]), may_complain=True) as made:
         await made.write(b"nonsense\n")
         await made.until(lambda: "a snapshot could not be applied" in "".join(made.errors))
@@ -72,7 +72,7 @@ async def test_a_snapshot_that_cannot_be_read_leaves_the_one_before_in_force() -
 
 
 @asynchronous
-async def test_an_https_listener_without_a_certificate_keeps_the_others_going() -> None:
+async def test_an_https_listener_without_a_certificate_does_not_affect_others() -> None:
     secure = listener(rule(fixed(200)), arn="secure", port=443)
     object.__setattr__(secure, "protocol", "HTTPS")
     snapshot = world(listeners=[secure, listener(rule(fixed(200)))])
@@ -135,7 +135,7 @@ async def test_it_serves_without_uvloop(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_what_it_has_counted_is_reported_before_it_ends() -> None:
+async def test_its_counts_are_reported_before_it_ends() -> None:
     attributes = {"access_logs.s3.enabled": "true"}
     async with process(world(listeners=[listener(rule(fixed(200)))], attributes=attributes)) as made:
         client = await made.client()

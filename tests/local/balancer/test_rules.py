@@ -1,4 +1,4 @@
-"""Which rule a request matches, and where its action leads."""
+"""Rules match requests, and actions choose groups and locations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.balancer.groups import Group
-from mclass_tf.local.balancer.messages.request import Request
+from mclass_tf.local.balancer.groups import GroupState
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.rules import Forward, Redirect, compile_rule, group_arns, match
 from tests.local.data_plane import fixed, forward, group, rule
 
 
-def request(path: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Request:
-    made = Request(received_at=0, started=0)
+def request(
+    path: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None
+) -> ClientRequest:
+    made = ClientRequest(received_at=0, started=0)
     made.add_target(path.encode())
     for name, value in {"Host": "example.com", **(headers or {})}.items():
         made.add_header(name.encode(), value.encode())
@@ -23,7 +25,7 @@ def request(path: str = "/", *, method: str = "GET", headers: Mapping[str, str] 
     return made
 
 
-def holds(condition: Mapping[str, Any], asked: Request, *, source: str = "127.0.0.1") -> bool:
+def holds(condition: Mapping[str, Any], asked: ClientRequest, *, source: str = "127.0.0.1") -> bool:
     rules = [
         compile_rule(rule(fixed(200), condition, priority=1), {}),
         compile_rule(rule(fixed(404)), {}),
@@ -43,7 +45,7 @@ def holds(condition: Mapping[str, Any], asked: Request, *, source: str = "127.0.
         ("example.com", "exampleXcom", False),
     ],
 )
-def test_hosts_match_whatever_their_case_and_port(value: str, host: str, *, expected: bool) -> None:
+def test_hosts_match_regardless_of_case_and_port(value: str, host: str, *, expected: bool) -> None:
     asked = request(headers={"Host": host})
     assert holds({"Field": "host-header", "HostHeaderConfig": {"Values": [value]}}, asked) is expected
 
@@ -67,7 +69,7 @@ def test_paths_match_with_their_case_and_without_the_query(value: str, path: str
     )
 
 
-def test_values_may_stand_in_the_condition_itself() -> None:
+def test_values_may_be_in_the_condition_itself() -> None:
     assert holds({"Field": "path-pattern", "Values": ["/a", "/b"]}, request("/b"))
 
 
@@ -104,7 +106,7 @@ def test_query_strings_match_by_key_and_value(value: dict[str, str], query: str,
     assert holds(condition, request(f"/?{query}")) is expected
 
 
-def test_a_source_is_the_connections_address_and_not_a_headers() -> None:
+def test_the_source_ip_is_that_of_the_connection_and_not_of_a_header() -> None:
     condition = {"Field": "source-ip", "SourceIpConfig": {"Values": ["192.0.2.0/24", "2001:db8::/32"]}}
     asked = request(headers={"X-Forwarded-For": "192.0.2.1"})
     assert holds(condition, asked, source="192.0.2.7")
@@ -127,8 +129,8 @@ def test_a_condition_that_is_not_modelled_never_holds() -> None:
     assert not holds(condition, request("/a"))
 
 
-def test_weights_are_kept_to_the_request() -> None:
-    groups = {name: Group(group(name), now=lambda: 0.0) for name in ("blue", "green", "none")}
+def test_weights_are_exact_to_the_request() -> None:
+    groups = {name: GroupState(group(name), now=lambda: 0.0) for name in ("blue", "green", "none")}
     action = compile_rule(rule(forward(("blue", 95), ("green", 5), ("none", 0))), groups).action
     assert isinstance(action, Forward)
     chosen = Counter(found.arn for _ in range(1000) if (found := action.choose()))
@@ -136,13 +138,13 @@ def test_weights_are_kept_to_the_request() -> None:
 
 
 def test_weights_that_are_all_0_choose_nothing() -> None:
-    groups = {name: Group(group(name), now=lambda: 0.0) for name in ("blue", "green")}
+    groups = {name: GroupState(group(name), now=lambda: 0.0) for name in ("blue", "green")}
     action = compile_rule(rule(forward(("blue", 0), ("green", 0))), groups).action
     assert isinstance(action, Forward)
     assert action.choose() is None
 
 
-def test_groups_without_weight_are_in_use_all_the_same() -> None:
+def test_groups_of_weight_0_are_in_use() -> None:
     named = group_arns(
         [rule(forward(("blue", 100), ("green", 0))), rule({"Type": "forward", "TargetGroupArn": "red"})]
     )
@@ -160,7 +162,7 @@ def test_groups_without_weight_are_in_use_all_the_same() -> None:
         ),
     ],
 )
-def test_redirects_keep_what_they_do_not_name(config: dict[str, str], expected: str) -> None:
+def test_redirects_keep_unspecified_parts(config: dict[str, str], expected: str) -> None:
     action = compile_rule(
         rule({"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301", **config}}), {}
     ).action

@@ -10,7 +10,7 @@ from typing import Any, cast
 from mclass_tf.local.balancer.target.connection import TargetConnection
 
 
-def test_a_connection_that_the_target_ends_takes_its_idle_timer_along() -> None:
+def test_a_connection_that_the_target_ends_cancels_its_idle_timer() -> None:
     async def run() -> None:
         target: Any = SimpleNamespace(is_gone=False, is_draining=False, idle=deque())
         exchange: Any = SimpleNamespace(
@@ -18,7 +18,7 @@ def test_a_connection_that_the_target_ends_takes_its_idle_timer_along() -> None:
         )
         connection = TargetConnection(target, idle_timeout=4000)
         connection.connection_made(cast("Any", SimpleNamespace(is_closing=lambda: True)))
-        connection._rest()
+        connection._return_to_pool()
         timer = connection._timer
         assert timer is not None
         assert not timer.cancelled()

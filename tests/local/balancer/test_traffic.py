@@ -1,4 +1,4 @@
-"""Requests and answers on their way through the load balancer."""
+"""Requests and answers through the load balancer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_requests_go_to_healthy_targets_in_turn() -> None:
 
 
 @asynchronous
-async def test_connections_to_targets_are_used_again() -> None:
+async def test_connections_to_targets_are_reused() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         for _ in range(5):
@@ -55,7 +55,7 @@ async def test_connections_to_targets_are_used_again() -> None:
 
 
 @asynchronous
-async def test_a_target_is_told_who_asked_and_how() -> None:
+async def test_a_target_gets_the_clients_address_protocol_and_port() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -72,7 +72,7 @@ async def test_a_target_is_told_who_asked_and_how() -> None:
 
 
 @asynchronous
-async def test_what_was_forwarded_and_traced_before_is_kept() -> None:
+async def test_existing_forwarding_and_trace_headers_are_kept() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -104,7 +104,7 @@ async def test_what_was_forwarded_and_traced_before_is_kept() -> None:
     ],
 )
 @asynchronous
-async def test_attributes_say_which_headers_pass(
+async def test_attributes_decide_which_headers_are_forwarded(
     attribute: str, value: str, header: str, expected: str | None
 ) -> None:
     async with (
@@ -118,7 +118,7 @@ async def test_attributes_say_which_headers_pass(
 
 
 @asynchronous
-async def test_the_clients_port_is_forwarded_where_it_is_asked_for() -> None:
+async def test_the_clients_port_is_forwarded_if_enabled() -> None:
     attributes = {"routing.http.xff_client_port.enabled": "true"}
     async with sites(None) as (site,), plane(world(group("blue", site), attributes=attributes)) as made:
         await made.healthy(site)
@@ -129,7 +129,7 @@ async def test_the_clients_port_is_forwarded_where_it_is_asked_for() -> None:
 
 
 @asynchronous
-async def test_headers_of_one_connection_stay_on_it() -> None:
+async def test_hop_by_hop_headers_are_not_forwarded() -> None:
     async def close(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
             answer(headers=("Connection: X-Own", "X-Own: 1", "Keep-Alive: timeout=5", "Server: mine"))
@@ -149,7 +149,7 @@ async def test_headers_of_one_connection_stay_on_it() -> None:
 
 
 @asynchronous
-async def test_an_answer_gets_no_server_header_of_the_load_balancers() -> None:
+async def test_the_load_balancer_adds_no_server_header_to_an_answer() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         assert (await (await made.client()).ask()).header("server") is None
@@ -160,7 +160,7 @@ async def _echo(asked: Message, _: asyncio.StreamReader, writer: asyncio.StreamW
 
 
 @asynchronous
-async def test_a_body_of_known_length_arrives_whole_and_comes_back() -> None:
+async def test_a_body_of_known_length_is_forwarded_completely_both_ways() -> None:
     async with sites(_echo) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -170,7 +170,7 @@ async def test_a_body_of_known_length_arrives_whole_and_comes_back() -> None:
 
 
 @asynchronous
-async def test_a_chunked_body_arrives_whole_without_its_trailers() -> None:
+async def test_a_chunked_body_is_forwarded_completely_without_trailers() -> None:
     async with sites(_echo) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -193,7 +193,7 @@ async def _answer_every_chunk(_: Message, reader: asyncio.StreamReader, writer: 
 
 
 @asynchronous
-async def test_bodies_are_passed_on_as_they_come_both_ways() -> None:
+async def test_bodies_are_streamed_both_ways() -> None:
     async with sites(_answer_every_chunk) as (site,), plane(world(group("blue", site))) as made:
         site.reads_bodies = False
         await made.healthy(site)
@@ -224,7 +224,7 @@ async def test_a_slow_client_slows_the_target_down() -> None:
         client.pause()
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         before = -1
-        while before != written or written == 0:  # until it stands still
+        while before != written or written == 0:  # until it stalls
             before = written
             await asyncio.sleep(0.2)
         assert written < 60
@@ -235,7 +235,7 @@ async def test_a_slow_client_slows_the_target_down() -> None:
 
 
 @asynchronous
-async def test_an_answer_that_ends_with_its_connection_is_passed_on_in_chunks() -> None:
+async def test_an_answer_that_ends_with_its_connection_is_forwarded_in_chunks() -> None:
     async def old(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end")
         await writer.drain()
@@ -267,7 +267,7 @@ async def test_a_client_of_http_1_0_gets_an_answer_that_ends_with_the_connection
 
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked", "ETag: x"])
 @asynchronous
-async def test_head_is_answered_without_a_body_and_the_connections_live_on(framing: str) -> None:
+async def test_head_is_answered_without_a_body_and_the_connections_stay_open(framing: str) -> None:
     async def head(asked: Message, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if asked.first[0] == "HEAD":
             writer.write(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
@@ -301,7 +301,7 @@ async def test_answers_that_never_have_a_body_end_with_their_head(status: str) -
 
 
 @asynchronous
-async def test_expect_is_answered_at_once_and_not_passed_on() -> None:
+async def test_expect_is_answered_immediately_and_not_forwarded() -> None:
     async with sites(_echo) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -313,7 +313,7 @@ async def test_expect_is_answered_at_once_and_not_passed_on() -> None:
 
 
 @asynchronous
-async def test_a_targets_own_interim_answers_are_not_passed_on() -> None:
+async def test_a_targets_own_interim_answers_are_not_forwarded() -> None:
     async def interim(_: Message, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
             b"HTTP/1.1 100 Continue\r\n\r\n" + b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + answer()
@@ -328,7 +328,7 @@ async def test_a_targets_own_interim_answers_are_not_passed_on() -> None:
 
 
 @asynchronous
-async def test_requests_that_come_all_at_once_are_answered_in_their_order() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async def slow_first(asked: Message, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if asked.path == "/0":
             await asyncio.sleep(0.2)
@@ -351,7 +351,7 @@ async def test_thousands_of_requests_at_once_are_answered_by_a_fixed_response() 
 
 
 @asynchronous
-async def test_bodies_between_requests_that_come_all_at_once_stay_apart() -> None:
+async def test_bodies_of_pipelined_requests_stay_separate() -> None:
     async with sites(_echo) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -363,7 +363,7 @@ async def test_bodies_between_requests_that_come_all_at_once_stay_apart() -> Non
 
 
 @asynchronous
-async def test_a_client_that_asks_for_it_is_disconnected_after_the_answer() -> None:
+async def test_a_client_that_sends_connection_close_is_disconnected_after_the_answer() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -395,7 +395,7 @@ _UPGRADE = (
 
 
 @asynchronous
-async def test_a_websocket_is_passed_through() -> None:
+async def test_a_websocket_is_tunnelled() -> None:
     async with sites(_websocket) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         client = await made.client()
@@ -411,7 +411,7 @@ async def test_a_websocket_is_passed_through() -> None:
 
 
 @asynchronous
-async def test_a_websocket_counts_once_it_is_established_and_is_a_line_of_the_log_at_its_end() -> None:
+async def test_a_websocket_is_counted_when_established_and_logged_at_its_end() -> None:
     attributes = {"access_logs.s3.enabled": "true"}
     async with sites(_websocket) as (site,), plane(world(group("blue", site), attributes=attributes)) as made:
         await made.healthy(site)
@@ -430,7 +430,7 @@ async def test_a_websocket_counts_once_it_is_established_and_is_a_line_of_the_lo
 
 
 @asynchronous
-async def test_an_upgrade_that_waited_behind_another_request_is_passed_through() -> None:
+async def test_an_upgrade_queued_behind_another_request_is_tunnelled() -> None:
     async def answers(asked: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if asked.path == "/chat":
             await asyncio.sleep(0.1)  # what follows must not be taken for a request meanwhile
@@ -471,7 +471,7 @@ async def test_an_upgrade_to_anything_else_is_ignored() -> None:
 
 
 @asynchronous
-async def test_an_https_listener_answers_with_its_certificate_and_says_so_to_the_target(
+async def test_an_https_listener_uses_its_certificate_and_sends_tls_headers_to_the_target(
     tmp_path: Path,
 ) -> None:
     certificate, key = self_signed("example.com")
@@ -502,7 +502,7 @@ async def test_an_https_listener_answers_with_its_certificate_and_says_so_to_the
 
 
 @asynchronous
-async def test_a_target_group_of_https_is_spoken_to_in_https_whatever_its_certificate(tmp_path: Path) -> None:
+async def test_an_https_target_group_is_contacted_by_https_with_any_certificate(tmp_path: Path) -> None:
     certificate, key = self_signed("target.invalid")
     (tmp_path / "chain.pem").write_text(key + certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -541,7 +541,7 @@ async def test_redirects_and_fixed_responses_come_from_the_load_balancer() -> No
 
 
 @asynchronous
-async def test_a_redirect_that_grew_too_long_is_a_507() -> None:
+async def test_a_redirect_that_is_too_long_is_a_507() -> None:
     redirect = {
         "Type": "redirect",
         "RedirectConfig": {"Path": "/#{path}/#{path}", "StatusCode": "HTTP_302"},
@@ -560,7 +560,7 @@ async def _cookies(client: Client, cookies: str = "") -> tuple[str, dict[str, st
 
 
 @asynchronous
-async def test_a_sticky_session_stays_with_its_target_until_that_is_gone() -> None:
+async def test_a_sticky_session_stays_with_its_target_until_it_is_deregistered() -> None:
     sticky = {"stickiness.enabled": "true", "stickiness.type": "lb_cookie"}
     async with (
         sites(None, None, None) as found,
@@ -606,7 +606,7 @@ async def test_a_session_sticks_to_the_applications_cookie() -> None:
 
 
 @asynchronous
-async def test_a_client_stays_with_its_target_group_until_that_has_no_weight() -> None:
+async def test_a_client_stays_with_its_target_group_until_its_weight_is_0() -> None:
     async with sites(None, None) as (one, two):
         groups = group("blue", one), group("green", two)
 
@@ -675,7 +675,7 @@ async def test_a_new_target_gets_a_growing_share_in_slow_start() -> None:
 
 
 @asynchronous
-async def test_what_passed_is_counted_by_target_group() -> None:
+async def test_traffic_is_counted_by_target_group() -> None:
     async def by_path(asked: Message, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(status=f"{asked.path[1:]} Whatever"))
 
@@ -699,7 +699,7 @@ async def test_what_passed_is_counted_by_target_group() -> None:
 
 
 @asynchronous
-async def test_every_request_is_a_line_of_the_access_log_where_it_is_enabled() -> None:
+async def test_every_request_is_logged_if_the_access_log_is_enabled() -> None:
     attributes = {"access_logs.s3.enabled": "true"}
     async with sites(None) as (site,):
         rules = (
@@ -728,7 +728,7 @@ async def test_every_request_is_a_line_of_the_access_log_where_it_is_enabled() -
 
 
 @asynchronous
-async def test_nothing_is_logged_where_it_is_not_enabled() -> None:
+async def test_nothing_is_logged_if_the_access_log_is_disabled() -> None:
     async with sites(None) as (site,), plane(world(group("blue", site))) as made:
         await made.healthy(site)
         await (await made.client()).ask()

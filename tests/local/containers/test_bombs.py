@@ -1,4 +1,4 @@
-"""Layers that are small as they come and large, deep or many as they are unpacked: each is refused within bounds."""
+"""Small layers that unpack to huge, deep or numerous files are refused with bounded resources."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 
 def header(name: str, *, kind: bytes, size: int) -> bytes:
-    """Return the block of an entry, whatever it announces."""
+    """Return the header block of an entry, without validation."""
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, size
     return info.tobuf(tarfile.GNU_FORMAT)
@@ -84,13 +84,13 @@ def many_headers() -> Iterator[bytes]:
 
 
 def digits() -> Iterator[bytes]:
-    """What takes Python's search for the character set the square of its length."""
+    """A header that Python searches for its charset in quadratic time."""
     yield header("pax", kind=tarfile.XHDTYPE, size=MIB)
     yield b"1" * MIB
 
 
 def nested_headers() -> Iterator[bytes]:
-    """A header before a header before a header: each is parsed within the one before it."""
+    """Nested headers, which tarfile parses recursively."""
     for _ in range(5000):
         yield header("long", kind=tarfile.GNUTYPE_LONGNAME, size=1)
         yield padded(b"x")
@@ -186,7 +186,7 @@ def test_an_image_has_a_bounded_number_of_files(
 
 @pytest.mark.parametrize("is_linked", [False, True])
 def test_folders_stand_in_each_other_to_a_bounded_depth(blobs: Blobs, root: Path, *, is_linked: bool) -> None:
-    """By way of links, too: what removes the folders again goes down by recursion."""
+    """Also through links, because removal of the folders is recursive."""
     half = "/".join("d" * (DEEPEST // 2 + 1))
     link = Entry(name="link", link=half, type=tarfile.SYMTYPE)
     entries = (Entry(name=f"{half}/x"), link, Entry(name=f"link/{half}/x"))
@@ -197,7 +197,7 @@ def test_folders_stand_in_each_other_to_a_bounded_depth(blobs: Blobs, root: Path
 
 
 def test_the_time_for_a_file_does_not_grow_with_the_folders_above_it(blobs: Blobs, tmp_path: Path) -> None:
-    """50,000 empty files took half a minute, most of it for the folders of each."""
+    """50,000 empty files once took half a minute, mostly to resolve their folders."""
     spent = []
     for depth in (1, DEEPEST - 1):
         folder = "/".join(["d"] * depth)
@@ -213,7 +213,7 @@ def test_the_time_for_a_file_does_not_grow_with_the_folders_above_it(blobs: Blob
 
 
 def test_a_folder_that_is_emptied_again_and_again_is_emptied_once(blobs: Blobs, tmp_path: Path) -> None:
-    """Otherwise each of the whiteouts would look at each of the files."""
+    """Otherwise each whiteout would scan all files."""
     lower = layer(Entry(name="folder/lower"))
     files = [Entry(name=f"folder/{number}") for number in range(500)]
     spent = []
@@ -232,7 +232,7 @@ def test_a_folder_that_is_emptied_again_and_again_is_emptied_once(blobs: Blobs, 
 
 
 def test_a_link_that_takes_the_place_of_a_folder_is_followed_from_then_on(blobs: Blobs, root: Path) -> None:
-    """Where folders are is remembered: not beyond what changes it."""
+    """Resolved folders are cached until something changes them."""
     first = layer(Entry(name="a/one"), Entry(name="b/one"))
     second = layer(
         Entry(name="a/two"),

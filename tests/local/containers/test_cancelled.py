@@ -1,4 +1,4 @@
-"""A start that is given up, or fails, leaves nothing behind: no process, no descriptor, no reader, no folder, no address."""
+"""A cancelled or failed start leaves nothing behind: no process, descriptor, reader, folder or address."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import psutil
 import pytest
 
 from mclass_tf.local.aws import functions
-from mclass_tf.local.containers import nursery, podman, process
-from mclass_tf.local.containers.choice import Drivers
-from mclass_tf.local.containers.driver import Container
+from mclass_tf.local.containers import child_processes, podman, process
+from mclass_tf.local.containers.child_processes import ChildProcesses, ExecError, Program
+from mclass_tf.local.containers.choice import DelegatingDriver
+from mclass_tf.local.containers.driver import ContainerSpec
 from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.image import Image
-from mclass_tf.local.containers.nursery import ExecError, Nursery, Program
 from mclass_tf.local.containers.process import ProcessDriver
 from mclass_tf.local.containers.threads import in_thread
 from tests.local.images import Blobs, Entry, layer
-from tests.local.tasks import PATIENCE, Output, ended, no_door, processes, until
+from tests.local.tasks import PATIENCE, Output, ended, no_task_server, processes, until
 
-LAUNCHERS = ("launcher.py", "keeper.py")
+LAUNCHERS = ("launcher.py", "supervisor.py")
 NEVER_READY = "import time; time.sleep(1000)"
 
 
 def dropped(_piece: bytes) -> None:
-    """Take output that nobody reads."""
+    """Discard output."""
 
 
 def program(folder: Path, *arguments: str) -> Program:
@@ -38,13 +38,13 @@ def program(folder: Path, *arguments: str) -> Program:
 
 
 def never_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on no child becomes its program."""
+    """Prevent children from executing their programs."""
     place = folder / "launchers"
     place.mkdir()
-    shutil.copy(nursery._HERE / "warden.py", place)
+    shutil.copy(child_processes._HERE / "reaper.py", place)
     for name in LAUNCHERS:
         (place / name).write_text(NEVER_READY)
-    monkeypatch.setattr(nursery, "_HERE", place)
+    monkeypatch.setattr(child_processes, "_HERE", place)
 
 
 def launchers() -> list[psutil.Process]:
@@ -61,7 +61,7 @@ def _command(process: psutil.Process) -> str:
 
 
 async def cancelled(start: asyncio.Task[object]) -> None:
-    """Cancel it once its child is there, and wait for its end."""
+    """Cancel the start once its child exists, and wait for its end."""
     async with asyncio.timeout(PATIENCE):
         while not launchers():  # noqa: ASYNC110  nobody else could set an event
             await asyncio.sleep(0.01)
@@ -76,8 +76,8 @@ def test_a_cancelled_start_has_ended_its_process_and_closed_its_pipes(
     never_ready(tmp_path, monkeypatch)
 
     async def run() -> None:
-        one = Nursery()
-        one.at_the_end(("true",))  # its warden is there
+        one = ChildProcesses()
+        one.run_at_exit(("true",))  # starts the reaper
         before = psutil.Process().num_fds()
         await cancelled(asyncio.create_task(one.start(program(tmp_path))))
         assert launchers() == []
@@ -88,7 +88,7 @@ def test_a_cancelled_start_has_ended_its_process_and_closed_its_pipes(
 
 
 class Turns(selectors.DefaultSelector):
-    """Counts the turns of the loop that waits on it."""
+    """Counts the iterations of the event loop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def test_a_cancelled_start_leaves_no_reader_that_spins(
     turns = Turns()
 
     async def run() -> int:
-        one = Nursery()
+        one = ChildProcesses()
         await cancelled(asyncio.create_task(one.start(program(tmp_path))))
         async with asyncio.timeout(PATIENCE):
             while launchers():  # noqa: ASYNC110  nobody else could set an event
@@ -121,17 +121,17 @@ def test_a_cancelled_start_leaves_no_reader_that_spins(
         assert runner.run(run()) < 10
 
 
-def test_a_child_that_no_warden_could_be_told_of_is_not_started(
+def test_a_child_is_not_started_if_the_reaper_cannot_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(nursery, "_start_warden", fail)
+    monkeypatch.setattr(child_processes, "_start_reaper", fail)
     marker = tmp_path / "ran"
 
     async def run() -> None:
-        one = Nursery()
+        one = ChildProcesses()
         before = psutil.Process().num_fds()
         with pytest.raises(ExecError, match="temporarily unavailable"):
             await one.start(program(tmp_path, "-c", f"open({str(marker)!r}, 'w')"))
@@ -241,22 +241,22 @@ def test_a_container_of_an_engine_that_is_gone_has_ended_and_fails_its_checks(tm
     engine = ContainerEngine(name="podman", path=str(tmp_path / "podman"), home="h", instance_id="i")
 
     async def run() -> None:
-        one = Nursery()
+        children = ChildProcesses()
         over: list[object] = []
         container = podman._Container(
             name="web",
-            plan=Container(name="web", task_id="t", manifest_digest="", environment={}, output=print),
+            spec=ContainerSpec(name="web", task_id="t", manifest_digest="", environment={}, output=print),
             image=cast("Image", None),
             engine=engine,
-            commands=podman.Commands(one, cwd=tmp_path),
-            relay=None,
+            commands=podman.Commands(children, cwd=tmp_path),
+            listener=None,
         )
-        status, told = await container.run_check(["CMD", "true"], seconds=PATIENCE)
-        assert (status, told) == (127, "No such file or directory")
+        status, output = await container.run_check(["CMD", "true"], seconds=PATIENCE)
+        assert (status, output) == (127, "No such file or directory")
         container.follow(over.append)
         assert await ended(container) == (0, False)
         assert over == [container]
-        await one.close()
+        await children.close()
 
     asyncio.run(run())
 
@@ -274,8 +274,12 @@ def test_an_engine_that_is_found_while_the_driver_closes_is_not_used(
     blobs.folder.mkdir()
 
     async def run() -> None:
-        drivers = Drivers(
-            home=tmp_path, images=blobs, instance_id="one", url="http://127.0.0.1:9", open_door=no_door
+        drivers = DelegatingDriver(
+            home=tmp_path,
+            images=blobs,
+            instance_id="one",
+            url="http://127.0.0.1:9",
+            serve_task=no_task_server,
         )
         real = blobs.make(layer(Entry(name="bin/sh")), labels={})
         pull = asyncio.create_task(drivers.pull(real))
@@ -305,7 +309,7 @@ def test_a_function_that_is_cancelled_while_it_is_laid_out_leaves_no_folder(
         going_on.wait(PATIENCE)
         place.mkdir()
 
-    monkeypatch.setattr(functions, "_lay_out", lay_out)
+    monkeypatch.setattr(functions, "_prepare", lay_out)
 
     async def run() -> None:
         runner = functions.Functions(home=tmp_path, url="http://127.0.0.1:9")

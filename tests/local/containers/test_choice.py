@@ -1,4 +1,4 @@
-"""What runs a container is chosen by its image, or as the user wants it."""
+"""The driver is chosen by the image, or by the user."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.containers.choice import Drivers
-from mclass_tf.local.containers.driver import Container, PullError, StartError
+from mclass_tf.local.containers.choice import DelegatingDriver
+from mclass_tf.local.containers.driver import ContainerSpec, ContainerStartError, PullError
 from tests.local.images import Blobs, Entry, layer
-from tests.local.tasks import Output, ended, no_door
+from tests.local.tasks import Output, ended, no_task_server
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 @pytest.fixture
 def without_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A PATH on which there is neither podman nor docker."""
+    """A PATH without podman and docker."""
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -35,11 +35,16 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 async def start(home: Path, blobs: Blobs, digest: str, *, kind: str | None) -> Output:
-    driver = Drivers(
-        home=home, images=blobs, kind=kind, instance_id="one", url="http://127.0.0.1:9", open_door=no_door
+    driver = DelegatingDriver(
+        home=home,
+        images=blobs,
+        kind=kind,
+        instance_id="one",
+        url="http://127.0.0.1:9",
+        serve_task=no_task_server,
     )
     output = Output()
-    container = Container(
+    container = ContainerSpec(
         name="web",
         task_id="t",
         manifest_digest=digest,
@@ -68,7 +73,7 @@ def test_a_real_image_needs_an_engine_and_says_of_each_why_it_does_not_do(
     program(without_engines, "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
     real = blobs.make(layer(Entry(name="bin/sh")), labels={})
 
-    with pytest.raises(StartError) as raised:
+    with pytest.raises(ContainerStartError) as raised:
         asyncio.run(start(tmp_path, blobs, real, kind=None))
 
     assert "podman: not installed; docker: Cannot connect to the Docker daemon" in str(raised.value)
@@ -81,17 +86,17 @@ def test_an_engine_that_is_asked_for_is_not_replaced_by_another(
     program(without_engines, "podman", "exit 0")
     real = blobs.make(layer(Entry(name="bin/sh")), labels={})
 
-    with pytest.raises(StartError, match="docker: not installed"):
+    with pytest.raises(ContainerStartError, match="docker: not installed"):
         asyncio.run(start(tmp_path, blobs, real, kind="docker"))
 
 
 def test_an_image_without_an_operating_system_is_no_container(tmp_path: Path, blobs: Blobs) -> None:
-    with pytest.raises(StartError, match=r"build it by `build --builder podman`"):
+    with pytest.raises(ContainerStartError, match=r"build it by `build --builder podman`"):
         asyncio.run(start(tmp_path, blobs, blobs.make(), kind="podman"))
 
 
 def test_a_real_image_is_no_process(tmp_path: Path, blobs: Blobs) -> None:
-    with pytest.raises(StartError, match="install podman or docker"):
+    with pytest.raises(ContainerStartError, match="install podman or docker"):
         asyncio.run(start(tmp_path, blobs, blobs.make(labels={}), kind="process"))
 
 

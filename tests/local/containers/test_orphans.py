@@ -1,4 +1,4 @@
-"""Whatever becomes of the process that runs tasks, no task outlives it."""
+"""No task outlives the process that runs it, however that process ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ asyncio.run(main())
 
 @contextmanager
 def parent(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """Another process that runs a task; enter with the processes of the task, a child of it, and a daemon that it has left behind."""
+    """Run a task in another process; yield the ids of the task, its child, and its daemon."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(folder)],
         cwd=ROOT,
@@ -55,7 +55,7 @@ def parent(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
             yield running, pids
         finally:
             running.kill()
-            for pid in filter(_is_alive, pids):  # a test that fails leaves nothing either
+            for pid in filter(_is_alive, pids):  # clean up after a failed test
                 os.kill(pid, signal.SIGKILL)
 
 
@@ -81,28 +81,28 @@ def test_a_task_and_what_it_started_die_with_the_server_that_is_killed(tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel knows of no parent's death")
-def test_the_task_dies_also_where_the_warden_was_killed_before(tmp_path: Path) -> None:
+def test_the_task_dies_even_if_the_reaper_was_killed_before(tmp_path: Path) -> None:
     with parent(tmp_path) as (running, pids):
-        wardens = [
-            child for child in psutil.Process(running.pid).children() if "warden.py" in child.cmdline()[-1]
+        reapers = [
+            child for child in psutil.Process(running.pid).children() if "reaper.py" in child.cmdline()[-1]
         ]
-        assert len(wardens) == 1
-        for process in (wardens[0].pid, running.pid):
+        assert len(reapers) == 1
+        for process in (reapers[0].pid, running.pid):
             os.kill(process, signal.SIGKILL)
         running.wait()
-        assert_gone(pids[:1])  # of its child nobody is left to know
+        assert_gone(pids[:1])  # nobody is left to find its child
 
 
-def test_a_warden_heeds_no_signal_that_is_meant_for_the_server(tmp_path: Path) -> None:
+def test_the_reaper_ignores_signals_that_are_meant_for_the_server(tmp_path: Path) -> None:
     with parent(tmp_path) as (running, pids):
-        (warden,) = [
-            child for child in psutil.Process(running.pid).children() if "warden.py" in child.cmdline()[-1]
+        (reaper,) = [
+            child for child in psutil.Process(running.pid).children() if "reaper.py" in child.cmdline()[-1]
         ]
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            warden.send_signal(number)
+            reaper.send_signal(number)
         running.kill()
         running.wait()
-        assert_gone([*pids, warden.pid])
+        assert_gone([*pids, reaper.pid])
 
 
 def test_what_an_earlier_instance_left_is_removed(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
 
 
 def _command(process: psutil.Process) -> str:
-    """Return the command line; none of a process that has ended, whether or not somebody has taken note."""
+    """Return the command line; empty if the process has ended, reaped or not."""
     try:
         return " ".join(process.cmdline())
     except (psutil.ZombieProcess, psutil.NoSuchProcess):

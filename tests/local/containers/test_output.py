@@ -1,4 +1,4 @@
-"""What a process writes becomes lines, whatever it writes and however it arrives."""
+"""Any output of a process becomes lines, however it arrives."""
 
 from __future__ import annotations
 

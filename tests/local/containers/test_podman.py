@@ -20,8 +20,13 @@ from typing import Any
 import psutil
 import pytest
 
-from mclass_tf.local.containers.choice import Drivers
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, MOST_PROCESSES, Running, StartError
+from mclass_tf.local.containers.choice import DelegatingDriver
+from mclass_tf.local.containers.driver import (
+    CHECK_TIMED_OUT,
+    MOST_PROCESSES,
+    ContainerStartError,
+    RunningContainer,
+)
 from mclass_tf.local.http.server import Reply, Server
 from tests.commands import ROOT
 from tests.image.base_image import archive
@@ -50,7 +55,7 @@ def blobs(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Blobs:
 
 @pytest.fixture(scope="module")
 def digest(blobs: Blobs) -> str:
-    """The app over an operating system, as an image of the Dockerfile has it, made without a build of a minute."""
+    """The app on an operating system, like an image of the Dockerfile, but without its slow build."""
     image = app_image()
     blobs.take(image)
     manifest = json.loads(blobs.blob(image.digest).read_bytes())
@@ -72,7 +77,9 @@ def digest(blobs: Blobs) -> str:
 async def containers(folder: Path, blobs: Blobs, podman: Podman) -> AsyncIterator[Stage]:
     before = {name: os.environ.get(name) for name in podman.env}
     os.environ.update(podman.env)
-    driver = Drivers(home=folder, images=blobs, instance_id=folder.name, url=_URL, open_door=_open_door)
+    driver = DelegatingDriver(
+        home=folder, images=blobs, instance_id=folder.name, url=_URL, serve_task=_serve_task
+    )
     try:
         yield Stage(driver=driver, blobs=blobs, home=folder)
     finally:
@@ -82,24 +89,24 @@ async def containers(folder: Path, blobs: Blobs, podman: Podman) -> AsyncIterato
             os.environ.update({} if value is None else {name: value})
 
 
-async def killed(running: Running) -> tuple[int, bool]:
+async def killed(running: RunningContainer) -> tuple[int, bool]:
     await running.kill()
     return await ended(running)
 
 
-_URL = "http://127.0.0.1:9"  # of the local AWS, which answers containers by their doors alone
+_URL = "http://127.0.0.1:9"  # of the local AWS, which containers reach only through their own listeners
 
 
-def _open_door(listener: socket.socket, task_id: str) -> Server:
-    """A local AWS that has a task metadata endpoint and no more."""
+def _serve_task(listener: socket.socket, task_id: str) -> Server:
+    """A local AWS with only a task metadata endpoint."""
 
     def answer(environ: dict[str, Any]) -> Reply:
         name = f"{environ['HTTP_HOST'].partition(':')[0]}-{task_id}{environ['PATH_INFO'].replace('/', '-')}"
         return Reply(status=200, body=json.dumps({"TaskARN": f"arn:aws:ecs:r:1:task/c/{name}"}).encode())
 
-    door = Server(listener=listener, app=answer)
-    door.timeout = 0
-    return door
+    task_server = Server(listener=listener, app=answer)
+    task_server.timeout = 0
+    return task_server
 
 
 def test_the_app_runs_as_the_task_definition_has_it(
@@ -164,14 +171,16 @@ def test_it_ends_as_it_should(tmp_path: Path, blobs: Blobs, digest: str, podman:
             assert await ended(running) == (7, False)
             assert sorted(output.lines) == ["err", "out"]
 
-            with pytest.raises(StartError, match='exec: "no-such-program": executable file not found'):
+            with pytest.raises(
+                ContainerStartError, match='exec: "no-such-program": executable file not found'
+            ):
                 await stage.start(digest, entry_point=("no-such-program",))
 
     asyncio.run(run())
 
 
 def _showing(blobs: Blobs, digest: str) -> str:
-    """The image with an entry point and a command that print what they are given."""
+    """The image with an entry point and a command that print their arguments."""
     manifest = json.loads(blobs.blob(digest).read_bytes())
     config = json.loads(blobs.blob(manifest["config"]["digest"]).read_bytes())
     config["config"].update(Entrypoint=["echo", "entry"], Cmd=["image's"])
@@ -218,8 +227,8 @@ import asyncio, sys
 from pathlib import Path
 from tests.local.images import Blobs
 from tests.local.tasks import Output
-from mclass_tf.local.containers.choice import Drivers
-from mclass_tf.local.containers.driver import Container
+from mclass_tf.local.containers.choice import DelegatingDriver
+from mclass_tf.local.containers.driver import ContainerSpec
 
 class Server:
 
@@ -234,8 +243,8 @@ class Server:
 
 async def main(home, blobs, digest):
     images = Blobs(Path(blobs))
-    driver = Drivers(home=Path(home), images=images, instance_id="killed", url="http://127.0.0.1:9", open_door=Server)
-    container = Container(name="web", task_id="t", manifest_digest=digest, environment={}, output=Output())
+    driver = DelegatingDriver(home=Path(home), images=images, instance_id="killed", url="http://127.0.0.1:9", serve_task=Server)
+    container = ContainerSpec(name="web", task_id="t", manifest_digest=digest, environment={}, output=Output())
     running = await driver.start(container)
     print("up", flush=True)
     await running.wait()
@@ -302,7 +311,7 @@ _SECRETS = {
 def test_variables_reach_a_container_as_they_are_and_no_command_line(
     tmp_path: Path, blobs: Blobs, digest: str, podman: Podman
 ) -> None:
-    """What podman heeds itself among them."""
+    """Including variables that configure podman itself."""
     code = "import json, os; print(json.dumps(dict(os.environ)), flush=True); import time; time.sleep(1000)"
 
     async def run() -> None:
@@ -322,7 +331,7 @@ def test_variables_reach_a_container_as_they_are_and_no_command_line(
 
 
 def _command_lines() -> Callable[[], list[str]]:
-    """Look at every command line of this machine until told to stop; return what was seen then."""
+    """Collect all command lines of this machine until stopped."""
     seen: set[str] = set()
     over = threading.Event()
 
@@ -349,7 +358,7 @@ def test_a_path_of_a_mount_is_no_way_to_this_machine(
     async def run() -> None:
         async with containers(tmp_path, blobs, podman) as stage:
             for path in (f"{tmp_path}:/host", "/etc:/host:rw", "relative"):
-                with pytest.raises(StartError, match="mount"):
+                with pytest.raises(ContainerStartError, match="mount"):
                     await stage.start(digest, writable_paths=[path])
         assert podman("ps", "--all", "--quiet") == ""
 

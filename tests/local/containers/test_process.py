@@ -15,9 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mclass_tf.local.containers import keeper
+from mclass_tf.local.containers import supervisor
 from mclass_tf.local.containers.addresses import Addresses, NoAddressError
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, PullError, Running, StartError
+from mclass_tf.local.containers.driver import (
+    CHECK_TIMED_OUT,
+    ContainerStartError,
+    PullError,
+    RunningContainer,
+)
 from mclass_tf.local.containers.image import stop_signal
 from tests.local.images import Entry, app_image, layer
 from tests.local.tasks import ESCAPING, PATIENCE, Output, Stage, answer, ended, processes, until
@@ -28,7 +33,7 @@ FOREVER = "import time; print('up', flush=True); time.sleep(1000)"
 HEEDING = f"import signal; signal.signal(signal.SIGTERM, lambda *_: exit(3)); {FOREVER}"
 
 
-async def killed(running: Running) -> tuple[int, bool]:
+async def killed(running: RunningContainer) -> tuple[int, bool]:
     await running.kill()
     return await ended(running)
 
@@ -288,7 +293,7 @@ def test_what_has_left_its_session_ends_with_it_too(tmp_path: Path, how: str) ->
                 assert psutil.pid_exists(pid)
                 await getattr(running, how)()
             assert await ended(running) == ({"exit": 0, "terminate": 3, "kill": 137}[how], False)
-            assert not psutil.pid_exists(pid)  # it was gone before the container had ended
+            assert not psutil.pid_exists(pid)  # it ended before the container
 
     asyncio.run(run())
 
@@ -296,8 +301,8 @@ def test_what_has_left_its_session_ends_with_it_too(tmp_path: Path, how: str) ->
 @LINUX
 def test_children_are_found_with_and_without_the_kernel_s_list_of_them() -> None:
     with subprocess.Popen(["sleep", "1000"]) as child:
-        assert child.pid in keeper._children_by_parent()(os.getpid())
-        assert child.pid in keeper._below(os.getpid())
+        assert child.pid in supervisor._children_by_parent()(os.getpid())
+        assert child.pid in supervisor._descendants(os.getpid())
         child.kill()
 
 
@@ -320,7 +325,7 @@ def test_a_container_that_forks_without_end_is_ended(tmp_path: Path) -> None:
     )
 
     async def run() -> None:
-        async with processes(tmp_path, most=20) as stage:
+        async with processes(tmp_path, max_processes=20) as stage:
             running, output = await stage.script(bomb, memory_mib=4096)
             assert await ended(running) == (137, False)
             assert output.lines[-1] == "[local AWS] killed: a container has at most 20 processes"
@@ -331,13 +336,13 @@ def test_a_container_that_forks_without_end_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="root alone becomes somebody else")
 def test_a_user_has_so_many_processes_more_because_of_a_container(tmp_path: Path) -> None:
-    """Which holds at once, unlike what is measured."""
+    """The kernel's limit applies at once, unlike measurements."""
     script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo started"
     reading, writing = os.pipe()
-    # Somebody else cannot read what root's Python imports: it is imported before.
+    # Another user cannot read the modules of root's Python, so import them first.
     imports = "import __future__, collections.abc, contextlib, ctypes, os, pathlib, resource, signal, sys"
     code = f"{imports}; os.setuid(61234); exec(sys.argv.pop(1))"
-    argv = (sys.executable, "-I", "-S", "-c", code, Path(keeper.__file__).read_text())
+    argv = (sys.executable, "-I", "-S", "-c", code, Path(supervisor.__file__).read_text())
     with subprocess.Popen(
         [*argv, str(os.getpid()), str(writing), "4", "/bin/sh", "-c", script],
         cwd="/",
@@ -456,12 +461,12 @@ def test_what_cannot_be_executed_is_said_in_the_runtimes_words(tmp_path: Path) -
                 (("no-such-program",), 'exec: "no-such-program": executable file not found in $PATH'),
                 (("/run",), "Exec format error"),
             ):
-                with pytest.raises(StartError) as raised:
+                with pytest.raises(ContainerStartError) as raised:
                     await stage.start(digest, entry_point=words)
                 assert told in str(raised.value)
-            with pytest.raises(StartError, match="working directory /nowhere"):
+            with pytest.raises(ContainerStartError, match="working directory /nowhere"):
                 await stage.start(digest, working_directory="/nowhere")
-            with pytest.raises(StartError, match="no command specified"):
+            with pytest.raises(ContainerStartError, match="no command specified"):
                 await stage.start(stage.blobs.make(Entrypoint=None))
             assert list((tmp_path / "tasks" / "running").iterdir()) == []
 
@@ -474,10 +479,12 @@ def test_an_image_that_is_not_for_processes_says_what_to_do(tmp_path: Path) -> N
             real = stage.blobs.make(layer(Entry(name="bin/sh")), labels={})
             await stage.driver.pull(real)
             assert list((tmp_path / "tasks" / "images").iterdir()) == []
-            with pytest.raises(StartError, match=r"install podman or docker.*--builder builtin"):
+            with pytest.raises(ContainerStartError, match=r"install podman or docker.*--builder builtin"):
                 await stage.start(real)
             other = {"mclass-tf.builder": "builtin", "mclass-tf.python": "cpython-27-vax"}
-            with pytest.raises(StartError, match=r"exec format error.*cpython-27-vax.*build it again"):
+            with pytest.raises(
+                ContainerStartError, match=r"exec format error.*cpython-27-vax.*build it again"
+            ):
                 await stage.start(stage.blobs.make(labels=other))
 
     asyncio.run(run())
@@ -530,7 +537,7 @@ def test_nothing_starts_after_closing(tmp_path: Path) -> None:
         async with processes(tmp_path) as stage:
             digest = stage.blobs.make()
             await stage.driver.close()
-            with pytest.raises(StartError, match="going down"):
+            with pytest.raises(ContainerStartError, match="going down"):
                 await stage.start(digest)
 
     asyncio.run(run())
@@ -601,7 +608,7 @@ def test_a_port_that_is_taken_on_all_addresses_is_another_one() -> None:
 
 
 def test_where_there_is_one_address_ports_differ() -> None:
-    addresses = Addresses(is_one=True)
+    addresses = Addresses(has_one_address=True)
     found = [addresses.take([3000])[3000] for _ in range(50)]
 
     assert {host for host, _ in found} == {"127.0.0.1"}

@@ -1,4 +1,4 @@
-"""Layers are unpacked as a container's runtime does it, and nothing in them leads out of the image."""
+"""Layers are unpacked as by a container runtime, and nothing in them escapes from the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the variables of a container are handed to podman and docker: in a file, and past what these programs heed themselves."""
+"""A container's variables are passed to podman and docker in a file, without affecting these programs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.containers.driver import MOST_PROCESSES, ContainerSpec, ContainerStartError
 from mclass_tf.local.containers.engine import ContainerEngine
 from mclass_tf.local.containers.variables import VariableError, Variables
 
 ENGINE = ContainerEngine(name="podman", path="/usr/bin/podman", home="h", instance_id="i")
 
 
-def container(**more: object) -> Container:
-    return Container(
+def container(**more: object) -> ContainerSpec:
+    return ContainerSpec(
         name="web", task_id="t", manifest_digest="sha256:0", environment={}, output=print, **more  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def create(variables: Variables, of: Container | None = None) -> tuple[str, ...]:
+def create(variables: Variables, of: ContainerSpec | None = None) -> tuple[str, ...]:
     return ENGINE.create(
         of or container(), name="n", variables=variables, variables_file="/home/x.env", hosts={}
     )
@@ -64,14 +64,14 @@ def test_a_name_that_only_begins_like_one_is_as_any_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "*", "A*", "A B", "A=B", "#A", "A\nB=C", "A\0", "A\ud800"])
 def test_a_name_that_would_mean_something_else_is_refused(name: str) -> None:
-    """`A*` stands for every variable of podman's own whose name begins so."""
+    """`A*` stands for all of podman's own variables with this prefix."""
     with pytest.raises(VariableError, match="a name or a value that none can have"):
         Variables.of({name: "value"})
 
 
 @pytest.mark.parametrize("path", ["/etc:/host", "/etc:/host:rw", ":", "relative", "", "/a:Z"])
 def test_a_mount_of_this_machine_is_refused(path: str) -> None:
-    with pytest.raises(StartError, match="mount"):
+    with pytest.raises(ContainerStartError, match="mount"):
         create(Variables.of({}), container(writable_paths=[path]))
 
 

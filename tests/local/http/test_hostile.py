@@ -1,4 +1,4 @@
-"""The HTTP server in front: what a client sends costs it nothing but its own connection."""
+"""The HTTP server: a hostile client loses only its own connection."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ import pytest
 from mclass_tf import local
 from mclass_tf.local import admin
 from mclass_tf.local.access import key
-from mclass_tf.local.http.connections import Connections, Phase
-from mclass_tf.local.http.descriptors import Reserve
+from mclass_tf.local.http.connections import ConnectionPhase, Connections
+from mclass_tf.local.http.descriptors import DescriptorReserve
 from mclass_tf.local.http.server import TOO_LARGE, Reply, Server
 from mclass_tf.local.log_format import Formatter
 from tests.callers import ask
 
 
 def _name(value: str | bytes) -> str:
-    """Return what names a case in the report."""
+    """Return the id of a test case."""
     return ascii(value[-40:])
 
 
 def echo(environ: dict[str, Any]) -> Reply:
-    """Answer with the body; a path says what else is to be done."""
+    """Answer with the body, or as the path selects."""
     if environ["PATH_INFO"] == "/bug":
         raise LookupError("a bug")
     if TOO_LARGE in environ:
@@ -46,7 +46,7 @@ def echo(environ: dict[str, Any]) -> Reply:
 
 
 class Listener(socket.socket):
-    """A listener that can take no connection as long as `error` is set; `errors` are those of the next tries."""
+    """A listener that cannot accept while `error` is set. `errors` are raised by the next attempts."""
 
     error: int | None = None
     errors: Sequence[int] = ()
@@ -88,7 +88,7 @@ def server(listener: Listener, problems: list[str]) -> Iterator[Server]:
 
 
 def send(listener: socket.socket, data: bytes) -> bytes:
-    """Send the bytes and nothing more; return all that comes back."""
+    """Send the bytes; return everything that is received."""
     with socket.create_connection(listener.getsockname(), timeout=30) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -157,7 +157,7 @@ def test_a_body_that_is_too_large_is_refused_and_not_read_to_its_end(
     assert b"Connection: close" in answer
 
 
-def test_a_header_of_an_answer_ends_where_it_ends(server: Server, listener: Listener) -> None:
+def test_an_answer_is_safe_from_header_injection(server: Server, listener: Listener) -> None:
     assert server
     answer = send(listener, b"GET /header/%0d%0aX-Forged:%20yes HTTP/1.1\r\n\r\n")
 
@@ -175,7 +175,7 @@ def test_a_bug_is_an_answer_and_its_traceback_is_in_the_log(
     assert any(record.exc_info for record in caplog.records)
 
 
-def test_a_listener_that_has_no_descriptors_left_waits_says_so_once_and_goes_on(
+def test_a_listener_without_descriptors_waits_reports_it_once_and_recovers(
     server: Server, listener: Listener, problems: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a pause, `accept` would be tried some ten thousand times a second."""
@@ -197,7 +197,7 @@ def test_a_listener_that_has_no_descriptors_left_waits_says_so_once_and_goes_on(
 
 
 class Busy:
-    """Answers when it is let to; `asked` counts the requests that wait for that."""
+    """Answers once released; `asked` counts the waiting requests."""
 
     def __init__(self) -> None:
         self.asked = threading.Semaphore(0)
@@ -209,8 +209,8 @@ class Busy:
         return Reply(status=200)
 
 
-def test_a_server_of_so_many_connections_turns_others_away_and_never_waits(listener: Listener) -> None:
-    """It is asked in the loop that runs the tasks."""
+def test_a_server_with_a_connection_limit_rejects_others_and_never_waits(listener: Listener) -> None:
+    """It runs in the event loop of the tasks."""
     busy = Busy()
     door = Server(listener=listener, app=busy.answer, most=2)
     door.timeout = 0
@@ -233,10 +233,10 @@ def test_a_server_of_so_many_connections_turns_others_away_and_never_waits(liste
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_without_descriptors_it_turns_away_who_comes_and_leaves_nobody_in_the_backlog(
+def test_without_descriptors_it_rejects_new_connections_and_empties_the_backlog(
     listener: Listener,
 ) -> None:
-    """A listener that has somebody in its backlog would have the loop ask it again and again."""
+    """A connection in the backlog would make the event loop call the listener over and over."""
     door = Server(listener=listener, app=echo, most=2)
     door.timeout = 0
     with ExitStack() as sockets:
@@ -253,29 +253,29 @@ def test_without_descriptors_it_turns_away_who_comes_and_leaves_nobody_in_the_ba
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_reserve_that_is_closed_takes_no_descriptors_any_more() -> None:
-    """Threads of a server end, and would fill it, when the server is closed."""
-    reserve = Reserve(3)
-    assert reserve.is_whole
+def test_a_closed_reserve_acquires_no_descriptors() -> None:
+    """A server's threads end after it is closed, and would refill the reserve."""
+    reserve = DescriptorReserve(3)
+    assert reserve.is_complete
     assert reserve.release()
-    assert not reserve.is_whole
+    assert not reserve.is_complete
     reserve.close()
     reserve.fill()
     assert not reserve.release()
 
 
-def test_connections_that_do_nothing_make_room_for_others() -> None:
+def test_idle_connections_make_room_for_others() -> None:
     now = 0.0
     connections = Connections(clock=lambda: now)
     with ExitStack() as sockets:
         idle, reading, answering, new = (
             [sockets.enter_context(end) for end in socket.socketpair()] for _ in range(4)
         )
-        connections.enter(idle[0], Phase.WAITING)
-        connections.enter(reading[0], Phase.READING)
-        connections.enter(answering[0], Phase.ANSWERING)
+        connections.enter(idle[0], ConnectionPhase.WAITING)
+        connections.enter(reading[0], ConnectionPhase.READING)
+        connections.enter(answering[0], ConnectionPhase.ANSWERING)
         now = 1.0
-        connections.enter(new[0], Phase.WAITING)
+        connections.enter(new[0], ConnectionPhase.WAITING)
 
         connections.make_room(seconds=0)
 
@@ -290,7 +290,7 @@ def test_connections_that_do_nothing_make_room_for_others() -> None:
 
 @pytest.fixture
 def limited(tmp_path: Path) -> Iterator[tuple[local.LocalAws, Path]]:
-    """A local AWS that has room for some twenty more descriptors."""
+    """A local AWS with some twenty descriptors left."""
     home = tmp_path / "home"
     running = local.up(home=home, port=0)
     used = len(list(Path(f"/proc/{running.pid}/fd").iterdir()))
@@ -301,13 +301,13 @@ def limited(tmp_path: Path) -> Iterator[tuple[local.LocalAws, Path]]:
 
 
 def seconds_of(pid: int) -> float:
-    """Seconds of processor time that the process has used."""
+    """The CPU time of the process, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process can be set on Linux alone")
-def test_at_its_descriptor_limit_the_local_aws_answers_says_so_and_uses_no_processor(
+def test_at_its_descriptor_limit_the_local_aws_answers_reports_it_and_uses_no_cpu(
     limited: tuple[local.LocalAws, Path],
 ) -> None:
     running, home = limited
@@ -316,7 +316,7 @@ def test_at_its_descriptor_limit_the_local_aws_answers_says_so_and_uses_no_proce
             hoarded.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=30))
         before, started = seconds_of(running.pid), time.monotonic()
         health = ask(running, "health")
-        while time.monotonic() - started < 1.5:  # a window in which it would spin
+        while time.monotonic() - started < 1.5:  # long enough to notice a busy loop
             time.sleep(0.1)
         share = (seconds_of(running.pid) - before) / (time.monotonic() - started)
         status = local.status(home=home)
@@ -340,7 +340,7 @@ def server_log(limited: tuple[local.LocalAws, Path]) -> Path:
     return limited[1] / "server.log"
 
 
-def test_what_a_client_sends_forges_no_line_of_the_log(server_url: str, server_log: Path) -> None:
+def test_no_client_can_forge_a_line_of_the_log(server_url: str, server_log: Path) -> None:
     forged = "2026-01-01 00:00:00,000 INFO ready at http://evil"
     for path in (f"/v2/%0a{forged.replace(' ', '%20')}", f"/%0d%0a{forged.replace(' ', '%20')}%1b[2J"):
         with pytest.raises(urllib.error.HTTPError):
@@ -427,7 +427,7 @@ def test_an_admin_call_with_hostile_json_is_a_400(body: bytes) -> None:
         ),
     ],
 )
-def test_an_admin_call_that_says_what_cannot_be_is_a_400(path: str, document: dict[str, Any]) -> None:
+def test_an_admin_call_with_invalid_values_is_a_400(path: str, document: dict[str, Any]) -> None:
     answer = ask_admin("PUT", path, json.dumps(document).encode())
 
     assert answer.status == 400

@@ -1,4 +1,4 @@
-"""A request for an upload that another request writes to is refused in the registry's words."""
+"""The registry refuses a request for an upload that another request holds."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import pytest
 
 from mclass_tf.local.http.server import Reply, Server
 from mclass_tf.local.registry import store as stores
-from mclass_tf.local.registry.api import Registry
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.api import RegistryApi
+from mclass_tf.local.registry.store import BlobStore
 from tests.local import in_process
 from tests.local.in_process import REGION
 from tests.local.registry_client import digest_of
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(stores, "_PATIENCE", 0.01)
-    return Store(tmp_path)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
+    monkeypatch.setattr(stores, "_LOCK_TIMEOUT", 0.01)
+    return BlobStore(tmp_path)
 
 
 @pytest.fixture
-def connection(store: Store) -> Iterator[http.client.HTTPConnection]:
+def connection(store: BlobStore) -> Iterator[http.client.HTTPConnection]:
     """A connection to a server of the registry alone."""
-    registry = Registry(store=store, exclusive=in_process.aws().exclusive)
+    registry = RegistryApi(store=store, exclusive=in_process.aws().exclusive)
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(
         listener=listener,
@@ -45,8 +45,8 @@ def connection(store: Store) -> Iterator[http.client.HTTPConnection]:
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-def test_of_two_that_write_to_an_upload_the_second_is_told_and_keeps_its_connection(
-    store: Store, connection: http.client.HTTPConnection, method: str
+def test_a_second_writer_to_an_upload_is_refused_and_keeps_its_connection(
+    store: BlobStore, connection: http.client.HTTPConnection, method: str
 ) -> None:
     account = in_process.new_account()
     ecr = in_process.client(account, "ecr")

@@ -1,4 +1,4 @@
-"""The guide's docker commands, as written, reach the local AWS; the real clients push and pull what is equal."""
+"""The guide's docker commands reach the local AWS, and real clients pull exactly what they pushed."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ ECR = "111111111111.dkr.ecr.ap-northeast-2.amazonaws.com"
         ("podman", f"push example.com/{ECR}/web", f"push example.com/{ECR}/web"),
     ],
 )
-def test_a_client_is_led_from_ecr_to_the_local_aws(program: str, given: str, run: str) -> None:
+def test_ecrs_address_is_replaced_by_that_of_the_local_aws(program: str, given: str, run: str) -> None:
     assert run.split() == clients.command(program, given.split(), address=ADDRESS)
 
 
-def test_the_programs_become_the_real_ones_that_follow_on_path(tmp_path: Path) -> None:
+def test_the_wrappers_execute_the_real_programs_on_path(tmp_path: Path) -> None:
     real = tmp_path / "real" / "docker"
     real.parent.mkdir()
     real.write_text(f"#!{sys.executable}\nimport sys; print(sys.argv[1:], sys.stdin.read()); sys.exit(7)\n")
@@ -87,8 +87,8 @@ def test_the_programs_become_the_real_ones_that_follow_on_path(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["missing", "link", "script"])
-def test_podman_stands_in_for_docker(tmp_path: Path, kind: str) -> None:
-    """Only podman needs to be told that there is no TLS."""
+def test_podman_replaces_docker(tmp_path: Path, kind: str) -> None:
+    """Only podman needs the option for no TLS."""
     real = tmp_path / "real"
     real.mkdir()
     (real / "podman").write_text(f"#!{sys.executable}\nimport sys; print(sys.argv[1:])\n")
@@ -110,7 +110,7 @@ def test_podman_stands_in_for_docker(tmp_path: Path, kind: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Shell:
-    """A shell with the programs first on its PATH, and credentials kept apart."""
+    """A shell with the wrappers first on its PATH and separate credentials."""
 
     folder: Path
     account: Account
@@ -165,7 +165,7 @@ def test_skopeo_pushes_and_pulls_an_image_with_equal_digests(shell: Shell) -> No
 
 
 @pytest.mark.slow
-def test_a_layer_that_was_damaged_is_refused_by_who_pulls_it(shell: Shell, server_home: Path) -> None:
+def test_a_damaged_layer_is_refused_by_the_client_that_pulls_it(shell: Shell, server_home: Path) -> None:
     need("skopeo")
     image = write_image(shell.folder / "made")
     shell.run(
@@ -185,8 +185,8 @@ def test_a_layer_that_was_damaged_is_refused_by_who_pulls_it(shell: Shell, serve
 
 
 @pytest.mark.slow
-def test_podman_does_as_the_guide_does_with_docker(shell: Shell) -> None:
-    """Log in, tag, push, as step 3 writes it; then pull what was pushed."""
+def test_podman_runs_the_docker_commands_of_the_guide(shell: Shell) -> None:
+    """Log in, tag and push as in step 3 of the guide; then pull."""
     need("podman")
     (shell.folder / "greeting").write_text("hello\n")
     (shell.folder / "Dockerfile").write_text("FROM scratch\nCOPY greeting /\n")
@@ -212,7 +212,7 @@ def test_podman_does_as_the_guide_does_with_docker(shell: Shell) -> None:
 
 
 def pushed(shell: Shell) -> list[str]:
-    """The digests in the repository, as ECR's API tells them."""
+    """The digests in the repository, from ECR's API."""
     details = shell.account.client("ecr").describe_images(repositoryName="mclass-server")["imageDetails"]
     return [detail["imageDigest"] for detail in details]
 

@@ -1,4 +1,4 @@
-"""Whatever a client of the registry sends is answered in the registry's words, and an upload is what was put into it."""
+"""The registry answers any request by its API, and an upload contains exactly the accepted bytes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
 from mclass_tf.local.http.server import Reply
-from mclass_tf.local.registry.api import Registry
-from mclass_tf.local.registry.store import Store
+from mclass_tf.local.registry.api import RegistryApi
+from mclass_tf.local.registry.store import BlobStore
 from tests.local import in_process
 from tests.local.registry_client import INDEX, MANIFEST, digest_of
 
@@ -31,9 +31,9 @@ LENGTHS = some.none() | some.integers(0, 8)
 
 @dataclass
 class Client:
-    """Somebody logged in to a registry without a server: a request goes to its sink, and then to it."""
+    """A client of a registry without a server. A request goes to its sink, then to `answer`."""
 
-    registry: Registry
+    registry: RegistryApi
     authorization: str
 
     def call(
@@ -70,13 +70,13 @@ def client(folder: Path) -> Client:
     ecr = in_process.client(account, "ecr")
     ecr.create_repository(repositoryName="web")
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
-    registry = Registry(store=Store(folder), exclusive=in_process.aws().exclusive)
+    registry = RegistryApi(store=BlobStore(folder), exclusive=in_process.aws().exclusive)
     return Client(registry, f"Basic {token}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A PATCH: where it says to belong, and how long it says to be; None says nothing, or for the length: that it comes in chunks."""
+    """A PATCH with its announced range and length. None: no range, or a chunked body."""
 
     body: bytes
     content_range: str | None = None
@@ -87,7 +87,7 @@ class Chunk:
         return {**stated, "CONTENT_LENGTH": str(len(self.body)) if self.states_length else ""}
 
     def is_next(self, offset: int) -> bool:
-        """Whether it may be taken, by the specification."""
+        """Whether the specification allows it."""
         if self.content_range is None:
             return offset == 0 or (not self.body and self.states_length)
         return self.content_range == f"{offset}-{offset + len(self.body) - 1}" and bool(self.body)
@@ -95,7 +95,7 @@ class Chunk:
 
 @dataclass
 class Model:
-    """What an upload is to hold."""
+    """The expected content of an upload."""
 
     content: bytes = b""
     refused: list[int] = field(default_factory=list)
@@ -201,7 +201,7 @@ WHOLE: dict[str, Any] = {
 @example([(json.dumps({**WHOLE, "config": {**WHOLE["config"], "mediaType": 1}}).encode(), MANIFEST, "v1")])
 @example([(json.dumps({**WHOLE, "layers": [{**WHOLE["config"], "size": "4"}]}).encode(), MANIFEST, "v1")])
 @example([(json.dumps(WHOLE).encode(), "a/b\r\nX: y", "v1"), (json.dumps(WHOLE).encode(), MANIFEST, "v1")])
-def test_any_manifest_is_taken_or_refused_and_what_is_taken_can_be_described(
+def test_any_manifest_is_accepted_or_refused_and_accepted_ones_can_be_described(
     pushes: list[tuple[bytes, str, str]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The registry: what is pushed is pulled, byte for byte, and what ECR refuses is refused in its words."""
+"""The registry returns pushed images byte for byte, and refuses what ECR refuses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client(fresh: Account) -> Client:
     return log_in(fresh, "web")
 
 
-def test_an_image_that_is_pushed_is_pulled_by_tag_and_by_digest(client: Client) -> None:
+def test_a_pushed_image_can_be_pulled_by_tag_and_by_digest(client: Client) -> None:
     image = make_image()
 
     pushed = client.push(image, "v1")
@@ -57,7 +57,7 @@ def test_an_image_that_is_pushed_is_pulled_by_tag_and_by_digest(client: Client) 
     assert blob.headers["Docker-Content-Digest"] == digest_of(image.layer)
 
 
-def test_a_part_of_a_blob_can_be_pulled(client: Client) -> None:
+def test_a_range_of_a_blob_can_be_pulled(client: Client) -> None:
     client.push_blob(b"0123456789")
     path = f"blobs/{digest_of(b'0123456789')}"
 
@@ -74,7 +74,7 @@ def test_a_part_of_a_blob_can_be_pulled(client: Client) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["bytes=-0", "bytes=9999-"])
-def test_a_part_that_is_not_there_is_refused(client: Client, wanted: str) -> None:
+def test_a_range_outside_the_blob_is_refused(client: Client, wanted: str) -> None:
     client.push(make_image(), "v1")
 
     answer = client.call("GET", f"blobs/{digest_of(make_image().layer)}", headers={"Range": wanted})
@@ -82,7 +82,7 @@ def test_a_part_that_is_not_there_is_refused(client: Client, wanted: str) -> Non
     assert (answer.status_code, codes(answer)) == (416, ["SIZE_INVALID"])
 
 
-def test_a_blob_may_come_in_chunks_each_of_which_continues_the_last(client: Client) -> None:
+def test_a_blob_can_be_uploaded_in_consecutive_chunks(client: Client) -> None:
     place = client.start()
 
     first = client.call("PATCH", place, data=b"hello ", headers={"Content-Range": "0-5"})
@@ -98,14 +98,14 @@ def test_a_blob_may_come_in_chunks_each_of_which_continues_the_last(client: Clie
     assert client.call("GET", done.headers["Location"]).content == b"hello world"
 
 
-def test_a_blob_may_come_with_the_request_that_starts_the_upload(client: Client) -> None:
+def test_a_blob_can_be_uploaded_in_a_single_post(client: Client) -> None:
     answer = client.call("POST", "blobs/uploads/", data=b"small", digest=digest_of(b"small"))
 
     assert answer.status_code == 201
     assert client.call("GET", f"blobs/{digest_of(b'small')}").content == b"small"
 
 
-def test_an_upload_that_breaks_off_goes_on_where_it_broke_off(client: Client) -> None:
+def test_an_interrupted_upload_can_be_resumed(client: Client) -> None:
     place = client.start()
     broken = http.client.HTTPConnection("127.0.0.1", client.account.server.port, timeout=30)
     broken.putrequest("PATCH", place)
@@ -124,14 +124,14 @@ def test_an_upload_that_breaks_off_goes_on_where_it_broke_off(client: Client) ->
     assert client.call("PUT", place, digest=digest_of(b"first second")).status_code == 201
 
 
-def test_an_upload_can_be_called_off(client: Client) -> None:
+def test_an_upload_can_be_cancelled(client: Client) -> None:
     place = client.start()
 
     assert client.call("DELETE", place).status_code == 204
     assert codes(client.call("PUT", place, data=b"x", digest=digest_of(b"x"))) == ["BLOB_UPLOAD_UNKNOWN"]
 
 
-def test_bytes_that_are_not_what_their_digest_says_are_refused_and_forgotten(client: Client) -> None:
+def test_bytes_with_another_digest_are_refused_and_discarded(client: Client) -> None:
     place = client.start()
 
     corrupt = client.call("PUT", place, data=b"corrupted", digest=digest_of(b"intact"))
@@ -146,7 +146,7 @@ def test_bytes_that_are_not_what_their_digest_says_are_refused_and_forgotten(cli
     assert (by_digest.status_code, codes(by_digest)) == (400, ["DIGEST_INVALID"])
 
 
-def test_a_manifest_whose_blobs_are_missing_is_refused(client: Client) -> None:
+def test_a_manifest_with_missing_blobs_is_refused(client: Client) -> None:
     image = make_image()
     client.push_blob(image.config)
 
@@ -158,7 +158,7 @@ def test_a_manifest_whose_blobs_are_missing_is_refused(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"nothing", b"[]", b'{"layers": [{}]}', b"\xff"])
-def test_what_is_no_manifest_is_refused(client: Client, body: bytes) -> None:
+def test_an_invalid_manifest_is_refused(client: Client, body: bytes) -> None:
     refused = client.push_manifest(body, "v1")
 
     assert (refused.status_code, codes(refused)) == (400, ["MANIFEST_INVALID"])
@@ -216,7 +216,7 @@ def test_a_tag_of_a_mutable_repository_moves_and_leaves_the_old_image_untagged(c
     assert untagged == [{"imageDigest": first.digest}]
 
 
-def test_a_blob_is_mounted_from_another_repository_and_uploaded_where_it_is_not_there(client: Client) -> None:
+def test_a_blob_is_mounted_from_another_repository_or_else_uploaded(client: Client) -> None:
     client.push_blob(b"shared")
     other = log_in(client.account, "worker")
     digest = digest_of(b"shared")
@@ -230,7 +230,9 @@ def test_a_blob_is_mounted_from_another_repository_and_uploaded_where_it_is_not_
     assert absent.status_code == 202
 
 
-def test_a_blob_is_not_mounted_from_where_the_caller_may_not_pull(client: Client, visitor: Client) -> None:
+def test_a_blob_is_not_mounted_from_a_repository_that_the_caller_may_not_pull(
+    client: Client, visitor: Client
+) -> None:
     private = log_in(client.account, "private")
     private.push_blob(b"secret")
     digest = digest_of(b"secret")
@@ -254,7 +256,7 @@ def test_a_blob_is_not_mounted_from_where_the_caller_may_not_pull(client: Client
         ("DELETE", "/v2/", "GET, HEAD"),
     ],
 )
-def test_a_method_that_a_path_does_not_have_is_not_allowed(
+def test_an_unsupported_method_of_a_path_is_not_allowed(
     client: Client, method: str, path: str, allowed: str
 ) -> None:
     answer = client.call(method, path)
@@ -265,7 +267,7 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(
     assert (unknown.status_code, codes(unknown)) == (404, ["UNSUPPORTED"])
 
 
-def test_tags_are_listed_by_the_page(client: Client) -> None:
+def test_tags_are_listed_in_pages(client: Client) -> None:
     for tag in ("c", "a", "b"):
         client.push(make_image(), tag)
 
@@ -304,7 +306,7 @@ def test_a_repository_must_exist(fresh: Account) -> None:
         assert (answer.status_code, codes(answer)) == (404, ["NAME_UNKNOWN"])
 
 
-def test_a_registry_asks_for_credentials(client: Client, fresh: Account) -> None:
+def test_a_registry_requires_credentials(client: Client, fresh: Account) -> None:
     forged = json.dumps({"account": fresh.account_id, "region": "ap-northeast-2", "expires": 9e9})
     for authorization in ("", "Bearer x", "Basic !", basic("AWS", "x"), basic("AWS", f"{forged}.x")):
         answer = Client(fresh, "web", authorization).call("GET", "/v2/")
@@ -313,7 +315,7 @@ def test_a_registry_asks_for_credentials(client: Client, fresh: Account) -> None
     assert client.call("GET", "/v2/").status_code == 200
 
 
-def test_a_token_opens_the_repositories_of_its_own_account(client: Client, dev: Account) -> None:
+def test_a_token_gives_access_to_the_repositories_of_its_own_account(client: Client, dev: Account) -> None:
     client.push(make_image(), "v1")
 
     stranger = Client(dev, "web", log_in(dev, "web", create=False).authorization)
@@ -333,12 +335,14 @@ def grant(owner: Client, *actions: str, to: Account) -> None:
 
 @pytest.fixture
 def visitor(client: Client, dev: Account) -> Client:
-    """Another account at the registry of the first one."""
+    """A client of another account at the first account's registry."""
     host = f"{client.account.account_id}.dkr.ecr.{REGION}.localhost"
     return Client(dev, client.repository, log_in(dev, "web", create=False).authorization, host)
 
 
-def test_another_account_pulls_where_the_repositorys_policy_lets_it(client: Client, visitor: Client) -> None:
+def test_another_account_can_pull_if_the_repositorys_policy_allows_it(
+    client: Client, visitor: Client
+) -> None:
     image = make_image()
     client.push(image, "v1")
 
@@ -356,7 +360,7 @@ def test_another_account_pulls_where_the_repositorys_policy_lets_it(client: Clie
     assert visitor.call("HEAD", f"blobs/{digest_of(image.config)}").status_code == 200
 
 
-def test_a_policy_for_pulling_lets_nobody_push_or_delete(client: Client, visitor: Client) -> None:
+def test_a_policy_for_pulling_allows_no_push_or_delete(client: Client, visitor: Client) -> None:
     image = make_image()
     client.push(image, "v1")
     grant(client, "ecr:BatchGetImage", to=visitor.account)
@@ -374,7 +378,7 @@ def test_a_policy_for_pulling_lets_nobody_push_or_delete(client: Client, visitor
     assert (catalog.status_code, codes(catalog)) == (403, ["DENIED"])
 
 
-def test_another_accounts_repository_is_read_through_the_api_where_its_policy_lets(
+def test_another_accounts_repository_is_readable_through_the_api_if_its_policy_allows(
     client: Client, visitor: Client
 ) -> None:
     image = make_image()
@@ -395,7 +399,7 @@ def test_another_accounts_repository_is_read_through_the_api_where_its_policy_le
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[local.LocalAws]:
-    """A local AWS that a test may tell things that hold for all of it."""
+    """A local AWS with global settings that a test may change."""
     yield local.up(home=tmp_path, port=0)
     local.down(home=tmp_path)
 
@@ -416,7 +420,7 @@ def test_a_token_expires(own_server: local.LocalAws) -> None:
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
 
 
-def test_blobs_lie_on_disk_and_go_with_the_local_aws(tmp_path: Path) -> None:
+def test_blobs_are_on_disk_and_are_deleted_with_the_local_aws(tmp_path: Path) -> None:
     server = local.up(home=tmp_path, port=0)
     try:
         client = log_in(account_of(server, PROD), "web")
@@ -429,7 +433,7 @@ def test_blobs_lie_on_disk_and_go_with_the_local_aws(tmp_path: Path) -> None:
     assert not (tmp_path / "registry").exists()
 
 
-def test_the_api_of_ecr_sees_what_was_pushed(client: Client) -> None:
+def test_ecrs_api_shows_pushed_images(client: Client) -> None:
     image = make_image()
     before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=2)
     client.push(image, "v1")
@@ -466,12 +470,12 @@ def test_an_image_is_tagged_again_through_the_api_by_its_manifest(client: Client
         ecr.put_image(repositoryName="web", imageManifest=image.manifest.decode(), imageTag="release")
 
 
-def test_layers_do_not_come_through_the_api(client: Client) -> None:
+def test_layers_cannot_be_uploaded_through_the_api(client: Client) -> None:
     with pytest.raises(ClientError, match="UnsupportedOperation"):
         client.account.client("ecr").initiate_layer_upload(repositoryName="web")
 
 
-def test_an_image_is_scanned_on_push_where_the_repository_says_so(
+def test_an_image_is_scanned_on_push_if_the_repository_is_configured_so(
     fresh: Account, server: local.LocalAws
 ) -> None:
     client = log_in(fresh, "web", imageScanningConfiguration={"scanOnPush": True})
@@ -493,7 +497,7 @@ def test_an_image_is_scanned_on_push_where_the_repository_says_so(
     assert detail["imageScanFindingsSummary"]["findingSeverityCounts"] == {"CRITICAL": 1}
 
 
-def test_an_image_that_is_not_scanned_has_no_findings_to_show(client: Client) -> None:
+def test_an_unscanned_image_has_no_findings(client: Client) -> None:
     client.push(make_image(), "v1")
 
     with pytest.raises(ClientError, match="ScanNotFoundException"):
@@ -502,7 +506,7 @@ def test_an_image_that_is_not_scanned_has_no_findings_to_show(client: Client) ->
         )
 
 
-def test_an_index_is_not_scanned_its_images_are(fresh: Account) -> None:
+def test_the_images_of_an_index_are_scanned_but_not_the_index(fresh: Account) -> None:
     client = log_in(fresh, "web", imageScanningConfiguration={"scanOnPush": True})
     image, ecr = make_image(), fresh.client("ecr")
     attestation = make_attestation(image)
@@ -557,7 +561,7 @@ def test_a_promotion_judges_the_images_of_an_index_by_their_own_scans(
         judge()
 
 
-def test_an_image_is_scanned_when_that_is_asked_for_and_once_a_day(client: Client) -> None:
+def test_an_image_is_scanned_on_request_at_most_once_a_day(client: Client) -> None:
     image, ecr = make_image(), client.account.client("ecr")
     client.push(image, "v1")
 
@@ -571,7 +575,7 @@ def test_an_image_is_scanned_when_that_is_asked_for_and_once_a_day(client: Clien
 
 
 def test_a_large_blob_is_not_held_in_memory(client: Client) -> None:
-    """64 MB go in and out; the peak of the server's memory stays where it was."""
+    """Push and pull 64 MB; the peak of the server's memory does not grow."""
     piece, pieces = b"x" * (1024 * 1024), 64
     digest = digest_of(piece * pieces)
     peak = _peak(client.account.server.pid)
@@ -594,7 +598,7 @@ def _peak(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-def test_the_same_blob_may_be_pushed_by_many_at_once(client: Client) -> None:
+def test_several_clients_can_push_the_same_blob_at_once(client: Client) -> None:
     answers: list[int] = []
 
     def push() -> None:
@@ -609,7 +613,7 @@ def test_the_same_blob_may_be_pushed_by_many_at_once(client: Client) -> None:
     assert answers == [201] * 8
 
 
-def test_a_call_of_the_registry_is_no_unsupported_call(
+def test_a_registry_request_is_not_reported_as_an_unsupported_call(
     client: Client, health: Callable[[], dict[str, Any]]
 ) -> None:
     before = health()["unsupported"]

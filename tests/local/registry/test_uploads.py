@@ -1,4 +1,4 @@
-"""Uploads to the registry: each byte has one place, what was abandoned is collected, and nothing else is lost."""
+"""Uploads to the registry: bytes are never duplicated or lost, and abandoned uploads are discarded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.registry import store as stores
-from mclass_tf.local.registry.store import IDLE_SECONDS, MOST_OPEN, Chunk, GoneError, Store
+from mclass_tf.local.registry.store import IDLE_SECONDS, MOST_OPEN, BlobStore, Chunk, GoneError
 from tests.local.registry_client import digest_of
 from tests.local.registry_server import RegistryServer, serving
 
 
 class Clock:
-    """Time that a test moves."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -32,22 +32,22 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Store:
-    return Store(tmp_path / "registry", clock=clock)
+def store(tmp_path: Path, clock: Clock) -> BlobStore:
+    return BlobStore(tmp_path / "registry", clock=clock)
 
 
 @pytest.fixture
-def registry(store: Store) -> Iterator[RegistryServer]:
+def registry(store: BlobStore) -> Iterator[RegistryServer]:
     with serving(store) as server:
         yield server
 
 
-def files(store: Store) -> list[Path]:
+def files(store: BlobStore) -> list[Path]:
     return list((store.blobs.parents[1] / "uploads").iterdir())
 
 
 def patch(registry: RegistryServer, place: str, body: bytes) -> socket.socket:
-    """Send all of a PATCH from byte 0 but the last byte of its body."""
+    """Send a PATCH from byte 0 without the last byte of its body."""
     connection = socket.create_connection(("127.0.0.1", registry.port), timeout=60)
     head = (
         f"PATCH {place} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {registry.authorization}\r\n"
@@ -65,7 +65,7 @@ def status_of(connection: socket.socket) -> int:
     return answer.status
 
 
-def test_of_four_chunks_from_byte_0_at_once_one_is_taken_and_the_others_are_told_where_to_go_on(
+def test_of_four_simultaneous_chunks_from_byte_0_one_is_accepted_and_the_others_get_the_offset(
     registry: RegistryServer,
 ) -> None:
     place, body = registry.start(), b"0123456789"
@@ -81,8 +81,8 @@ def test_of_four_chunks_from_byte_0_at_once_one_is_taken_and_the_others_are_told
     assert registry.call("PUT", f"{place}?digest={digest_of(body)}").status == 201
 
 
-def test_a_second_body_without_a_range_does_not_follow_the_first_one(registry: RegistryServer) -> None:
-    """It is the whole blob once more, from a client whose first try has come to nothing as far as it knows."""
+def test_a_second_body_without_a_range_is_not_appended(registry: RegistryServer) -> None:
+    """The client sends the whole blob again, because it believes that its first attempt failed."""
     place = registry.start()
     assert registry.call("PATCH", place, b"whole").status == 202
 
@@ -94,7 +94,7 @@ def test_a_second_body_without_a_range_does_not_follow_the_first_one(registry: R
 
 
 @pytest.mark.parametrize("stated", ["5-4", "-1-3", "x", "1-4", "99999999999999999999-1", "0-²"])
-def test_a_chunk_that_belongs_nowhere_is_out_of_range(registry: RegistryServer, stated: str) -> None:
+def test_a_chunk_at_another_offset_is_out_of_range(registry: RegistryServer, stated: str) -> None:
     place = registry.start()
 
     answer = registry.call(
@@ -107,7 +107,7 @@ def test_a_chunk_that_belongs_nowhere_is_out_of_range(registry: RegistryServer, 
 
 @pytest.mark.parametrize("whole", [b"short", b"longer than it says"])
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_chunk_of_another_size_than_its_range_is_refused_and_leaves_nothing(
+def test_a_chunk_with_another_size_than_its_range_is_refused_and_discarded(
     registry: RegistryServer, whole: bytes, *, is_chunked: bool
 ) -> None:
     place = registry.start()
@@ -120,8 +120,8 @@ def test_a_chunk_of_another_size_than_its_range_is_refused_and_leaves_nothing(
     assert registry.call("PUT", f"{place}?digest={digest_of(b'0123456789')}").status == 201
 
 
-def test_a_blob_larger_than_ecr_takes_is_refused_and_its_bytes_are_not_kept(
-    registry: RegistryServer, store: Store, monkeypatch: pytest.MonkeyPatch
+def test_a_blob_above_ecrs_size_limit_is_refused_and_discarded(
+    registry: RegistryServer, store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores, "LARGEST_BLOB", 8)
     place = registry.start()
@@ -132,7 +132,7 @@ def test_a_blob_larger_than_ecr_takes_is_refused_and_its_bytes_are_not_kept(
     assert [path.stat().st_size for path in files(store)] == [0]
 
 
-def test_an_upload_that_nothing_comes_to_is_collected(store: Store, clock: Clock) -> None:
+def test_an_idle_upload_is_discarded(store: BlobStore, clock: Clock) -> None:
     abandoned, active = store.start(owner="web"), store.start(owner="web")
     with abandoned.appending(Chunk()) as file:
         file.write(b"bytes")
@@ -149,7 +149,7 @@ def test_an_upload_that_nothing_comes_to_is_collected(store: Store, clock: Clock
     assert store.upload(abandoned.id, owner="web") is None
 
 
-def test_an_upload_is_not_collected_under_the_request_that_writes_to_it(store: Store, clock: Clock) -> None:
+def test_an_upload_is_not_discarded_while_a_request_writes_to_it(store: BlobStore, clock: Clock) -> None:
     upload = store.start(owner="web")
     with upload.appending(Chunk()) as file:
         clock.now = IDLE_SECONDS + 1
@@ -159,8 +159,8 @@ def test_an_upload_is_not_collected_under_the_request_that_writes_to_it(store: S
     assert store.commit(upload, digest=digest_of(b"bytes")) == 5
 
 
-def test_a_repository_keeps_a_bounded_number_of_uploads_open_and_leaves_those_of_others(
-    store: Store, clock: Clock
+def test_open_uploads_are_bounded_per_repository_and_those_of_others_are_kept(
+    store: BlobStore, clock: Clock
 ) -> None:
     other = store.start(owner="other")
     first = store.start(owner="web")
@@ -174,8 +174,8 @@ def test_a_repository_keeps_a_bounded_number_of_uploads_open_and_leaves_those_of
     assert store.upload(other.id, owner="other") is other
 
 
-def test_a_request_that_has_waited_for_an_upload_that_is_gone_is_told_so(
-    registry: RegistryServer, store: Store
+def test_a_request_that_waited_for_a_discarded_upload_is_refused(
+    registry: RegistryServer, store: BlobStore
 ) -> None:
     place = registry.start()
     upload = store.upload(place.rpartition("/")[2], owner=next(iter(store._uploads.values())).owner)
@@ -194,8 +194,8 @@ def test_a_request_that_has_waited_for_an_upload_that_is_gone_is_told_so(
         pass
 
 
-def test_a_blob_that_comes_with_the_request_that_starts_it_is_not_held_in_memory(
-    registry: RegistryServer, store: Store
+def test_a_blob_uploaded_in_a_single_post_is_not_held_in_memory(
+    registry: RegistryServer, store: BlobStore
 ) -> None:
     body = b"x" * 100_000
 

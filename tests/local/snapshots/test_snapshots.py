@@ -1,4 +1,4 @@
-"""Snapshots: a local AWS at rest in a file, and another one that starts from it; and files that are refused."""
+"""Snapshots: saving a local AWS at rest, starting another from the file, and refusing invalid files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from mclass_tf import local
 from mclass_tf.local.snapshots import file, state
-from mclass_tf.local.snapshots.file import Header
+from mclass_tf.local.snapshots.file import SnapshotHeader
 from tests.callers import ask
 from tests.local import rollouts
 from tests.local.conftest import DEV, account_of
@@ -26,13 +26,13 @@ from tests.local.rollouts import Rollouts
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """The home of the local AWS that is saved."""
+    """The home folder of the saved local AWS."""
     yield from _home(tmp_path / "home")
 
 
 @pytest.fixture
 def other(tmp_path: Path, home: Path) -> Iterator[Path]:
-    """Another home, of the same owner: it has the key."""
+    """Another home folder of the same owner, with the key."""
     folder = tmp_path / "other"
     folder.mkdir(mode=0o700)
     yield from _home(folder)
@@ -62,7 +62,7 @@ def health(of: Rollouts) -> list[str]:
 # ---- what is in it
 
 
-def test_another_one_starts_with_all_that_was_in_it_and_its_service_serves_again(
+def test_a_local_aws_starts_from_a_snapshot_and_its_service_serves_again(
     home: Path, other: Path, tmp_path: Path
 ) -> None:
     first = local.up(home=home, port=0, speed=rollouts.SPEED)
@@ -112,7 +112,7 @@ def test_another_one_starts_with_all_that_was_in_it_and_its_service_serves_again
 
 
 @pytest.mark.parametrize(("asked", "speed"), [(None, 5), (7, 7)])
-def test_the_clock_goes_as_it_went_or_as_is_asked_for(
+def test_the_clock_has_the_saved_speed_or_the_requested_one(
     home: Path, tmp_path: Path, asked: float | None, speed: float
 ) -> None:
     local.up(home=home, port=0, speed=5)
@@ -124,7 +124,7 @@ def test_the_clock_goes_as_it_went_or_as_is_asked_for(
     assert ask(second, "clock") == {"speed": speed}
 
 
-def test_what_is_under_way_is_named_and_not_saved(home: Path, tmp_path: Path) -> None:
+def test_activity_under_way_is_named_and_prevents_a_snapshot(home: Path, tmp_path: Path) -> None:
     first = local.up(home=home, port=0)
     before = rollouts.make(account_of(first, DEV))
 
@@ -139,7 +139,7 @@ def test_what_is_under_way_is_named_and_not_saved(home: Path, tmp_path: Path) ->
     before.client("ecs").delete_service(cluster="c", service="s", force=True)
 
 
-def test_a_state_that_terraform_has_locked_is_not_saved(home: Path, tmp_path: Path) -> None:
+def test_a_state_locked_by_terraform_prevents_a_snapshot(home: Path, tmp_path: Path) -> None:
     s3 = account_of(local.up(home=home, port=0), DEV).client("s3")
     s3.create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": "ap-northeast-2"})
     s3.put_object(Bucket="kept", Key="x/terraform.tfstate.tflock", Body=b"{}")
@@ -153,7 +153,7 @@ def test_a_state_that_terraform_has_locked_is_not_saved(home: Path, tmp_path: Pa
     assert local.save(home=home, path=tmp_path / "s") == (tmp_path / "s").stat().st_size
 
 
-def test_a_snapshot_has_the_version_of_the_server_whatever_has_become_of_the_sources_since(
+def test_a_snapshot_has_the_version_of_the_server_even_if_the_sources_changed_since(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local.up(home=home, port=0)
@@ -169,12 +169,12 @@ def test_a_snapshot_has_the_version_of_the_server_whatever_has_become_of_the_sou
         pass
 
 
-def test_where_none_is_up_nothing_is_saved(home: Path, tmp_path: Path) -> None:
+def test_nothing_is_saved_if_no_local_aws_is_up(home: Path, tmp_path: Path) -> None:
     with pytest.raises(local.SnapshotError, match="not up"):
         local.save(home=home, path=tmp_path / "s")
 
 
-def test_one_that_is_up_is_not_replaced(home: Path, tmp_path: Path) -> None:
+def test_a_running_local_aws_is_not_replaced(home: Path, tmp_path: Path) -> None:
     up = local.up(home=home, port=0)
     local.save(home=home, path=tmp_path / "s")
 
@@ -189,7 +189,7 @@ def test_one_that_is_up_is_not_replaced(home: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """A snapshot, whatever is in it."""
+    """A snapshot with arbitrary content."""
     return write(tmp_path)
 
 
@@ -199,12 +199,12 @@ def write(tmp_path: Path, **versions: str) -> Path:
         folder.mkdir(exist_ok=True)
     (blobs / "ab12").write_bytes(b"layer")
     (tmp_path / "state").write_bytes(b"state")
-    header = Header(speed=2, tasks="", versions={**file.versions(), **versions})
+    header = SnapshotHeader(speed=2, tasks="", versions={**file.versions(), **versions})
     file.write(tmp_path / "s", header=header, state=tmp_path / "state", blobs=blobs, home=home)
     return tmp_path / "s"
 
 
-def read(path: Path, home: Path) -> tuple[Header, bytes, dict[str, bytes]]:
+def read(path: Path, home: Path) -> tuple[SnapshotHeader, bytes, dict[str, bytes]]:
     into = home / "into"
     into.mkdir(exist_ok=True)
     with file.verified(path, home=home) as (header, archive):
@@ -212,13 +212,13 @@ def read(path: Path, home: Path) -> tuple[Header, bytes, dict[str, bytes]]:
     return header, data, {blob.name: blob.read_bytes() for blob in into.iterdir()}
 
 
-def test_what_is_written_is_read(written: Path) -> None:
+def test_a_written_snapshot_can_be_read(written: Path) -> None:
     header, data, blobs = read(written, written.with_name("signer"))
 
     assert (header.speed, data, blobs) == (2, b"state", {"ab12": b"layer"})
 
 
-def test_a_snapshot_and_its_key_are_readable_by_their_owner_alone(written: Path) -> None:
+def test_only_the_owner_can_read_a_snapshot_and_its_key(written: Path) -> None:
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert stat.S_IMODE((written.with_name("signer") / "snapshot.key").stat().st_mode) == 0o600
 
@@ -273,14 +273,14 @@ def test_another_file_is_no_snapshot(tmp_path: Path, written: Path, content: byt
         read(path, written.with_name("signer"))
 
 
-def test_a_file_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(local.SnapshotError, match="No such file"):
         read(tmp_path / "none", tmp_path)
 
 
-def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(written: Path, tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_previous_snapshot(written: Path, tmp_path: Path) -> None:
     before = written.read_bytes()
-    header = Header(speed=2, tasks="", versions=file.versions())
+    header = SnapshotHeader(speed=2, tasks="", versions=file.versions())
 
     with pytest.raises(OSError, match="gone"):
         file.write(
@@ -295,13 +295,13 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(written: Path, 
 
 
 class _Runs:
-    """What a hostile pickle is made of."""
+    """An object with a hostile pickle."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, ("hostile",)
 
 
-def test_a_state_that_would_run_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_would_execute_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(pickle.UnpicklingError, match=r"posix.mkdir is no part of a state"):
@@ -320,7 +320,7 @@ def test_no_function_and_no_module_is_part_of_a_state(module: str, name: str) ->
         state.load(hostile)
 
 
-def test_no_class_of_elsewhere_comes_by_a_module_that_has_imported_it() -> None:
+def test_no_foreign_class_is_reachable_through_a_module_that_imports_it() -> None:
     hostile = b"\x80\x04\x8c\x16moto.core.base_backend\x8c\x07Session\x93."
 
     with pytest.raises(pickle.UnpicklingError, match="is no part of a state"):
@@ -332,9 +332,7 @@ def test_no_private_method_is_bound() -> None:
         state.bound(io.StringIO(), "close")
 
 
-def test_a_restored_instance_takes_neither_keys_nor_sessions_of_the_one_before(
-    home: Path, tmp_path: Path
-) -> None:
+def test_a_restored_instance_accepts_no_keys_or_sessions_of_the_saved_one(home: Path, tmp_path: Path) -> None:
     first = local.up(home=home, port=0)
     session = account_of(first, DEV)
     iam = session.client("iam")

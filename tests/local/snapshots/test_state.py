@@ -1,4 +1,4 @@
-"""The state in a snapshot: what a service of the local AWS has is there again after it was written and read."""
+"""The state in a snapshot survives writing and reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mclass_tf.local.snapshots import state
 from tests.local.in_process import REGION, client, new_account
 
 
-def test_parameters_that_tasks_have_as_secrets_are_kept_with_their_tags() -> None:
+def test_ssm_parameters_are_kept_with_their_tags() -> None:
     account = new_account()
     ssm = client(account, "ssm")
     ssm.put_parameter(
@@ -24,11 +24,11 @@ def test_parameters_that_tasks_have_as_secrets_are_kept_with_their_tags() -> Non
     value = ssm.get_parameter(Name="/key", WithDecryption=True)["Parameter"]["Value"]
     tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId="/key")["TagList"]
     assert (value, tags) == ("s3cret", [{"Key": "team", "Value": "orders"}])
-    assert state.dump(EveryTask(stopped=[], started=[]))  # what was read can be written again
+    assert state.dump(EveryTask(stopped=[], started=[]))  # a restored state can be saved again
 
 
-def test_a_member_of_an_enumeration_is_kept_however_this_python_pickles_one() -> None:
-    """Python 3.11.2, which is Debian's, pickles it as a call of getattr, which no state may name."""
+def test_enum_members_are_kept_regardless_of_how_python_pickles_them() -> None:
+    """Python 3.11.2 (Debian) pickles members as calls of getattr, which no state may contain."""
     account = new_account()
     ssm_backends[account][REGION].need = next(iter(Need))
 

@@ -15,14 +15,14 @@ import pytest
 from mclass_tf.cli import main
 from mclass_tf.cli.command_table import COMMANDS
 from mclass_tf.cli.grammar import parser
-from mclass_tf.cli.outcome import Outcome
+from mclass_tf.cli.outcome import CommandOutcome
 from mclass_tf.errors import Hint, UsageError
-from tests.commands import Done
+from tests.commands import CommandResult
 
 ROOT = Path(__file__).parents[3]
 
 
-Run = Callable[..., Done]
+Run = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -30,21 +30,21 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Run a command line in this process; what only a process of its own can show is shown by `process`."""
     monkeypatch.chdir(ROOT)
 
-    def called(*arguments: str) -> Done:
+    def called(*arguments: str) -> CommandResult:
         try:
             status = main(arguments)
         except SystemExit as ended:  # --help
             status = int(ended.code or 0)
         said = capsys.readouterr()
-        return Done(status, said.out, said.err)
+        return CommandResult(status, said.out, said.err)
 
     return called
 
 
-def process(*arguments: str) -> Done:
+def process(*arguments: str) -> CommandResult:
     argv = [sys.executable, "-m", "mclass_tf", *arguments]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 PROGRAM = f"{shlex.quote(sys.executable)} -m mclass_tf"
@@ -129,7 +129,7 @@ def test_every_command_explains_itself(command: str, run: Run) -> None:
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS if not command.passes_on])
 def test_a_hint_spells_out_the_commands_that_it_names(command: str) -> None:
     hint = Hint((command, "x"), ", ", ("build",), ", `aws x`")
-    outcome = Outcome.failed(UsageError("no", hint=hint), use_local=True)
+    outcome = CommandOutcome.failed(UsageError("no", hint=hint), use_local=True)
 
     option = "" if command == "local" else " --local"
     assert outcome.document["error"]["hint"] == (

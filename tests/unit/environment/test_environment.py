@@ -1,4 +1,4 @@
-"""What an environment's files may say, and what a person is told when they say something else."""
+"""The accepted content of an environment's files, and the errors for anything else."""
 
 from __future__ import annotations
 

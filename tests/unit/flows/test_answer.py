@@ -1,4 +1,4 @@
-"""A rollout that waits: who is told, who may answer, and what is said where no answer is wanted."""
+"""A paused rollout: the messages, the permitted answers, and the errors without a pause."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mclass_tf.flows import paused
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.rollback import request_rollback
-from mclass_tf.ledger import Smoke
-from mclass_tf.rollout import Patience, Started, Watch
+from mclass_tf.ledger import SmokeResult
+from mclass_tf.rollout import Patience, StartedRollout, Watch
 from mclass_tf.service import Ecs, HookState, ServiceDeployment
 from mclass_tf.strategy import BLUE_GREEN, Strategy
 from tests.unit.fake_service import (
@@ -62,14 +62,14 @@ def deployer(fake: WithImages, *, smoke: tuple[str, ...] | None = ()) -> tuple[D
         session=cast("Any", session),
         outputs=OUTPUTS,
         ecs=cast("Ecs", fake),
-        patience=Patience(tell=told.append, clock=clock, wait=clock.wait),
+        patience=Patience(report=told.append, clock=clock, wait=clock.wait),
     )
     return made, told
 
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[Deployer], Any]:
-    """Have the verbs find this deployer, and somebody who holds the lease."""
+    """Make the commands use this deployer, with the lease held by somebody else."""
 
     @contextmanager
     def held(*_: Any, **__: Any) -> Any:
@@ -103,7 +103,7 @@ def goes_on(session: Any, *, skips_smoke: bool = False) -> flows.Continued:
         ),
     ],
 )
-def test_where_nothing_waits_nothing_is_answered(
+def test_a_rollout_that_is_not_paused_cannot_be_continued(
     found: Callable[[Deployer], Any], own: ServiceDeployment | None, told: str
 ) -> None:
     fake = ecs(own)
@@ -116,7 +116,7 @@ def test_where_nothing_waits_nothing_is_answered(
     assert fake.calls == []
 
 
-def test_who_releases_sees_the_answer_that_another_gives(found: Callable[[Deployer], Any]) -> None:
+def test_the_releasing_command_sees_the_answer_of_another(found: Callable[[Deployer], Any]) -> None:
     fake = ecs(waiting())
 
     done = goes_on(found(deployer(fake)[0]))
@@ -125,14 +125,14 @@ def test_who_releases_sees_the_answer_that_another_gives(found: Callable[[Deploy
     assert (done.stage, done.released) == (SMOKE, None)
 
 
-def test_what_fails_its_smoke_test_is_not_told_to_go_on(
+def test_a_version_that_fails_its_smoke_test_is_not_continued(
     found: Callable[[Deployer], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = ecs(waiting())
     session = found(deployer(fake, smoke=("/health",))[0])
-    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.is_reachable", lambda *_: True)
     monkeypatch.setattr(f"{_ANSWER}.revision_of", lambda *_: "")
-    found_wrong = (Smoke(path="/health", problem="/health answers with 500"),)
+    found_wrong = (SmokeResult(path="/health", problem="/health answers with 500"),)
     monkeypatch.setattr(f"{_ANSWER}.smoke_test", lambda *_, **__: found_wrong)
 
     with pytest.raises(VerificationError, match="/health answers with 500"):
@@ -143,7 +143,7 @@ def test_what_fails_its_smoke_test_is_not_told_to_go_on(
     assert fake.calls == [("answer", "hook", True)]
 
 
-def test_an_answer_that_comes_too_late_is_told_so(found: Callable[[Deployer], Any]) -> None:
+def test_an_answer_that_comes_too_late_is_reported(found: Callable[[Deployer], Any]) -> None:
     fake = ecs(waiting())
 
     def refuse() -> None:
@@ -158,7 +158,7 @@ def test_an_answer_that_comes_too_late_is_told_so(found: Callable[[Deployer], An
         goes_on(found(deployer(fake)[0]))
 
 
-def test_where_nothing_is_under_way_nothing_is_taken_back(found: Callable[[Deployer], Any]) -> None:
+def test_without_a_rollout_under_way_abort_is_refused(found: Callable[[Deployer], Any]) -> None:
     fake = ecs(None)
 
     with pytest.raises(NothingToAnswerError, match="no rollout is under way"):
@@ -169,7 +169,7 @@ def test_where_nothing_is_under_way_nothing_is_taken_back(found: Callable[[Deplo
 
 def asked(made: Deployer, *, stage: str, pause_at: tuple[str, ...]) -> tuple[bool | None, Attempt]:
     attempt, pauses = Attempt(record="", digest="", revision="", started_at=BEGAN), made.pauses
-    started = Started(service_deployment_arn="arn", task_definition_arn=NEW, seen=frozenset(), at=0.0)
+    started = StartedRollout(service_deployment_arn="arn", task_definition_arn=NEW, seen=frozenset(), at=0.0)
     return pauses.answer(attempt, lambda: pauses.user_stages(pause_at, started), stage, WAITING), attempt
 
 
@@ -193,9 +193,9 @@ def test_the_smoke_test_comes_first_and_its_user_answers_the_rest(
     goes_on: bool | None,
     is_told: bool,
 ) -> None:
-    tested = (Smoke(path="/version", problem=problem),)
-    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.can_be_asked", lambda *_: True)
-    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.ask_new_version", lambda *_, **__: tested)
+    tested = (SmokeResult(path="/version", problem=problem),)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.is_reachable", lambda *_: True)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.run_smoke_test", lambda *_, **__: tested)
     made, told = deployer(ecs(waiting(stage=stage)), smoke=("/version",))
 
     answered, attempt = asked(made, stage=stage, pause_at=pause_at)
@@ -223,7 +223,7 @@ def test_a_pause_after_test_traffic_without_a_smoke_test_is_the_users() -> None:
         (dt.timedelta(days=-9), False, "ECS goes on by itself"),
     ],
 )
-def test_a_pause_tells_what_can_be_done_and_when_ecs_does_it(
+def test_a_pause_names_the_commands_that_answer_it_and_its_timeout(
     *, left: dt.timedelta | None, rolls_back: bool, told: str
 ) -> None:
     expires_at = dt.datetime.now(dt.UTC) + left if left is not None else None
@@ -235,7 +235,9 @@ def test_a_pause_tells_what_can_be_done_and_when_ecs_does_it(
 
 def test_the_view_says_that_it_is_paused() -> None:
     fake = ecs(waiting())
-    started = Started(service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0)
+    started = StartedRollout(
+        service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0
+    )
     watch = Watch(fake, started, stall_after=60, clock=Clock())
 
     view = watch.look()
@@ -248,9 +250,11 @@ def test_the_view_says_that_it_is_paused() -> None:
     assert view.stage == "post test traffic shift"
 
 
-def test_to_wait_for_an_answer_is_no_stall() -> None:
+def test_waiting_for_an_answer_is_not_a_stall() -> None:
     fake, clock = ecs(waiting()), Clock()
-    started = Started(service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0)
+    started = StartedRollout(
+        service_deployment_arn=fake.own.arn, task_definition_arn=NEW, seen=frozenset(), at=0.0
+    )
     watch = Watch(fake, started, stall_after=60, clock=clock)
 
     for _ in range(3):
@@ -276,13 +280,13 @@ def test_an_apply_takes_out_the_pauses_that_a_dead_command_left_at_rest(
     fake = ecs(own)
     fake.now = replace(fake.now, configuration={"strategy": "BLUE_GREEN", "lifecycleHooks": [PAUSE]})
 
-    flows.drop_left_pauses(found(deployer(fake)[0]))
+    flows.drop_stale_pauses(found(deployer(fake)[0]))
 
     settings = {"deploymentConfiguration": {"strategy": "BLUE_GREEN", "lifecycleHooks": []}}
     assert fake.calls == ([("update", None, None, False, settings)] if drops else [])
 
 
-def test_an_apply_goes_on_where_pauses_cannot_be_looked_for(found: Callable[[Deployer], Any]) -> None:
+def test_an_apply_continues_if_pauses_cannot_be_looked_for(found: Callable[[Deployer], Any]) -> None:
     fake = ecs(None)
     made, told = deployer(fake)
 
@@ -291,12 +295,12 @@ def test_an_apply_goes_on_where_pauses_cannot_be_looked_for(found: Callable[[Dep
 
     fake.on_read = refuse
 
-    flows.drop_left_pauses(found(made))
+    flows.drop_stale_pauses(found(made))
 
     assert told == ["pauses that a release may have left could not be looked for: not yours"]
 
 
-def test_a_rollout_that_somebody_lets_go_on_meanwhile_is_taken_back_all_the_same() -> None:
+def test_a_rollout_that_somebody_continues_meanwhile_is_still_rolled_back() -> None:
     fake = ecs(waiting())
     made, _ = deployer(fake)
 

@@ -1,4 +1,4 @@
-"""What starts an environment's image anew starts the one that was proven last, and says so where the state names another."""
+"""New task definitions and services get the image proven last, and the plan explains it if the state names another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mclass_tf.flows import environments, inspect
 from mclass_tf.flows.attempt import ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.image_in_force import ImageInForce, decide, image_in_force, starts_an_image
-from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, Ended, Record
+from mclass_tf.ledger import APPLYING, PLANNED, PLANNING, AttemptEnd, Record
 from mclass_tf.plan import Plan
 from mclass_tf.terraform_state import State
 from tests.unit.flows.test_resume import Book, record, step
@@ -31,7 +31,7 @@ REVISIONS = {GOOD: "mclass-task:2", BAD: "mclass-task:3", OLDER: "mclass-task:1"
 def attempt(
     digest: str, outcome: str | None = "released", *, command: str = "release", proven: bool = True
 ) -> Record:
-    """An attempt that has applied its image; `outcome` None: cut off."""
+    """Return an attempt that applied its image; `outcome` None: cut off."""
     steps = (step(PLANNING), step(PLANNED), step(APPLYING)) if command != "rollback" else ()
     made = record(*steps, outcome=outcome, command=command, name=f"{command}-{digest[7]}")
     ended = made.ended and replace(
@@ -57,7 +57,7 @@ def refused(digest: str) -> Record:
 
 
 def chosen(*attempts: Record, applied: str = BAD, gone: Sequence[str] = (), serves: str = "") -> ImageInForce:
-    """Return what is in force after attempts, the oldest first."""
+    """Return the image in force after attempts, oldest first."""
     return decide(
         attempts[::-1],
         applied=applied,
@@ -183,7 +183,7 @@ def test_what_makes_a_task_definition_or_a_service_starts_an_image(
 
 
 class Planning:
-    """plan_within on a ledger in memory; Terraform would make the service anew, whatever the image."""
+    """`plan_locked` on an in-memory ledger; Terraform always recreates the service."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, made: Plan) -> None:
         self.book = Book()
@@ -211,7 +211,7 @@ class Planning:
 
         monkeypatch.setattr(environments, "gates", fake_gates)
         monkeypatch.setattr(environments, "_terraform_plan", terraform)
-        monkeypatch.setattr(environments, "_place", lambda _: "here")
+        monkeypatch.setattr(environments, "_plan_target", lambda _: "here")
         monkeypatch.setattr(environments, "_inputs", lambda _: {})
         monkeypatch.setattr(environments, "state_of", lambda _: ("l", 7))
 
@@ -221,14 +221,14 @@ class Planning:
             raise ClientError({"Error": {"Code": "ImageNotFoundException"}}, "DescribeImages")
 
     def note(self, *attempts: Record) -> None:
-        """Write attempts into the ledger, the oldest first."""
+        """Write attempts into the ledger, oldest first."""
         ledger = ledger_of(self.session)
         for minute, each in enumerate(attempts):
             name = ledger.begin(replace(each.begun, at=f"2026-11-23T10:{minute:02d}:00+00:00"))
-            ledger.end(name, cast("Ended", each.ended))
+            ledger.end(name, cast("AttemptEnd", each.ended))
 
     def plan(self, image: str | None = None) -> flows.Planned:
-        return environments.plan_within(self.session, image=image)
+        return environments.plan_locked(self.session, image=image)
 
 
 ANEW = plan(("aws_ecs_service", ["create"]))
@@ -272,7 +272,7 @@ def test_where_the_service_is_gone_it_is_planned_once_with_what_was_proven(plann
     assert planned.saved.image_in_force == GOOD
 
 
-def test_where_ecs_may_not_be_asked_the_plan_tells_what_is_made(planning: Planning) -> None:
+def test_if_ecs_may_not_be_asked_the_plan_decides(planning: Planning) -> None:
     planning.note(attempt(GOOD), failed(BAD))
     outputs = {**planning.state.outputs, "cluster_name": "c", "service_name": "s"}
     planning.state = replace(planning.state, outputs=outputs)
@@ -336,7 +336,7 @@ def test_a_saved_plan_is_refused_once_its_image_was_taken_back(planning: Plannin
 
 
 class Applied:
-    """A deployer of what was applied: the task definition of the image that was taken back, a service that runs another."""
+    """Return a deployer whose applied task definition has a withdrawn image, while the service runs another."""
 
     outputs = SimpleNamespace(container_name="n", repository_url="repo", task_definition_arn="applied")
 

@@ -1,4 +1,4 @@
-"""Who has lost the lease while asleep changes nothing of the service any more, wherever in its work it wakes up."""
+"""A command that lost the lease while asleep makes no more changes to the service, whenever it wakes up."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mclass_tf.flows.attempt import Attempt, lease_of, ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.release import ReleaseRequest, plan_apply_and_roll_out
-from mclass_tf.flows.resume import cut_off
+from mclass_tf.flows.resume import resumable_attempt
 from mclass_tf.lease import LIFETIME, Holder
-from mclass_tf.rollout import Choice, Order, Outcome, Patience
+from mclass_tf.rollout import Choice, Patience, RolloutOutcome, ServiceUpdate
 from mclass_tf.rollout.follow import follow
 from mclass_tf.rollout.watch import Watch
 from mclass_tf.service import Ecs
@@ -52,7 +52,7 @@ CHANGES: dict[str, Callable[[Ecs], object]] = {
 
 
 class Wire:
-    """The API of ECS: notes what is asked for."""
+    """An ECS API that records its calls."""
 
     def __init__(self) -> None:
         self.actions: list[str] = []
@@ -86,7 +86,7 @@ def test_without_the_lease_no_change_reaches_ecs(action: str) -> None:
 
 
 class Work:
-    """A deployer of dev that holds the lease, on a clock that a test moves."""
+    """A deployer of dev that holds the lease, on a manual clock."""
 
     def __init__(self, ecs: FakeEcs, *, scaling: FakeScaling | None = None) -> None:
         self.book = Book()
@@ -99,16 +99,16 @@ class Work:
             session=self.session,
             outputs=OUTPUTS,
             ecs=cast("Ecs", ecs),
-            patience=Patience(tell=self.book.lines.append, clock=self.clock, wait=self.clock.wait),
+            patience=Patience(report=self.book.lines.append, clock=self.clock, wait=self.clock.wait),
         )
 
     @contextmanager
-    def alone(self) -> Iterator[Deployer]:
+    def with_lease(self) -> Iterator[Deployer]:
         with self.deployer.holding_lease(command="release", digest=DIGEST) as deployer:
             yield deployer
 
     def is_lost(self) -> None:
-        """Sleep until the lease has run out, and have somebody else take it."""
+        """Sleep until the lease has expired and somebody else has taken it."""
         self.book.s3.now += dt.timedelta(seconds=LIFETIME + 1)
         lease_of(self.session)._take(LEE)
 
@@ -117,10 +117,10 @@ def test_a_rollout_is_not_started_without_the_lease() -> None:
     ecs = FakeEcs(RUNNING_OLD)
     work = Work(ecs)
 
-    with work.alone() as deployer:
+    with work.with_lease() as deployer:
         work.is_lost()
         with pytest.raises(LeaseLostError, match="lee is at work there"):
-            deployer.start(Order(task_definition_arn=NEW, desired=None))
+            deployer.start(ServiceUpdate(task_definition_arn=NEW, desired=None))
 
     assert ecs.calls == []
     holder = lease_of(work.session).holder()
@@ -132,7 +132,7 @@ def test_the_scaling_is_not_changed_without_the_lease() -> None:
     scaling = FakeScaling(0)
     work = Work(FakeEcs(RUNNING_OLD), scaling=scaling)
 
-    with work.alone() as deployer:
+    with work.with_lease() as deployer:
         work.is_lost()
         with pytest.raises(LeaseLostError):
             set_scaling_minimum(deployer)
@@ -144,7 +144,7 @@ def test_after_the_apply_the_lease_is_still_asked_for(monkeypatch: pytest.Monkey
     ecs = FakeEcs(RUNNING_OLD)
     work = Work(ecs)
 
-    with work.alone() as deployer:
+    with work.with_lease() as deployer:
         anew = deployer.with_outputs(OUTPUTS)
         monkeypatch.setattr(work.session.aws, "call_ecs", Wire().call_ecs)
         work.is_lost()
@@ -152,26 +152,28 @@ def test_after_the_apply_the_lease_is_still_asked_for(monkeypatch: pytest.Monkey
             anew.ecs.update(task_definition=NEW, desired=None)
 
 
-def test_why_a_rollout_failed_is_told_also_where_the_lease_is_lost_by_then() -> None:
+def test_the_cause_of_a_failed_rollout_is_reported_even_if_the_lease_is_lost() -> None:
     ecs = WithImages(RUNNING_OLD)
     work = Work(ecs)
 
-    with work.alone() as deployer:
+    with work.with_lease() as deployer:
         work.is_lost()
         with pytest.raises(RolledBackError) as caught:
-            deployer.require_success(end(Outcome.ROLLED_BACK), WATCHING, task_definition_arn=NEW, back_to=0)
+            deployer.require_success(
+                end(RolloutOutcome.ROLLED_BACK), WATCHING, task_definition_arn=NEW, reset_to=0
+            )
 
     assert "the service was not set back to 0 tasks" in caught.value.message
     assert "lost the lease" in caught.value.message
     assert ecs.calls == []
 
 
-def test_who_wants_a_rollout_back_is_told_that_the_lease_is_lost() -> None:
+def test_a_user_who_rolls_back_learns_that_the_lease_is_lost() -> None:
     ecs = FakeEcs(RUNNING_OLD, listed=[service_deployment()])
     work = Work(ecs)
     interruption = SimpleNamespace(is_final=False, wait=lambda _: True, clear=lambda: None)
 
-    with work.alone() as deployer:
+    with work.with_lease() as deployer:
         started = deployer.adopt(ecs.own.arn, task_definition_arn=NEW)
         work.is_lost()
         with pytest.raises(LeaseLostError):
@@ -202,8 +204,8 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
         saved=SimpleNamespace(sha256="aa", serial=1),
         decision=SimpleNamespace(verdicts=(), require=lambda: None),
     )
-    monkeypatch.setattr(module, "plan_within", lambda *_, **__: planned)
-    monkeypatch.setattr(module, "apply_within", applied.append)
+    monkeypatch.setattr(module, "plan_locked", lambda *_, **__: planned)
+    monkeypatch.setattr(module, "apply_locked", applied.append)
     monkeypatch.setattr(module, "require_wiring", lambda *_: None)
     monkeypatch.setattr("mclass_tf.flows.attempt._commit", lambda _: "")
 
@@ -211,7 +213,7 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
         work.is_lost()
         return True
 
-    with work.alone() as deployer, pytest.raises(LeaseLostError):
+    with work.with_lease() as deployer, pytest.raises(LeaseLostError):
         plan_apply_and_roll_out(
             deployer,
             ReleaseRequest(digest=DIGEST),
@@ -227,16 +229,16 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
     assert "lost the lease" in attempt.ended.cause
 
 
-def test_an_attempt_that_has_lost_its_lease_may_be_gone_on_with() -> None:
+def test_an_attempt_that_lost_its_lease_may_be_resumed() -> None:
     own = Attempt(record="s3://x", digest=DIGEST, revision="", started_at=BEGAN)
 
     own.failed(LeaseLostError("lost"))
 
-    assert cut_off([record(outcome=own.outcome)], environment="dev").name == "one"
+    assert resumable_attempt([record(outcome=own.outcome)], environment="dev").name == "one"
 
 
 def test_only_who_gets_a_guarded_service_takes_the_lease() -> None:
-    """What takes the lease in another way would change the service without asking for it."""
+    """A command that took the lease in another way would change the service without checking it."""
     flows = Path(attempts.__file__).parent
     takes = {
         path.name

@@ -1,4 +1,4 @@
-"""What may be promoted: what serves, was proven, is clean, and comes from where it may; each refusal says which it is."""
+"""Only an image that serves, is proven and clean, and has the right source may be promoted; each refusal names its reason."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from mclass_tf.errors import (
     UsageError,
 )
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.differences import Difference, Side, differences
+from mclass_tf.flows.differences import Difference, EnvironmentSide, differences
 from mclass_tf.flows.history import summarise
 from mclass_tf.flows.promote import _serving_task_definition, require_path
 from mclass_tf.flows.proof import _tags, require_proven, serving_digest
-from mclass_tf.flows.scans import Scanned, _scan, require_clean, require_clean_scans
+from mclass_tf.flows.scans import ScannedImage, _scan, require_clean, require_clean_scans
 from mclass_tf.lease import Holder, Lease
-from mclass_tf.ledger import Begun, Ended, Origin, Record, Step
+from mclass_tf.ledger import AttemptEnd, AttemptStart, Origin, Record, Step
 from mclass_tf.rollout import Patience
 from mclass_tf.session import Project, Session
 from tests.unit.fake_s3 import FakeS3
@@ -69,9 +69,9 @@ def record(
     cause: str = "",
     is_ended: bool = True,
 ) -> Record:
-    """An attempt that ended so many minutes ago, a minute after it began."""
+    """Return an attempt that ended some minutes ago, one minute after its beginning."""
     at = NOW - dt.timedelta(minutes=minutes_ago)
-    begun = Begun(
+    begun = AttemptStart(
         command=command,
         environment="dev",
         who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
@@ -82,7 +82,7 @@ def record(
         strategy="ROLLING",
         state_serial=1,
     )
-    ended = Ended(
+    ended = AttemptEnd(
         at=at.isoformat(),
         outcome=outcome,
         cause=cause,
@@ -141,12 +141,12 @@ def deployer(ecs: FakeEcs, *, s3: FakeS3 | None = None, ecr: Any = None) -> Depl
         session=session("dev", aws=aws),
         outputs=cast("verify.Outputs", outputs),
         ecs=cast("Any", ecs),
-        patience=Patience(tell=lambda _: None),
+        patience=Patience(report=lambda _: None),
     )
 
 
 def steady() -> WithImages:
-    """Two tasks of one image, at rest, and the load balancer sends requests to them alone."""
+    """Return a service at rest with two tasks of one image, the only targets."""
     return WithImages(
         service(deployment(NEW, status="PRIMARY")),
         running=[task("one", address="10.0.0.1"), task("two", address="10.0.0.2")],
@@ -168,7 +168,7 @@ def test_an_environment_in_mid_release_has_nothing_to_promote_yet() -> None:
     assert "`status dev`" in caught.value.hint
 
 
-def test_an_environment_that_is_being_rolled_back_is_told_apart() -> None:
+def test_an_environment_that_is_being_rolled_back_is_distinguished() -> None:
     ecs = steady()
     ecs.listed = [service_deployment(status="ROLLBACK_IN_PROGRESS")]
 
@@ -218,7 +218,7 @@ def test_what_is_under_way_or_was_cut_off_proves_and_disproves_nothing() -> None
     assert proven(record(1, is_ended=False), record(5)).name == "at 5"
 
 
-def test_what_serves_by_an_attempt_that_was_cut_off_is_proven_by_going_on_with_it() -> None:
+def test_an_image_that_serves_by_a_cut_off_attempt_is_proven_by_resuming_it() -> None:
     with pytest.raises(PromotionRefusedError) as caught:
         proven(record(1, is_ended=False), record(5, digest=OTHER_DIGEST))
 
@@ -283,7 +283,7 @@ def test_the_soak_time_starts_again_after_something_else() -> None:
         proven(record(4), record(10, digest=OTHER_DIGEST), record(40), soak=30)
 
 
-IMAGE = Scanned(image=DIGEST, digest=DIGEST, repository="mclass-server", environment="dev")
+IMAGE = ScannedImage(image=DIGEST, digest=DIGEST, repository="mclass-server", environment="dev")
 
 
 def scanned(status: str = "COMPLETE", **counts: int) -> Mapping[str, Any]:
@@ -313,7 +313,7 @@ def test_findings_below_the_threshold_pass() -> None:
         (None, "was not scanned; what is in it is not known"),
     ],
 )
-def test_findings_and_scans_that_say_nothing_are_refused_and_told_apart(
+def test_findings_and_inconclusive_scans_are_refused_with_different_reasons(
     scan: Mapping[str, Any] | None, told: str
 ) -> None:
     with pytest.raises(PromotionRefusedError, match=told):
@@ -327,7 +327,7 @@ class AwsError(Exception):
 
 
 class FakeEcr:
-    """A repository; `code` is the error that everything ends with."""
+    """A repository; `code` is the error of every call."""
 
     def __init__(self, code: str = "", tags: list[str] | None = None) -> None:
         self.code = code
@@ -364,7 +364,7 @@ AMD64, NOWHERE = "linux/amd64", "unknown/unknown"
 
 
 class Repository:
-    """A repository of manifests, whose images are scanned: `scans` are the findings by digest."""
+    """A repository of manifests; `scans` are the findings of its images, keyed by digest."""
 
     def __init__(self) -> None:
         self.manifests: dict[str, str] = {}
@@ -381,7 +381,7 @@ class Repository:
         return self.add({"config": {}, "layers": [], "name": name}, scan)
 
     def index(self, *entries: tuple[str, str]) -> str:
-        """Add an index of platforms and digests; the platform "" is none."""
+        """Add an index of platforms and digests; "" means no platform."""
         return self.add({"manifests": [_entry(*each) for each in entries]})
 
     def batch_get_image(
@@ -481,7 +481,7 @@ def test_an_index_whose_images_were_not_scanned_is_refused_with_the_scan_of_the_
     assert scan in caught.value.hint
 
 
-def test_an_index_of_an_image_that_is_gone_is_told_with_its_digest() -> None:
+def test_an_index_of_a_missing_image_is_reported_with_its_digest() -> None:
     there = Repository()
     index = there.index((AMD64, OTHER_DIGEST))
 
@@ -555,7 +555,7 @@ def test_anything_but_two_environments_is_refused(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [["dev-"], ["dev", "-"]])
-def test_an_arrow_that_the_shell_has_taken_is_told(words: list[str]) -> None:
+def test_an_arrow_that_the_shell_interpreted_is_reported(words: list[str]) -> None:
     with pytest.raises(UsageError, match="the shell has taken the >"):
         path(words)
 
@@ -570,7 +570,7 @@ def call(*arguments: str) -> Call:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The environments that a promotion opens, of which prod wants to be asked; nobody sits at a terminal."""
+    """The environments that a promotion opens. prod requires a confirmation, and there is no terminal."""
     names: list[str] = []
 
     def load(_: Path, name: str, **__: Any) -> Environment:
@@ -612,7 +612,7 @@ def test_yes_is_refused_before_anything_happens_where_the_environment_does_not_a
     assert not opened
 
 
-def test_nobody_is_told_to_add_a_yes_that_the_environment_does_not_allow(opened: list[str]) -> None:
+def test_no_hint_suggests_a_yes_that_the_environment_does_not_allow(opened: list[str]) -> None:
     with pytest.raises(UsageError, match="not a terminal") as allowed:
         promote_commands.promote(call("prod", "dev"))
     with pytest.raises(UsageError, match="not a terminal") as caught:
@@ -653,7 +653,7 @@ def test_yes_answers_where_the_environment_allows_it(
         (DeploymentInProgressError("a deployment is under way"), ""),
     ],
 )
-def test_whatever_refuses_a_promotion_is_told_as_a_document_that_names_no_digest_of_others(
+def test_every_refusal_of_a_promotion_is_a_document_without_digests_of_other_images(
     opened: list[str], monkeypatch: pytest.MonkeyPatch, error: RefusedError, digest: str
 ) -> None:
     def promoted(*_: Any, **__: Any) -> None:
@@ -689,13 +689,13 @@ def test_what_serves_already_is_known_by_what_runs() -> None:
     assert not _serving_task_definition(deployer(failed), DIGEST)
 
 
-def test_that_a_sensitive_input_differs_is_told_and_not_how(tmp_path: Path) -> None:
+def test_a_differing_sensitive_input_is_reported_without_its_value(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text(
         'variable "key" { sensitive = true }\nvariable "same" { sensitive = true }\n'
     )
     (tmp_path / "main_override.tf").write_text('variable "key" { default = "x" }\n')
     sides = (
-        Side(environment=environment(name, key={"a": secret}, same=1), outputs={})
+        EnvironmentSide(environment=environment(name, key={"a": secret}, same=1), outputs={})
         for name, secret in (("dev", "hunter2"), ("prod", "hunter3"))
     )
 
@@ -704,12 +704,12 @@ def test_that_a_sensitive_input_differs_is_told_and_not_how(tmp_path: Path) -> N
     )
 
 
-def test_what_differs_is_told_value_by_value_and_once(tmp_path: Path) -> None:
-    dev = Side(
+def test_each_difference_is_listed_once(tmp_path: Path) -> None:
+    dev = EnvironmentSide(
         environment=environment("dev", task={"cpu": 256, "memory": 512}, network={"egress": "nat"}, a=1),
         outputs={"egress": "nat", "deployment": {"maximum_percent": 200}, "alb_arn": "dev's", "region": "x"},
     )
-    prod = Side(
+    prod = EnvironmentSide(
         environment=environment(
             "prod", task={"cpu": 1024, "memory": 512}, network={"egress": "endpoints"}, a=1
         ),

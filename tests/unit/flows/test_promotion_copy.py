@@ -1,4 +1,4 @@
-"""The image of a promotion is copied while Terraform plans: nothing is applied without it, and what fails ends it."""
+"""The image of a promotion is copied while Terraform plans. Nothing is applied without it, and any failure stops the copy."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def deployer(session: Session, monkeypatch: pytest.MonkeyPatch) -> Deployer:
 def test_the_plan_does_not_wait_for_the_copy(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = threading.Event()
 
-    def copy(*_: object, **__: object) -> image.Copied:
+    def copy(*_: object, **__: object) -> image.CopyResult:
         assert planned.wait(PATIENCE)
-        return image.Copied(digest=DIGEST, tags=("v1",), sent=7, changed=True)
+        return image.CopyResult(digest=DIGEST, tags=("v1",), sent=7, changed=True)
 
     monkeypatch.setattr(promoting.image, "copy", copy)
     with promoting._copying(deployer, deployer, FOUND) as copied:
@@ -68,12 +68,12 @@ def test_a_plan_that_fails_ends_the_copy_before_its_next_blob(
 ) -> None:
     failed, ends = threading.Event(), []
 
-    def copy(*_: object, go_on: Callable[[], None], **__: object) -> image.Copied:
-        go_on()
+    def copy(*_: object, before_blob: Callable[[], None], **__: object) -> image.CopyResult:
+        before_blob()
         assert failed.wait(PATIENCE)
         while True:
             try:
-                go_on()
+                before_blob()
             except InterruptedByUserError as error:
                 ends.append(error)
                 raise
@@ -100,7 +100,7 @@ def test_a_plan_whose_image_did_not_arrive_is_forgotten(
     saved = SimpleNamespace(sha256="0" * 64, serial=7)
     decision = SimpleNamespace(verdicts=(), require=lambda: None)
     monkeypatch.setattr(
-        releasing, "plan_within", lambda _, *, image: SimpleNamespace(saved=saved, decision=decision)
+        releasing, "plan_locked", lambda _, *, image: SimpleNamespace(saved=saved, decision=decision)
     )
     attempt = Attempt(record="", digest=DIGEST, revision="", started_at=dt.datetime.now(dt.UTC))
 

@@ -1,4 +1,4 @@
-"""The alarms by which ECS rolls back must be there: ECS takes any name, and would watch nothing."""
+"""The alarms by which ECS rolls back must exist: ECS accepts any name, and would watch nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUTPUTS = cast(
 
 
 class Alarms:
-    """CloudWatch, with alarms by their names."""
+    """A CloudWatch with alarms, keyed by name."""
 
     def __init__(self, **states: str) -> None:
         self._states = states
@@ -61,7 +61,7 @@ def test_an_alarm_that_cloudwatch_does_not_have_is_refused_whatever_the_strategy
     assert caught.value.hint.endswith("nothing was changed")
 
 
-def test_alarms_that_are_there_are_taken_and_one_that_rings_is_told() -> None:
+def test_existing_alarms_are_accepted_and_one_in_alarm_state_is_reported() -> None:
     reports: list[str] = []
     strategy = Strategy(alarms=("errors", "slow"))
 

@@ -1,4 +1,4 @@
-"""What an attempt leaves on its way, and what going on with it makes of that."""
+"""The records of an attempt, and how `release --resume` uses them."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from mclass_tf.flows.attempt import Attempt, Writer, ledger_of, recorded
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.history import summarise
 from mclass_tf.flows.proof import require_not_withdrawn
-from mclass_tf.flows.resume import cut_off, intruder, own_deployment
+from mclass_tf.flows.resume import foreign_revision, own_deployment, resumable_attempt
 from mclass_tf.ledger import (
     APPLYING,
     BEFORE,
     PLANNED,
     PLANNING,
     ROLLING_OUT,
-    Begun,
-    Ended,
-    OneOff,
+    AttemptEnd,
+    AttemptStart,
+    OneOffResult,
     Record,
     Step,
 )
@@ -74,7 +74,7 @@ def step(what: str, **details: Any) -> Step:
 
 
 def record(*steps: Step, outcome: str | None = None, command: str = "release", name: str = "one") -> Record:
-    begun = Begun(
+    begun = AttemptStart(
         command=command,
         environment="dev",
         who="arn:aws:sts::111111111111:assumed-role/deploy/kim",
@@ -85,7 +85,7 @@ def record(*steps: Step, outcome: str | None = None, command: str = "release", n
         strategy="BLUE_GREEN",
         state_serial=1,
     )
-    ended = Ended(
+    ended = AttemptEnd(
         at=(BEGAN + dt.timedelta(minutes=1)).isoformat(),
         outcome=outcome or "",
         cause="",
@@ -103,7 +103,7 @@ def rolling_out(arn: str = f"{ARN}/own", task_definition: str = NEW) -> Step:
 
 
 def chosen(*records: Record) -> str:
-    return cut_off(records, environment="dev").name
+    return resumable_attempt(records, environment="dev").name
 
 
 def deployer(ecs: FakeEcs, *, digest: str = DIGEST) -> Deployer:
@@ -113,17 +113,17 @@ def deployer(ecs: FakeEcs, *, digest: str = DIGEST) -> Deployer:
         session=cast("Any", SimpleNamespace(environment=SimpleNamespace(name="dev"))),
         outputs=cast("verify.Outputs", outputs),
         ecs=cast("Any", ecs),
-        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+        patience=Patience(report=lambda _: None, clock=clock, wait=clock.wait),
     )
 
 
 @pytest.mark.parametrize("outcome", [None, "failed", "interrupted", "stalled"])
-def test_what_was_cut_off_left_to_ecs_or_failed_on_its_way_is_gone_on_with(outcome: str | None) -> None:
+def test_an_attempt_that_was_cut_off_detached_or_failed_midway_can_be_resumed(outcome: str | None) -> None:
     assert chosen(record(step(PLANNING), step(APPLYING), outcome=outcome)) == "one"
 
 
 @pytest.mark.parametrize("outcome", ["released", "unchanged", "rolled back", "superseded", "stopped"])
-def test_after_an_attempt_that_has_come_to_its_end_there_is_nothing_to_go_on_with(outcome: str) -> None:
+def test_a_completed_attempt_cannot_be_resumed(outcome: str) -> None:
     done = record(step(APPLYING), outcome=outcome, name="two")
 
     with pytest.raises(ReleaseMissingError, match=f"no attempt was cut off in dev: .*{outcome}") as caught:
@@ -132,7 +132,7 @@ def test_after_an_attempt_that_has_come_to_its_end_there_is_nothing_to_go_on_wit
     assert "release dev" in caught.value.hint
 
 
-def test_without_any_attempt_there_is_nothing_to_go_on_with() -> None:
+def test_without_any_attempt_there_is_nothing_to_resume() -> None:
     with pytest.raises(ReleaseMissingError, match="nothing was released there yet"):
         chosen()
 
@@ -144,7 +144,7 @@ def test_an_attempt_that_changed_nothing_does_not_hide_the_one_before_it(outcome
     assert chosen(harmless, record(step(APPLYING))) == "one"
 
 
-def test_where_going_on_came_to_nothing_the_attempt_is_open_still() -> None:
+def test_an_attempt_whose_resumption_changed_nothing_is_still_open() -> None:
     locked_out = record(step(PLANNING), outcome="failed", name="two")
 
     assert chosen(locked_out, record(step(PLANNING), outcome="cut off")) == "one"
@@ -160,7 +160,7 @@ def test_an_attempt_is_cut_off_at_its_last_step() -> None:
     assert (past.outcome, past.step, past.seconds) == ("cut off", "BAKE_TIME", None)
 
 
-def test_history_and_status_say_where_it_was_cut_off_and_how_to_go_on() -> None:
+def test_history_and_status_show_where_it_was_cut_off_and_how_to_resume() -> None:
     urls = ["s3://x"]
     (past,) = summarise([record(step(APPLYING), rolling_out(), step("BAKE_TIME"))], urls=urls, is_held=False)
     (under_way,) = summarise([record(step(APPLYING))], urls=urls, is_held=True)
@@ -174,10 +174,10 @@ def test_history_and_status_say_where_it_was_cut_off_and_how_to_go_on() -> None:
     assert "under way at applying" in line
 
 
-def test_one_that_was_gone_on_with_names_its_successor() -> None:
+def test_a_resumed_attempt_names_its_successor() -> None:
     ended = record(step(APPLYING), outcome="cut off")
     ended = replace(
-        ended, ended=replace(cast("Ended", ended.ended), cause="the attempt of … goes on with it")
+        ended, ended=replace(cast("AttemptEnd", ended.ended), cause="the attempt of … goes on with it")
     )
     successor = replace(record(outcome="released"), begun=replace(ended.begun, resumes="s3://x"))
 
@@ -193,7 +193,7 @@ def test_an_old_record_without_steps_says_no_more_than_it_knows() -> None:
     assert (past.outcome, past.step) == ("cut off", "")
 
 
-def test_what_the_attempt_has_noted_of_its_deployment_is_looked_up() -> None:
+def test_the_recorded_deployment_of_an_attempt_is_looked_up() -> None:
     ecs = FakeEcs(RUNNING_OLD)
     ecs.becomes("ROLLBACK_SUCCESSFUL")
 
@@ -203,7 +203,7 @@ def test_what_the_attempt_has_noted_of_its_deployment_is_looked_up() -> None:
     assert found.status == "ROLLBACK_SUCCESSFUL"
 
 
-def test_a_deployment_that_was_not_noted_any_more_is_found_by_what_it_brings() -> None:
+def test_an_unrecorded_deployment_is_found_by_its_task_definition() -> None:
     older = service_deployment("older", seconds=-60)
     listed = [older, service_deployment("own", seconds=5), service_deployment("another", seconds=9)]
     revisions = {"revision/older": NEW, "revision/own": NEW, "revision/another": OTHER}
@@ -220,7 +220,7 @@ def test_a_deployment_that_was_not_noted_any_more_is_found_by_what_it_brings() -
     [(step(PLANNING),), (step(APPLYING),), (step(APPLYING), rolling_out(task_definition=OLD))],
     ids=["not applied", "applied", "wiring"],
 )
-def test_where_it_has_started_no_deployment_of_its_own_there_is_none(steps: tuple[Step, ...]) -> None:
+def test_an_attempt_that_started_no_deployment_has_none(steps: tuple[Step, ...]) -> None:
     ecs = FakeEcs(
         RUNNING_OLD, listed=[service_deployment("older", seconds=-60)], revisions={"revision/older": NEW}
     )
@@ -252,14 +252,14 @@ def test_a_deployment_that_ecs_has_forgotten_is_none() -> None:
     ],
     ids=["what ran before", "what was applied", "something else", "nothing was applied yet"],
 )
-def test_what_somebody_has_deployed_since_is_told_from_what_the_attempt_knows(
+def test_somebody_elses_later_deployment_is_distinguished_from_the_attempts_own(
     last: Step, runs: str, theirs: str
 ) -> None:
-    assert intruder(record(last), runs=runs, applied=NEW) == theirs
+    assert foreign_revision(record(last), runs=runs, applied=NEW) == theirs
 
 
 def test_the_commands_that_have_run_are_known_from_the_steps() -> None:
-    ran = OneOff(command="migrate", task_arn="task/1", exit_code=0)
+    ran = OneOffResult(command="migrate", task_arn="task/1", exit_code=0)
 
     assert record(step(BEFORE, command="migrate", task_arn="task/1", exit_code=0)).ran == (ran,)
 
@@ -270,7 +270,7 @@ def attempt(writer: Writer) -> Attempt:
 
 def test_steps_are_written_in_their_order_each_once() -> None:
     written: list[tuple[int, str]] = []
-    writer = Writer(lambda number, each: written.append((number, each.what)), tell=lambda _: None)
+    writer = Writer(lambda number, each: written.append((number, each.what)), report=lambda _: None)
     own = attempt(writer)
 
     own.reach(PLANNING)
@@ -282,7 +282,7 @@ def test_steps_are_written_in_their_order_each_once() -> None:
     assert own.steps[1].details == {"production": 100.0}
 
 
-def test_a_ledger_that_fails_is_told_once_and_stops_nothing() -> None:
+def test_a_failing_ledger_is_reported_once_and_stops_nothing() -> None:
     lines: list[str] = []
     written: list[int] = []
 
@@ -291,7 +291,7 @@ def test_a_ledger_that_fails_is_told_once_and_stops_nothing() -> None:
             raise LedgerError("the ledger could not be written")
         written.append(number)
 
-    writer = Writer(write, tell=lines.append)
+    writer = Writer(write, report=lines.append)
     own = attempt(writer)
     for what in (PLANNING, APPLYING, "BAKE_TIME"):
         own.reach(what)
@@ -303,9 +303,9 @@ def test_a_ledger_that_fails_is_told_once_and_stops_nothing() -> None:
     assert [each.what for each in own.steps] == [PLANNING, APPLYING, "BAKE_TIME"]
 
 
-def test_a_ledger_that_does_not_answer_holds_nothing_up() -> None:
+def test_a_ledger_that_does_not_answer_delays_nothing() -> None:
     answers = threading.Event()
-    writer = Writer(lambda *_: cast("None", answers.wait()), tell=lambda _: None)
+    writer = Writer(lambda *_: cast("None", answers.wait()), report=lambda _: None)
 
     attempt(writer).reach(PLANNING)  # returns
 
@@ -342,7 +342,7 @@ def test_what_is_refused_after_the_apply_has_begun_has_failed() -> None:
 
 @dataclass
 class Book:
-    """A session of which only the ledger works, in memory."""
+    """A session with an in-memory ledger only."""
 
     s3: FakeS3 = field(default_factory=FakeS3)
     lines: list[str] = field(default_factory=list)
@@ -367,7 +367,7 @@ class Book:
         return ledger_of(self.session).read(url)
 
     def cut_off(self, *steps: Step) -> str:
-        """Write an attempt that was cut off after some steps; return its URL."""
+        """Write a cut-off attempt with some steps; return its URL."""
         ledger = ledger_of(self.session)
         name = ledger.begin(record().begun)
         for number, each in enumerate(steps, start=1):
@@ -375,7 +375,7 @@ class Book:
         return ledger.url(name)
 
 
-def test_an_attempt_that_is_gone_on_with_gets_its_end_and_keeps_its_steps() -> None:
+def test_a_resumed_attempt_gets_its_end_and_keeps_its_steps() -> None:
     book = Book()
     url = book.cut_off(step(PLANNING), step(APPLYING), rolling_out(), step("BAKE_TIME"))
 
@@ -409,7 +409,7 @@ def test_details_of_steps_are_of_jsons_types() -> None:
     seen: list[Mapping[str, Any]] = []
     own = Attempt(record="", digest="", revision="", started_at=BEGAN, write=lambda s: seen.append(s.details))
 
-    own.note_before(OneOff(command="migrate", task_arn="task/1", exit_code=3))
+    own.note_before(OneOffResult(command="migrate", task_arn="task/1", exit_code=3))
 
     assert seen == [{"command": "migrate", "task_arn": "task/1", "exit_code": 3}]
     assert own.before[0].exit_code == 3
@@ -418,7 +418,7 @@ def test_details_of_steps_are_of_jsons_types() -> None:
 def served(
     book: Book, *, minute: int, command: str = "release", digest: str = DIGEST, arn: str = NEW
 ) -> None:
-    """Write an attempt that was proven."""
+    """Write a proven attempt."""
     begun = replace(
         record().begun,
         at=(BEGAN + dt.timedelta(minutes=minute)).isoformat(),

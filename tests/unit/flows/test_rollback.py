@@ -1,4 +1,4 @@
-"""Going back: what it takes back, and what it leaves alone."""
+"""Rollbacks: what they undo, and what they leave alone."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def going(book: Book) -> Deployer:
         session=book.session,
         outputs=OUTPUTS,
         ecs=cast("Ecs", WithImages(service(deployment(NEW, status="PRIMARY")))),
-        patience=Patience(tell=book.lines.append),
+        patience=Patience(report=book.lines.append),
     )
 
 
 def began(book: Book, command: str, *, at: str, digest: str = DIGEST) -> None:
-    """Write that a command has started, or taken up, the deployment that is under way."""
+    """Record that a command started or adopted the deployment under way."""
     ledger = ledger_of(book.session)
     ledger.step(
         ledger.begin(replace(record().begun, command=command, at=at, digest=digest)),
@@ -78,14 +78,14 @@ def test_what_goes_forward_is_taken_back_also_where_somebody_has_tried_to_alread
     _require_forward(going(book), UNDER_WAY)
 
 
-def test_what_ecs_takes_back_is_followed() -> None:
+def test_a_rollback_by_ecs_is_followed() -> None:
     book = Book()
     began(book, "rollback", at="2026-11-23T10:00:00+00:00")
 
     _require_forward(going(book), service_deployment(status="ROLLBACK_IN_PROGRESS"))
 
 
-def test_by_its_digest_an_image_is_gone_back_to_in_the_revision_in_which_it_was_proven() -> None:
+def test_a_rollback_to_a_digest_uses_the_revision_in_which_it_was_proven() -> None:
     book = Book()
     with recorded(book.session, record().begun) as attempt:
         attempt.outcome, attempt.task_definition_arn = "released", OTHER  # its verification failed

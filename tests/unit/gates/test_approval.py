@@ -1,4 +1,4 @@
-"""The approval of a plan: only the gates give it, and it holds for that plan, place and policy alone."""
+"""The approval of a plan: only the gates grant it, and only for that plan, target and policy."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FakeGate:
     verdict: gates.Verdict = PASSED
     name: str = "fake"
 
-    def prepare(self, *, environment: Environment, project: Path, keep: Path | None = None) -> None:
+    def prepare(self, *, environment: Environment, project: Path, cache: Path | None = None) -> None:
         (project / "prepared").write_text(environment.name)
 
     def evaluate(self, subject: gates.Subject, *, today: dt.date) -> gates.Verdict:
@@ -106,7 +106,7 @@ def subject(project: Path) -> gates.Subject:
     return gates.Subject(plan=Plan.parse({}), environment=environment, project=project)
 
 
-def decided(project: Path, saved: SavedPlan, *verdicts: gates.Verdict) -> gates.Decision:
+def decided(project: Path, saved: SavedPlan, *verdicts: gates.Verdict) -> gates.GateDecision:
     return gates.evaluate(
         saved, subject(project), gates=[FakeGate(verdict) for verdict in verdicts or (PASSED,)], today=TODAY
     )
@@ -213,7 +213,7 @@ def test_another_policy_than_the_one_that_approved_is_refused(
     refused(project, saved, because="policy .* has changed")
 
 
-def test_what_running_leaves_in_policy_is_no_change_of_it(project: Path, saved: SavedPlan) -> None:
+def test_caches_in_policy_do_not_change_its_digest(project: Path, saved: SavedPlan) -> None:
     record(project, saved)
     cache = project / "policy/checks/__pycache__"
     cache.mkdir()
@@ -251,7 +251,7 @@ def edited(project: Path, change: Callable[[dict[str, Any]], object]) -> None:
         ),
     ],
 )
-def test_a_record_that_is_not_whole_is_refused(
+def test_an_incomplete_approval_is_refused(
     project: Path, saved: SavedPlan, change: Callable[[dict[str, Any]], object], because: str
 ) -> None:
     record(project, saved)
@@ -260,6 +260,6 @@ def test_a_record_that_is_not_whole_is_refused(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\x00\xff", "[" * 100_000])
-def test_a_record_that_is_no_record_is_refused(project: Path, saved: SavedPlan, text: str) -> None:
+def test_a_file_that_is_no_approval_is_refused(project: Path, saved: SavedPlan, text: str) -> None:
     (project / "dev.approval.json").write_bytes(text.encode("latin-1"))
     refused(project, saved, because="cannot be read|has format")

@@ -1,4 +1,4 @@
-"""What of a plan a scanner gets."""
+"""The part of a plan that a scanner gets."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ CONTAINER = {
 }
 
 
-def test_of_sensitive_containers_that_stays_which_rules_judge() -> None:
+def test_the_parts_of_sensitive_containers_that_rules_judge_stay() -> None:
     plan = plan_of(
         {"container_definitions": json.dumps([CONTAINER])}, sensitive={"container_definitions": True}
     )
@@ -123,7 +123,7 @@ def test_of_sensitive_containers_that_stays_which_rules_judge() -> None:
     assert SECRET not in json.dumps(for_scanner(plan))
 
 
-def test_of_a_sensitive_policy_that_stays_which_rules_judge() -> None:
+def test_the_parts_of_a_sensitive_policy_that_rules_judge_stay() -> None:
     statement = {
         "Effect": "Allow",
         "Action": ["s3:*"],
@@ -154,7 +154,7 @@ def test_of_a_sensitive_policy_that_stays_which_rules_judge() -> None:
         {"a": {"b": [{"c": SECRET}]}},
     ],
 )
-def test_of_any_other_sensitive_document_the_keys_alone_stay(document: Any) -> None:
+def test_only_the_keys_of_other_sensitive_documents_stay(document: Any) -> None:
     plan = plan_of({"secret_string": json.dumps(document)}, sensitive={"secret_string": True})
 
     text = json.dumps(for_scanner(plan))
@@ -193,7 +193,7 @@ def test_marks_of_another_shape_than_the_value_mask_all_of_it(marks: Any) -> Non
 
 
 def test_no_constant_and_no_default_of_the_configuration_gets_through() -> None:
-    """Of an argument that is sensitive the planned value is masked: what is written for it is the same."""
+    """The planned value of a sensitive argument is masked, and its constant in the configuration is the same value."""
     constant = {"constant_value": SECRET}
     inner = {
         "variables": {"password": {"default": SECRET, "sensitive": True}},

@@ -1,10 +1,10 @@
-"""Addresses of a plan found in the HCL."""
+"""Locates the addresses of a plan in the HCL."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mclass_tf.gates.places import Place, places
+from mclass_tf.gates.places import SourceLocation, places
 
 
 def test_a_block_is_found_through_nested_modules_of_the_project(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_block_is_found_through_nested_modules_of_the_project(tmp_path: Path) 
         }
     }
     assert places(plan=plan, root=tmp_path / "root") == {
-        "aws_vpc.this": Place(file=tmp_path / "root/main.tf", line=2),
-        "data.aws_region.now": Place(file=tmp_path / "root/main.tf", line=4),
-        "module.a.module.b.aws_subnet.this": Place(file=inner / "main.tf", line=2),
+        "aws_vpc.this": SourceLocation(file=tmp_path / "root/main.tf", line=2),
+        "data.aws_region.now": SourceLocation(file=tmp_path / "root/main.tf", line=4),
+        "module.a.module.b.aws_subnet.this": SourceLocation(file=inner / "main.tf", line=2),
     }

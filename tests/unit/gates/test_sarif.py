@@ -1,4 +1,4 @@
-"""Verdicts as SARIF: checked against the part of the 2.1.0 schema that is used, and what code scanning needs."""
+"""Verdicts as SARIF, checked against the used part of the 2.1.0 schema and against GitHub code scanning's needs."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_every_result_points_at_its_rule(run: dict[str, Any]) -> None:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
 
 
-def test_a_rule_says_how_to_mend_it_and_where_to_read_on(run: dict[str, Any]) -> None:
+def test_a_rule_names_its_fix_and_its_guideline(run: dict[str, Any]) -> None:
     rule = next(rule for rule in run["tool"]["driver"]["rules"] if rule["id"] == "CKV_AWS_91")
     assert rule["help"]["text"] == "add access_logs"
     assert rule["helpUri"] == "https://www.checkov.io/rules.html"

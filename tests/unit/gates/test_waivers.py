@@ -1,4 +1,4 @@
-"""policy/waivers.toml: read strictly, applied by check, address and environment, never beyond its date."""
+"""policy/waivers.toml is parsed strictly. A waiver applies by check, address and environment, until its date."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read(project: Path, text: str) -> tuple[Waiver, ...]:
     return load(project, environments=("dev", "prod"), today=TODAY)
 
 
-def test_a_waiver_is_read_with_the_place_where_it_stands(tmp_path: Path) -> None:
+def test_a_waiver_is_read_with_its_file_and_line(tmp_path: Path) -> None:
     another = entry(check='"CKV_MCLASS_1"')
     (first, second) = read(tmp_path, f"# why\n\n{entry()}\n{another}")
     assert (first.check, first.line, first.expires) == ("CKV_AWS_91", 3, dt.date(2027, 6, 30))
@@ -155,7 +155,7 @@ def test_an_expired_waiver_excuses_nothing_and_blocks_by_itself() -> None:
     assert "new reason and date" in problem.fix
 
 
-def test_an_expired_waiver_that_matches_nothing_is_to_be_deleted() -> None:
+def test_an_expired_waiver_that_matches_nothing_must_be_deleted() -> None:
     yesterday = TODAY - dt.timedelta(days=1)
     (problem,) = apply([waiver(expires=yesterday)], findings=[], environment="dev", today=TODAY).problems
     assert problem.blocking

@@ -10,8 +10,8 @@ import pytest
 from mclass_tf import hcl
 from mclass_tf.errors import ConfigurationError
 from mclass_tf.hcl import module
-from mclass_tf.hcl.module import Place
-from mclass_tf.hcl.types import Structure
+from mclass_tf.hcl.module import SourceLocation
+from mclass_tf.hcl.types import ObjectType
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -59,7 +59,7 @@ def test_a_variable_in_a_comment_or_a_text_is_not_declared(tmp_path: Path, text:
 def test_a_variable_is_declared_in_json(tmp_path: Path, document: object) -> None:
     declared = module.read(write(tmp_path, main__tf__json=json.dumps(document, indent=1)))
 
-    assert isinstance(declared.variables["x"].type, Structure)
+    assert isinstance(declared.variables["x"].type, ObjectType)
     assert declared.is_complete
 
 
@@ -100,9 +100,9 @@ def test_resources_have_places(tmp_path: Path) -> None:
     )
 
     assert module.read(folder).resources == {
-        "aws_vpc.this": Place(file=folder / "main.tf", line=2),
-        "data.aws_region.now": Place(file=folder / "main.tf", line=6),
-        "aws_eip.a": Place(file=folder / "more.tf.json", line=4),
+        "aws_vpc.this": SourceLocation(file=folder / "main.tf", line=2),
+        "data.aws_region.now": SourceLocation(file=folder / "main.tf", line=6),
+        "aws_eip.a": SourceLocation(file=folder / "more.tf.json", line=4),
     }
 
 

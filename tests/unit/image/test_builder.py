@@ -1,4 +1,4 @@
-"""Which builder builds, what it is told, and what a person is told when it cannot."""
+"""The choice of a builder, its command lines, and the errors if it fails."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REVISION = Revision(name="a" * 40)
 
 
 class Machine:
-    """A machine with some builders, each with the exit status and the words of its probe; `docker_is` its version."""
+    """A machine with some builders, given by the exit status and output of their probes. `docker_is` is the output of docker --version."""
 
     def __init__(self, docker_is: str = "Docker version 28.2.2", **builders: tuple[int, str]) -> None:
         self.builders = builders
@@ -161,7 +161,7 @@ def test_a_build_that_fails_says_why_and_keeps_nothing(
 
 
 class _Cached:
-    """A builder that answers from its cache with the revision `cached` unless it is told not to."""
+    """A builder whose cache contains an image of the revision `cached`."""
 
     def __init__(self, folder: Path, *, cached: str) -> None:
         self.folder = folder
@@ -186,7 +186,7 @@ class _Cached:
 
 
 def write_layout(folder: Path, *, revision: str) -> None:
-    """An image without layers, whose environment says the revision."""
+    """An image without layers, with the revision in its environment."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
 
@@ -240,7 +240,7 @@ UNREACHABLE = "Error: initializing source docker://python: pinging container reg
 
 
 class _Offline:
-    """podman works, but its registry is not there; what the built-in builder runs is run."""
+    """podman works, but cannot reach its registry. Commands of the built-in builder run for real."""
 
     def run(self, command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
         if command.argv[0] in {"docker", "buildah"}:
@@ -282,7 +282,7 @@ def test_for_the_local_aws_alone_a_base_image_out_of_reach_is_done_without(
 
 
 class _Unfit:
-    """Of podman and buildah both answer; `unfit` of them cannot build on this machine."""
+    """podman and buildah pass their probes, but those in `unfit` cannot build."""
 
     def __init__(self, *unfit: str, words: str = "open /etc/containers/policy.json: no such file") -> None:
         self._unfit = unfit
@@ -349,7 +349,7 @@ def test_a_dockerfile_that_is_wrong_is_tried_by_no_other_builder(project: Path) 
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An app that needs one package, which lies beside it, pinned by hash; a first commit. It is copied, not changed."""
+    """A committed app with one local dependency, pinned by hash. Tests copy it and do not change it."""
     folder = tmp_path_factory.mktemp("committed")
     (folder / "app").mkdir()
     (folder / "app" / "__main__.py").write_text("import dependency\nprint(dependency.VALUE)\n")
@@ -385,7 +385,7 @@ def project(tmp_path: Path, committed: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def layers(tmp_path_factory: pytest.TempPathFactory, committed: Path) -> Path:
-    """What the built-in builder has in its cache after a first image of the app."""
+    """The cache of the built-in builder after a first build of the app."""
     first = shutil.copytree(committed, tmp_path_factory.mktemp("first") / "project")
     make(first)
     return first / "images" / "cache"
@@ -393,7 +393,7 @@ def layers(tmp_path_factory: pytest.TempPathFactory, committed: Path) -> Path:
 
 @pytest.fixture
 def built(project: Path, layers: Path) -> Path:
-    """The app where it was built before: what is not about its dependencies need not have pip install them anew."""
+    """The app with a warm cache, so that tests need not install its dependencies again."""
     shutil.copytree(layers, project / "images" / "cache")
     return project
 
@@ -622,7 +622,7 @@ def test_an_ignored_file_that_stays_out_of_the_image_leaves_the_tree_clean(proje
         ("ssh://git:secret@github.com/o/r.git", "ssh://github.com/o/r.git"),
         ("git@github.com:o/r.git", "https://github.com/o/r"),
         ("github.com:o/r", "https://github.com/o/r"),
-        # git reads the first as a path on the host `user`, the second as one on port 1: the secret is in the path.
+        # git parses the first as a path on the host `user`, the second as one on port 1: the secret is in the path.
         ("user:secret@github.com:o/r.git", ""),
         ("https://user:1/secret@github.com/o/r.git", ""),
         ("ssh://git@host:o/r.git", ""),

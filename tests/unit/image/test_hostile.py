@@ -1,4 +1,4 @@
-"""What a registry answers, and what a layout holds, is written by others: each wrong answer is an error that says so."""
+"""Responses of a registry and contents of a layout are untrusted: each malformed one is a clear error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def digest_of(data: bytes) -> str:
 
 @dataclass
 class FakeRegistry:
-    """Answers each request with what it was told for its method and the beginning of its path below the repository."""
+    """Answers each request by its method and the beginning of its path below the repository."""
 
     answers: dict[tuple[str, str], tuple[int, Mapping[str, str], bytes]] = field(default_factory=dict)
     asked: list[tuple[str, str, bool]] = field(default_factory=list)
@@ -105,7 +105,7 @@ def blob(folder: Path, data: bytes = b"layer") -> tuple[Path, Descriptor]:
     ],
 )
 def test_an_upload_goes_to_no_other_host(fake: FakeRegistry, tmp_path: Path, location: str) -> None:
-    """The password would go there, too."""
+    """Otherwise the other host would get the password."""
     fake.say("POST", "blobs/uploads/", 202, Location=location)
 
     with pytest.raises(RegistryError):
@@ -268,7 +268,7 @@ def test_a_configuration_is_one_or_an_error(tmp_path: Path, config: bytes) -> No
 
 
 def test_an_index_that_names_itself_has_an_end(tmp_path: Path) -> None:
-    """Its digest cannot be right; nothing before the push looks at that."""
+    """Its digest cannot match, but only the push verifies it."""
     entry = part(b"", INDEX)
     folder = layout(tmp_path / "layout", json.dumps({"manifests": [entry]}).encode())
     place = folder / "blobs" / "sha256" / entry["digest"].removeprefix("sha256:")

@@ -1,4 +1,4 @@
-"""What is damaged of the images that are kept is told, and is whole again when they are built again."""
+"""Damage of stored images is reported, and a new build repairs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from mclass_tf.errors import CorruptedImageError
 from mclass_tf.image import Image, Images, Revision
-from mclass_tf.image.builtin import Builtin
+from mclass_tf.image.builtin import BuiltinBuilder
 from mclass_tf.image.layout import Descriptor
 from mclass_tf.system.process import Command, Completed
 
@@ -19,7 +19,7 @@ REVISION = Revision(name="a" * 40)
 
 
 class Project:
-    """An app without a dependency; nothing is run to install or compile it."""
+    """An app without dependencies; no command installs or compiles it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,7 +36,9 @@ class Project:
         def run(command: Command, *, on_stdout: Callable[[str], None] | None = None) -> Completed:
             return Completed(status=0, stdout="", stderr="", interrupted=False)
 
-        maker = Builtin(project=self.folder, images=self.images, env={}, run=run, report=self.made.append)
+        maker = BuiltinBuilder(
+            project=self.folder, images=self.images, env={}, run=run, report=self.made.append
+        )
         with self.images.draft() as draft:
             layout = draft / "layout"
             layout.mkdir()
@@ -84,7 +86,7 @@ def lose_layer(image: Image) -> None:
 
 
 def lose_most(image: Image) -> None:
-    """As a kill in the middle of its removal does."""
+    """As after a kill during its removal."""
     shutil.rmtree(image.folder / "blobs")
 
 

@@ -1,4 +1,4 @@
-"""Why a rollout failed is told in one sentence, with what to do next."""
+"""The cause of a failed rollout is one sentence, with a hint on what to do next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mclass_tf.errors import ServiceEvent
-from mclass_tf.rollout import Cause, explain
+from mclass_tf.rollout import FailureCause, explain
 from mclass_tf.service import HookState, ServiceDeployment, Task
 from tests.unit.fake_service import NEW, deployment, event, service_deployment, task
 
@@ -18,7 +18,7 @@ def cause(
     of: ServiceDeployment | None = None,
     events: Sequence[ServiceEvent] = (),
     rollout_reason: str = "",
-) -> Cause:
+) -> FailureCause:
     return explain(
         stopped=stopped,
         deployment=of or service_deployment(),
@@ -79,7 +79,7 @@ def test_a_stopped_task_tells_the_cause(stopped: Task, sentence: str, hint: str)
     assert "\n" not in found.sentence
 
 
-def test_what_most_tasks_died_of_counts() -> None:
+def test_the_most_frequent_cause_counts() -> None:
     crash = "Essential container in task exited"
     stopped = [task(str(n), stopped_reason=crash, exit_code=3) for n in range(3)]
 

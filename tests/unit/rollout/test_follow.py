@@ -1,4 +1,4 @@
-"""What becomes of a rollout when its user interrupts, and of a first release when ECS rolls back."""
+"""The effects of an interrupt on a rollout, and of ECS's rollback on a first release."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from mclass_tf.rollout import Choice, End, Outcome, Patience, Started, View, Watch, follow
+from mclass_tf.rollout import (
+    Choice,
+    Patience,
+    RolloutEnd,
+    RolloutOutcome,
+    StartedRollout,
+    View,
+    Watch,
+    follow,
+)
 from mclass_tf.service import HookState
 from tests.unit.fake_service import NEW, OLD, Clock, FakeEcs, denied, deployment, service, service_deployment
 
@@ -15,7 +24,7 @@ WAITING = HookState(id="hook", kind="PAUSE", status="AWAITING_ACTION")
 
 
 class Interruptions:
-    """Interrupts at the waits of these numbers, counted from 1; moves the clock meanwhile."""
+    """Interrupts at the waits with these numbers, from 1, and moves the clock."""
 
     def __init__(
         self, *at: int, final: bool = False, on_wait: Callable[[int], None] = lambda _: None
@@ -50,13 +59,13 @@ def followed(
     interruptions: Interruptions,
     asked: Asked,
     *,
-    back_to: int | None = None,
+    reset_to: int | None = None,
     is_worse: bool = False,
-) -> tuple[End | None, list[str]]:
+) -> tuple[RolloutEnd | None, list[str]]:
     told: list[str] = []
     shown: list[View] = []
     clock = Clock()
-    started = Started(
+    started = StartedRollout(
         service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now
     )
     end = follow(
@@ -65,8 +74,8 @@ def followed(
         show=shown.append,
         interruption=interruptions,
         on_interrupt=asked,
-        patience=Patience(tell=told.append, clock=clock, wait=clock.wait),
-        back_to=back_to,
+        patience=Patience(report=told.append, clock=clock, wait=clock.wait),
+        reset_to=reset_to,
         on_look=lambda _: is_worse,
     )
     assert shown
@@ -79,7 +88,7 @@ def ecs() -> FakeEcs:
 
 
 def ends(ecs: FakeEcs, status: str, *, at: int) -> Callable[[int], None]:
-    """Let the rollout end at that wait."""
+    """End the rollout at that wait."""
 
     def on_wait(number: int) -> None:
         if number == at:
@@ -88,30 +97,30 @@ def ends(ecs: FakeEcs, status: str, *, at: int) -> Callable[[int], None]:
     return on_wait
 
 
-def test_who_keeps_going_sees_the_end(ecs: FakeEcs) -> None:
+def test_after_an_interrupt_a_user_who_keeps_watching_sees_the_end(ecs: FakeEcs) -> None:
     interruptions = Interruptions(2, on_wait=ends(ecs, "SUCCESSFUL", at=4))
     asked = Asked(Choice.KEEP)
 
     end, _ = followed(ecs, interruptions, asked)
 
     assert end is not None
-    assert end.outcome is Outcome.SUCCEEDED
+    assert end.outcome is RolloutOutcome.SUCCEEDED
     assert (asked.times, interruptions.cleared) == (1, 1)
     assert ecs.calls == []
 
 
-def test_who_rolls_back_has_ecs_do_it_and_sees_the_end_of_that(ecs: FakeEcs) -> None:
+def test_after_an_interrupt_a_rollback_is_left_to_ecs_and_followed(ecs: FakeEcs) -> None:
     ecs.on_change = lambda: ecs.becomes("ROLLBACK_REQUESTED")
     interruptions = Interruptions(1, on_wait=ends(ecs, "ROLLBACK_SUCCESSFUL", at=3))
 
     end, _ = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
 
     assert end is not None
-    assert end.outcome is Outcome.ROLLED_BACK
+    assert end.outcome is RolloutOutcome.ROLLED_BACK
     assert ecs.calls == [("roll back", service_deployment().arn)]
 
 
-def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: FakeEcs) -> None:
+def test_a_rollback_that_ecs_refuses_is_reported_and_the_rollout_is_still_watched(ecs: FakeEcs) -> None:
     def refuse() -> None:
         raise denied("StopServiceDeployment")
 
@@ -121,11 +130,11 @@ def test_a_rollback_that_ecs_refuses_is_told_and_the_rollout_is_watched_on(ecs: 
     end, told = followed(ecs, interruptions, Asked(Choice.ROLL_BACK))
 
     assert end is not None
-    assert end.outcome is Outcome.SUCCEEDED
+    assert end.outcome is RolloutOutcome.SUCCEEDED
     assert told == ["ECS does not roll it back: not yours"]
 
 
-def test_what_does_worse_is_taken_back_as_soon_as_ecs_does_it_and_then_no_more(ecs: FakeEcs) -> None:
+def test_the_rollback_of_a_worse_version_is_requested_until_ecs_accepts(ecs: FakeEcs) -> None:
     def refuse_twice() -> None:
         if len(ecs.calls) < 3:
             raise denied("StopServiceDeployment")
@@ -137,7 +146,7 @@ def test_what_does_worse_is_taken_back_as_soon_as_ecs_does_it_and_then_no_more(e
     end, told = followed(ecs, interruptions, Asked(), is_worse=True)
 
     assert end is not None
-    assert end.outcome is Outcome.ROLLED_BACK
+    assert end.outcome is RolloutOutcome.ROLLED_BACK
     assert ecs.calls == [("roll back", service_deployment().arn)] * 3
     assert told == ["ECS does not roll it back: not yours"], "the same refusal is told once"
 
@@ -150,14 +159,14 @@ def test_what_has_ended_is_not_taken_back(ecs: FakeEcs) -> None:
     assert ecs.calls == []
 
 
-def test_who_leaves_it_to_ecs_changes_nothing(ecs: FakeEcs) -> None:
-    end, _ = followed(ecs, Interruptions(1), Asked(Choice.LEAVE))
+def test_detaching_changes_nothing(ecs: FakeEcs) -> None:
+    end, _ = followed(ecs, Interruptions(1), Asked(Choice.DETACH))
 
     assert end is None
     assert ecs.calls == []
 
 
-def test_who_is_told_to_end_by_another_process_asks_nobody(ecs: FakeEcs) -> None:
+def test_a_command_ended_by_another_process_asks_nobody(ecs: FakeEcs) -> None:
     asked = Asked(Choice.KEEP)
 
     end, _ = followed(ecs, Interruptions(1, final=True), asked)
@@ -170,7 +179,7 @@ def test_a_first_release_that_ecs_rolls_back_returns_to_its_count_at_once_and_on
     statuses = {1: "ROLLBACK_REQUESTED", 2: "ROLLBACK_IN_PROGRESS", 4: "ROLLBACK_SUCCESSFUL"}
     interruptions = Interruptions(on_wait=lambda n: ecs.becomes(statuses.get(n, ecs.own.status)))
 
-    end, _ = followed(ecs, interruptions, Asked(), back_to=0)
+    end, _ = followed(ecs, interruptions, Asked(), reset_to=0)
 
     assert end is not None
     assert ecs.calls == [("update", None, 0, False)]
@@ -189,7 +198,7 @@ def test_a_pause_is_asked_about_once_and_answered(ecs: FakeEcs, goes_on: bool) -
     follow(
         Watch(
             ecs,
-            Started(
+            StartedRollout(
                 service_deployment_arn=ecs.own.arn, task_definition_arn=NEW, seen=frozenset(), at=clock.now
             ),
             stall_after=1000,
@@ -199,7 +208,7 @@ def test_a_pause_is_asked_about_once_and_answered(ecs: FakeEcs, goes_on: bool) -
         show=lambda _: None,
         interruption=Interruptions(on_wait=ends(ecs, "SUCCESSFUL", at=3)),
         on_interrupt=Asked(),
-        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+        patience=Patience(report=lambda _: None, clock=clock, wait=clock.wait),
         on_pause=decide,
     )
 

@@ -1,4 +1,4 @@
-"""That ECS is done is not taken for success: the released revision alone must serve."""
+"""ECS's success is not enough: only the released revision may serve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mclass_tf.errors import NotServingError
-from mclass_tf.rollout import Patience, require_alone
+from mclass_tf.rollout import Patience, require_sole_revision
 from mclass_tf.service import Task
 from tests.unit.fake_service import DIGEST, NEW, OLD, Clock, FakeEcs, deployment, service, task
 
@@ -22,12 +22,12 @@ def serving() -> FakeEcs:
 
 def required(ecs: FakeEcs, clock: Clock | None = None) -> tuple[Task, ...]:
     clock = clock or Clock()
-    return require_alone(
+    return require_sole_revision(
         ecs,
         task_definition_arn=NEW,
         container="mclass-server",
         digest=DIGEST,
-        patience=Patience(tell=print, clock=clock, wait=clock.wait),
+        patience=Patience(report=print, clock=clock, wait=clock.wait),
         clock=clock,
         wait=clock.wait,
     )

@@ -1,4 +1,4 @@
-"""Of all the deployments of a service the one is found that was started here."""
+"""The started deployment is identified among all deployments of the service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.errors import RolloutError
-from mclass_tf.rollout import Order, Patience, Started, ongoing, start
+from mclass_tf.rollout import Patience, ServiceUpdate, StartedRollout, ongoing, start
 from tests.unit.fake_service import (
     NEW,
     OLD,
@@ -27,10 +27,10 @@ from tests.unit.fake_service import (
 RUNNING_OLD = service(deployment(OLD, status="PRIMARY"), events=[event(1)])
 
 
-def started(ecs: FakeEcs, clock: Clock, *, desired: int | None = None) -> Started:
+def started(ecs: FakeEcs, clock: Clock, *, desired: int | None = None) -> StartedRollout:
     told: list[str] = []
-    patience = Patience(tell=told.append, clock=clock, wait=clock.wait)
-    order = Order(task_definition_arn=NEW, desired=desired)
+    patience = Patience(report=told.append, clock=clock, wait=clock.wait)
+    order = ServiceUpdate(task_definition_arn=NEW, desired=desired)
     return start(ecs, order, patience=patience, clock=clock, wait=clock.wait)
 
 
@@ -62,7 +62,7 @@ def test_a_first_release_raises_the_desired_count() -> None:
     assert ecs.calls == [("update", NEW, 2, False)]
 
 
-def test_a_service_that_is_to_run_it_already_is_told_to_deploy_it_anew() -> None:
+def test_a_deployment_of_the_same_task_definition_is_forced() -> None:
     ecs = FakeEcs(service(deployment(NEW, status="PRIMARY", state="FAILED")))
     ecs.on_change = lambda: ecs.listed.append(service_deployment())
 
@@ -71,7 +71,7 @@ def test_a_service_that_is_to_run_it_already_is_told_to_deploy_it_anew() -> None
     assert ecs.calls == [("update", NEW, None, True)]
 
 
-def test_what_the_caller_adds_just_before_the_update_goes_over_the_orders_settings() -> None:
+def test_settings_added_just_before_the_update_override_the_others() -> None:
     ecs, clock = FakeEcs(RUNNING_OLD), Clock()
     ecs.on_change = lambda: ecs.listed.append(service_deployment())
     own = {"deploymentConfiguration": {"strategy": "ROLLING", "maximumPercent": 200}}
@@ -84,8 +84,8 @@ def test_what_the_caller_adds_just_before_the_update_goes_over_the_orders_settin
 
     start(
         ecs,
-        Order(task_definition_arn=NEW, desired=None, settings=own),
-        patience=Patience(tell=print, clock=clock, wait=clock.wait),
+        ServiceUpdate(task_definition_arn=NEW, desired=None, settings=own),
+        patience=Patience(report=print, clock=clock, wait=clock.wait),
         before_update=before_update,
         clock=clock,
         wait=clock.wait,
@@ -99,7 +99,7 @@ def test_what_the_caller_adds_just_before_the_update_goes_over_the_orders_settin
     assert calls_before == [0]
 
 
-def test_a_deployment_that_is_never_listed_is_told_after_a_minute() -> None:
+def test_a_deployment_that_is_never_listed_is_an_error_after_a_minute() -> None:
     ecs, clock = FakeEcs(RUNNING_OLD), Clock()
     began = clock.now
 
@@ -125,7 +125,7 @@ def test_throttling_at_the_start_is_survived() -> None:
     assert len(ecs.calls) == 4
 
 
-def test_aws_that_does_not_answer_for_half_a_minute_is_given_up() -> None:
+def test_the_watch_ends_if_aws_does_not_answer_for_half_a_minute() -> None:
     ecs, clock = FakeEcs(RUNNING_OLD), Clock()
 
     def refuse() -> None:
@@ -157,7 +157,7 @@ def test_without_the_permission_to_list_deployments_nothing_is_started() -> None
 
 
 @pytest.mark.parametrize("status", ["PENDING", "IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "STOP_REQUESTED"])
-def test_a_deployment_that_is_not_over_is_found(status: str) -> None:
+def test_a_deployment_under_way_is_found(status: str) -> None:
     current = service_deployment(status=status)
     ecs = FakeEcs(RUNNING_OLD, listed=[service_deployment("a", status="SUCCESSFUL"), current])
 

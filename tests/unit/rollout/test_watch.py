@@ -1,4 +1,4 @@
-"""A rollout is watched by its own service deployment, to an end that is told apart from every other."""
+"""A rollout is watched by its own service deployment, and each of its possible ends is distinguished."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.errors import RolloutError
-from mclass_tf.rollout import Outcome, Started, Watch
+from mclass_tf.rollout import RolloutOutcome, StartedRollout, Watch
 from mclass_tf.service import ServiceDeployment
 from tests.unit.fake_service import (
     NEW,
@@ -31,9 +31,11 @@ IN_PROGRESS = service(
 DONE = service(deployment(NEW, status="PRIMARY", running=2))
 
 
-def started(*seen: str) -> Started:
+def started(*seen: str) -> StartedRollout:
     own = service_deployment().arn
-    return Started(service_deployment_arn=own, task_definition_arn=NEW, seen=frozenset(seen), at=1000.0)
+    return StartedRollout(
+        service_deployment_arn=own, task_definition_arn=NEW, seen=frozenset(seen), at=1000.0
+    )
 
 
 def watch(ecs: FakeEcs, clock: Clock, *seen: str, stall_after: float = 100.0) -> Watch:
@@ -63,7 +65,7 @@ def test_a_view_tells_the_tasks_of_each_revision_and_which_of_them_are_healthy_t
         (2, 2, None, "settling"),
     ],
 )
-def test_the_stage_of_a_rolling_update_is_told_in_words(
+def test_the_stage_of_a_rolling_update_is_shown_in_words(
     running: int, healthy: int, old: int | None, stage: str
 ) -> None:
     others = [] if old is None else [deployment(OLD, running=old)]
@@ -77,7 +79,7 @@ def test_the_stage_of_a_rolling_update_is_told_in_words(
     assert view.stage == stage
 
 
-def test_a_stage_that_ecs_names_is_told_as_it_is_known_or_not() -> None:
+def test_a_stage_of_ecs_is_shown_whether_known_or_not() -> None:
     ecs = FakeEcs(IN_PROGRESS, own=replace(service_deployment(), stage="SOME_NEW_STAGE"))
 
     view = watch(ecs, Clock()).look()
@@ -87,7 +89,7 @@ def test_a_stage_that_ecs_names_is_told_as_it_is_known_or_not() -> None:
 
 
 @pytest.mark.parametrize(("production", "stage"), [(None, "starting new tasks"), (0.0, "scale up")])
-def test_the_long_stage_of_a_rolling_update_is_told_by_its_tasks(
+def test_the_long_stage_of_a_rolling_update_is_derived_from_its_tasks(
     production: float | None, stage: str
 ) -> None:
     own = replace(service_deployment(), stage="SCALE_UP", production=production)
@@ -110,7 +112,7 @@ def test_nothing_is_shown_while_nothing_changes() -> None:
     assert watching.look() is not None
 
 
-def test_each_event_is_told_once_and_none_from_before() -> None:
+def test_each_event_is_shown_once_and_earlier_events_are_not() -> None:
     ecs = FakeEcs(replace(IN_PROGRESS, events=(event(1), event(2))))
     watching = watch(ecs, Clock(), "event-1")
 
@@ -128,13 +130,13 @@ def test_each_event_is_told_once_and_none_from_before() -> None:
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
-        ("SUCCESSFUL", Outcome.SUCCEEDED),
-        ("ROLLBACK_SUCCESSFUL", Outcome.ROLLED_BACK),
-        ("ROLLBACK_FAILED", Outcome.ROLLBACK_FAILED),
-        ("STOPPED", Outcome.STOPPED),
+        ("SUCCESSFUL", RolloutOutcome.SUCCEEDED),
+        ("ROLLBACK_SUCCESSFUL", RolloutOutcome.ROLLED_BACK),
+        ("ROLLBACK_FAILED", RolloutOutcome.ROLLBACK_FAILED),
+        ("STOPPED", RolloutOutcome.STOPPED),
     ],
 )
-def test_what_ecs_ends_with_is_told_apart(status: str, outcome: Outcome) -> None:
+def test_the_final_statuses_of_ecs_are_distinguished(status: str, outcome: RolloutOutcome) -> None:
     ecs = FakeEcs(DONE, own=service_deployment(status=status))
     watching = watch(ecs, Clock())
 
@@ -148,7 +150,7 @@ def test_what_ecs_ends_with_is_told_apart(status: str, outcome: Outcome) -> None
     "status",
     ["PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS", "UNHEARD_OF"],
 )
-def test_what_is_not_over_is_watched_on(status: str) -> None:
+def test_an_unfinished_deployment_is_still_watched(status: str) -> None:
     watching = watch(FakeEcs(DONE, own=service_deployment(status=status)), Clock())
 
     watching.look()
@@ -166,7 +168,7 @@ def test_a_later_deployment_of_somebody_else_supersedes(status: str) -> None:
     watching.look()
 
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.SUPERSEDED
+    assert watching.end.outcome is RolloutOutcome.SUPERSEDED
     assert watching.end.by == later
 
 
@@ -177,10 +179,10 @@ def test_the_same_revision_deployed_anew_by_somebody_else_supersedes_too() -> No
     watching.look()
 
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.SUPERSEDED
+    assert watching.end.outcome is RolloutOutcome.SUPERSEDED
 
 
-def test_ecs_going_back_to_the_old_revision_by_itself_is_a_rollback_and_nobody_elses_deployment() -> None:
+def test_ecs_returning_to_the_old_revision_is_a_rollback_and_not_somebody_elses_deployment() -> None:
     own = service_deployment(status="ROLLBACK_IN_PROGRESS")
     earlier = service_deployment("earlier", status="SUCCESSFUL", seconds=-60)
     back = service(deployment(OLD, status="PRIMARY", state="IN_PROGRESS"), deployment(NEW, running=0))
@@ -194,7 +196,7 @@ def test_ecs_going_back_to_the_old_revision_by_itself_is_a_rollback_and_nobody_e
     assert watching.is_rolling_back
 
 
-def test_without_progress_for_too_long_it_has_stalled() -> None:
+def test_a_rollout_without_progress_for_too_long_has_stalled() -> None:
     ecs, clock = FakeEcs(IN_PROGRESS), Clock()
     watching = watch(ecs, clock, stall_after=60)
     watching.look()
@@ -206,7 +208,7 @@ def test_without_progress_for_too_long_it_has_stalled() -> None:
     clock.wait(1)
     watching.look()
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.STALLED
+    assert watching.end.outcome is RolloutOutcome.STALLED
 
 
 def test_progress_gives_it_time_anew() -> None:
@@ -234,7 +236,7 @@ def test_a_task_that_comes_and_goes_is_no_progress() -> None:
     watching.look()
 
     assert watching.end is not None
-    assert watching.end.outcome is Outcome.STALLED
+    assert watching.end.outcome is RolloutOutcome.STALLED
 
 
 def test_failures_that_the_circuit_breaker_counts_are_progress_towards_its_decision() -> None:
@@ -248,7 +250,7 @@ def test_failures_that_the_circuit_breaker_counts_are_progress_towards_its_decis
     assert watching.end is None
 
 
-def test_throttling_is_survived_told_once_and_asked_more_slowly() -> None:
+def test_throttling_is_reported_once_and_retried_more_slowly() -> None:
     ecs, clock = FakeEcs(IN_PROGRESS), Clock()
     watching = watch(ecs, clock)
     watching.look()
@@ -271,7 +273,7 @@ def test_throttling_is_survived_told_once_and_asked_more_slowly() -> None:
     assert watching.pause == usual
 
 
-def test_after_half_a_minute_without_an_answer_it_ends_and_says_that_ecs_goes_on() -> None:
+def test_after_half_a_minute_without_an_answer_the_watch_ends_and_says_that_ecs_continues() -> None:
     ecs, clock = FakeEcs(IN_PROGRESS), Clock()
     watching = watch(ecs, clock)
 
@@ -289,7 +291,7 @@ def test_after_half_a_minute_without_an_answer_it_ends_and_says_that_ecs_goes_on
     assert "ECS goes on" in caught.value.hint
 
 
-def test_what_is_not_allowed_ends_it_at_once() -> None:
+def test_a_denied_call_ends_the_watch_at_once() -> None:
     ecs = FakeEcs(IN_PROGRESS)
 
     def refuse() -> None:
@@ -305,7 +307,7 @@ def test_what_is_not_allowed_ends_it_at_once() -> None:
 
 
 def at(stage: str, *, production: float = 100.0, status: str = "IN_PROGRESS") -> ServiceDeployment:
-    """A deployment that bakes for 5 minutes, and each share of the traffic for 10."""
+    """Return a deployment with 5 minutes of bake time, and 10 for each share of the traffic."""
     return replace(
         service_deployment(status=status),
         stage=stage,
@@ -317,7 +319,7 @@ def at(stage: str, *, production: float = 100.0, status: str = "IN_PROGRESS") ->
 
 
 def left(ecs: FakeEcs, seen: Watch, deployment: ServiceDeployment) -> float | None:
-    """Look at it, and return what is left as far as that has changed."""
+    """Look once, and return the remaining seconds if they changed."""
     ecs.own = deployment
     view = seen.look()
     return None if view is None else view.left
@@ -351,7 +353,7 @@ def test_each_share_of_the_traffic_has_its_own_bake_time() -> None:
     assert left(ecs, seen, at(shift, production=100)) is None
 
 
-def test_what_bakes_already_when_it_is_taken_up_or_rolls_back_is_not_counted_down() -> None:
+def test_a_bake_time_that_began_before_adoption_or_is_rolling_back_is_not_counted_down() -> None:
     ecs, clock = FakeEcs(DONE), Clock()
     seen = watch(ecs, clock)
 

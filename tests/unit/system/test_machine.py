@@ -1,4 +1,4 @@
-"""What the machine is short of is told as such, however a library wraps it; and an apply that would run short is not begun."""
+"""A lack of resources is reported even if a library wraps its error, and prevents an apply from starting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from mclass_tf import aws
 from mclass_tf.cli.outcome import unexpected
 from mclass_tf.errors import DiskFullError, MachineError
-from mclass_tf.rollout.client import out_of_patience
+from mclass_tf.rollout.client import no_answer_error
 from mclass_tf.system import machine
 from mclass_tf.terraform import messages
 from tests.conditions import fill, small_disk, with_processes
@@ -36,7 +36,7 @@ TOLD = [
 
 
 def endpoint(cause: OSError) -> EndpointConnectionError:
-    """An endpoint that botocore could not reach, as it says so: the cause is the one before the one before."""
+    """The error of botocore for an unreachable endpoint, whose cause is two exceptions deep."""
     try:
         try:
             raise cause
@@ -62,10 +62,10 @@ def test_a_shortage_is_not_taken_for_an_endpoint_that_does_not_answer() -> None:
     error = endpoint(OSError(errno.EMFILE, "Too many open files"))
 
     assert isinstance(unexpected(error), MachineError)
-    assert "could not be asked, no more files can be opened" in out_of_patience(error).message
+    assert "could not be asked, no more files can be opened" in no_answer_error(error).message
     with (
         pytest.raises(MachineError, match="no more files"),
-        aws._explained(aws.Access(region="eu-west-1")),
+        aws._readable_errors(aws.Access(region="eu-west-1")),
     ):
         raise error
 

@@ -1,4 +1,4 @@
-"""A child process: nothing it says is lost, and an interrupt reaches it once."""
+"""No output of a child process is lost, and an interrupt reaches it once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def python(code: str, folder: RunFolder | None = None) -> process.Command:
 
 @pytest.fixture(params=["pipes", "files"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> RunFolder | None:
-    """Where the output goes: to pipes (None), or to files, with which the child can outlive its parent."""
+    """Where the output goes: to pipes (None), or to files, which let the child outlive its parent."""
     return RunFolder(path=tmp_path / "run") if request.param == "files" else None
 
 
@@ -121,7 +121,7 @@ def test_a_listener_that_fails_interrupts_the_child_and_hears_it_to_its_end(
     assert kept.read_text() == "saved"
 
 
-# The parent whose signals are tried: it runs a child that counts the interrupts it gets until its input closes.
+# The parent that gets the signals. It runs a child that counts its interrupts.
 PARENT = """
 import os, signal, sys
 from pathlib import Path
@@ -138,7 +138,7 @@ deadline = time.monotonic() + 60
 while not got and time.monotonic() < deadline:
     time.sleep(0.01)
 print("working", flush=True)
-time.sleep(0.5)  # a second interrupt, if one came, would come now
+time.sleep(0.5)  # a second interrupt would arrive now
 print(len(got), os.getsid(0) == os.getpid(), flush=True)
 '''
 folder = RunFolder(path=Path(sys.argv[1])) if sys.argv[1:] else None

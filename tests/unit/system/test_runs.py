@@ -1,4 +1,4 @@
-"""A process that outlives its command: it comes to its own end, and the next command can tell whether it runs and what it said."""
+"""A process that outlives its command completes, and the next command finds out whether it runs, and its output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mclass_tf.system import runs
 from mclass_tf.system.runs import RunFolder, members, start_time
 from tests.flows.killed import until
 
-# The command: it runs a child that writes more than a pipe holds once it may, and then says that it has ended.
+# The command. Its child waits for a file, writes more than a pipe can contain, and then reports its end.
 COMMAND = """
 import os, sys
 from pathlib import Path
@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 @contextmanager
 def working(folder: RunFolder, go: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command while its child works, which it does until the file `go` is there."""
+    """The command while its child works, which it does until the file `go` exists."""
     argv = [sys.executable, "-c", COMMAND, str(go), str(folder.path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as command:
         try:
@@ -106,7 +106,7 @@ def test_a_child_whose_command_is_stopped_by_the_terminal_that_closes_ends_in_or
     ) as command:
         os.close(theirs)
         assert os.read(ours, 100).strip() == b"begun"
-        os.close(ours)  # the terminal is gone: what is written to it now fails
+        os.close(ours)  # the terminal is gone: writes to it now fail
         command.send_signal(signal.SIGHUP)
         command.wait(60)
 

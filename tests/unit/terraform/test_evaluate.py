@@ -1,4 +1,4 @@
-"""Values that Terraform is asked for: what it says, what it refuses, and what it leaves behind."""
+"""Values that Terraform evaluates: results, refusals, and cleanup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An apply that outlived its command: what the next command says of it, and what it does with the plan and the state it left."""
+"""An apply that outlived its command: what the next command reports, and how it handles the plan and the state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mclass_tf.workspace import Workspace, approval_of
 from tests.flows.conftest import write_project
 from tests.flows.killed import until
 
-# Terraform, as far as it matters here: an apply goes on until the file `go` of its root is there, and ends by what that says.
+# A fake Terraform: an apply runs until its root has a file `go`, whose content says how it ends.
 TERRAFORM = """#!{python}
 import json, os, pathlib, sys, time
 root, command = pathlib.Path.cwd(), sys.argv[1]
@@ -124,13 +124,13 @@ def save_plan(session: Session, *, serial: int = 1) -> None:
 
 @pytest.fixture(params=["refused", "printed"])
 def unstored(request: pytest.FixtureRequest) -> str:
-    """How Terraform ends where the backend takes no state: it leaves that in a file, or prints it where it cannot."""
+    """How Terraform ends if the backend refuses the state: it leaves the state in a file, or else prints it."""
     return str(request.param)
 
 
 @contextmanager
 def killed(project: Path, said: list[str]) -> Iterator[Session]:
-    """Yield the session of the next command, the apply of one that was killed being at work."""
+    """Yield the session of the next command, while the apply of a killed one is running."""
     session = opened(project, report=said.append, applied=5)
     save_plan(session)
     with subprocess.Popen(
@@ -146,7 +146,7 @@ def killed(project: Path, said: list[str]) -> Iterator[Session]:
 
 
 def ends(session: Session, how: str) -> None:
-    """Have Terraform end, and wait for that."""
+    """Let Terraform end, and wait for it."""
     go = session.workspace.root / "go"
     draft = go.with_suffix(".new")
     draft.write_text(how)
@@ -159,14 +159,14 @@ def is_running(session: Session) -> bool:
     return run is not None and run.is_running
 
 
-def test_while_it_is_at_work_the_next_command_names_its_process_and_changes_nothing(project: Path) -> None:
+def test_while_it_runs_the_next_command_names_its_process_and_changes_nothing(project: Path) -> None:
     said: list[str] = []
     with killed(project, said) as session:
         with pytest.raises(StillRunningError) as caught:
             session.settle(waits=True)
         with pytest.raises(StillRunningError), session.locked_workspace():
             pass
-        session.settle(waits=False)  # a command that only reads goes on
+        session.settle(waits=False)  # a command that only reads is not stopped
 
         error = caught.value
         assert error.exit_code == 4
@@ -179,7 +179,7 @@ def test_while_it_is_at_work_the_next_command_names_its_process_and_changes_noth
         os.kill(error.pid, 0)
 
 
-def test_the_way_to_wait_that_it_names_ends_with_it(project: Path) -> None:
+def test_the_wait_command_in_the_hint_ends_with_the_process(project: Path) -> None:
     with killed(project, []) as session:
         with pytest.raises(StillRunningError) as caught:
             session.settle(waits=True)
@@ -189,7 +189,7 @@ def test_the_way_to_wait_that_it_names_ends_with_it(project: Path) -> None:
             assert shell.wait(60) == 0
 
 
-def test_once_it_has_ended_well_that_is_told_once_and_its_plan_is_used_up(project: Path) -> None:
+def test_after_a_successful_end_it_is_reported_once_and_its_plan_is_removed(project: Path) -> None:
     said: list[str] = []
     with killed(project, said) as session:
         ends(session, "well")
@@ -206,7 +206,7 @@ def test_once_it_has_ended_well_that_is_told_once_and_its_plan_is_used_up(projec
     assert session.workspace.run_folder.left() is None
 
 
-def test_one_that_was_killed_itself_is_not_told_as_one_that_has_ended(project: Path) -> None:
+def test_a_killed_terraform_is_not_reported_as_ended(project: Path) -> None:
     said: list[str] = []
     with killed(project, said) as session:
         ends(session, "killed")
@@ -218,7 +218,7 @@ def test_one_that_was_killed_itself_is_not_told_as_one_that_has_ended(project: P
     assert "Apply complete" not in told
 
 
-def test_a_state_that_the_backend_did_not_take_is_kept_and_written_by_the_next_command(
+def test_a_state_that_the_backend_refused_is_kept_and_written_by_the_next_command(
     project: Path, unstored: str
 ) -> None:
     said: list[str] = []
@@ -242,7 +242,7 @@ def test_a_state_that_the_backend_did_not_take_is_kept_and_written_by_the_next_c
     assert not session.workspace.rescued_state.exists()
 
 
-def test_a_state_of_another_lineage_is_left_for_the_environment_that_it_is_of(project: Path) -> None:
+def test_a_state_of_another_lineage_stays_for_its_own_environment(project: Path) -> None:
     session = opened(project, report=lambda _: None, applied=5)
     left = session.workspace.root / "errored.tfstate"
     left.write_text(json.dumps({"version": 4, "lineage": "theirs", "serial": 7}))
@@ -252,7 +252,7 @@ def test_a_state_of_another_lineage_is_left_for_the_environment_that_it_is_of(pr
     assert session.rescue_state("theirs", 5) == session.workspace.rescued_state
 
 
-def test_a_plan_that_outlived_its_command_is_not_spoken_of_and_what_it_planned_is_gone(project: Path) -> None:
+def test_a_plan_that_outlived_its_command_is_removed_without_a_report(project: Path) -> None:
     said: list[str] = []
     session = opened(project, report=said.append)
     session.workspace.plan_file.touch()  # which no gate has judged
@@ -265,7 +265,7 @@ def test_a_plan_that_outlived_its_command_is_not_spoken_of_and_what_it_planned_i
     assert not session.workspace.plan_file.exists()
 
 
-def test_what_a_command_that_lives_does_is_left_to_it(project: Path) -> None:
+def test_the_run_of_a_live_command_is_left_alone(project: Path) -> None:
     said: list[str] = []
     session = opened(project, report=said.append)
     with session.locked_workspace():
@@ -277,7 +277,7 @@ def test_what_a_command_that_lives_does_is_left_to_it(project: Path) -> None:
     assert session.workspace.run_folder.left() is None
 
 
-def test_providers_that_a_killed_terraform_left_behind_are_ended_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_providers_of_a_killed_terraform_are_killed(tmp_path: Path) -> None:
     provider = tmp_path / "terraform-provider-aws_v5"
     provider.write_text("#!/bin/sh\nsleep 600\n")
     provider.chmod(0o700)

@@ -1,4 +1,4 @@
-"""Each check of `verify` passes on an environment that is as its outputs say, and fails without its protection."""
+"""Each check of `verify` passes on an environment that matches its outputs, and fails without its protection."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ Answers = dict[str, Any]
 
 
 class FakeClient:
-    """Answers an operation with what stands under its name, or under its name and one of the arguments."""
+    """Answers an operation with the entry under its name, or under its name and one of the arguments."""
 
     def __init__(self, service: str, answers: Answers) -> None:
         self._service = service
@@ -131,7 +131,7 @@ class FakeClient:
 
 
 class FakePaginator:
-    """Gives one page."""
+    """Returns one page."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self._call = call
@@ -141,7 +141,7 @@ class FakePaginator:
 
 
 class FakeAws(Aws):
-    """The clients of `Aws`, over answers instead of a network."""
+    """The clients of `Aws`, over canned answers instead of a network."""
 
     def __init__(self, answers: Answers, *, region: str = REGION) -> None:
         super().__init__(Access(region=region))
@@ -152,7 +152,7 @@ class FakeAws(Aws):
 
 
 class RefusedError(Exception):
-    """What botocore raises when AWS answers with an error code."""
+    """The exception of botocore when AWS answers with an error code."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"An error occurred ({code})")
@@ -532,7 +532,7 @@ def _scaling() -> Answers:
 
 
 def good_world() -> Answers:
-    """Return AWS's answers about an environment that is exactly as OUTPUTS say."""
+    """Return AWS's answers for an environment that matches OUTPUTS exactly."""
     return {
         "sts.get_caller_identity": {"Account": ACCOUNT},
         **_network(),
@@ -559,12 +559,12 @@ def good_world() -> Answers:
     }
 
 
-# What is removed from it
+# Removed protections
 
 
 @dataclass(frozen=True, kw_only=True)
 class Harm:
-    """A change of the good world, or of the outputs, that the check `name` must notice."""
+    """A change of the good world, or of the outputs, that the check `name` must detect."""
 
     name: str
     what: str
@@ -625,7 +625,7 @@ def _all_endpoints_but(name: str) -> list[dict[str, Any]]:
 
 ACCOUNT_HARMS = [
     Harm(
-        name="the credentials are of the account of the outputs",
+        name="the credentials belong to the account of the outputs",
         what="another account",
         path=("sts.get_caller_identity", "Account"),
         to="111111111111",
@@ -643,10 +643,10 @@ _REQUIRED = "every AWS service that a starting task calls has an endpoint in the
 _AVAILABLE = "every endpoint is available in this VPC"
 _PRIVATE_DNS = "every interface endpoint answers under the service's own name in every private subnet"
 _ADMIT = "the endpoints admit the tasks on port 443"
-_ADMIT_ONLY = "the endpoints admit nobody from outside the VPC"
+_ADMIT_ONLY = "the endpoints admit no traffic from outside the VPC"
 _TO_S3 = "every private subnet reaches S3, where image layers are, by the gateway endpoint"
 _MAY_CALL = "the tasks may call AWS over HTTPS"
-_INSIDE = "the tasks' security group opens no way to the internet that `egress` does not give"
+_INSIDE = "the tasks' security group allows no access to the internet beyond what `egress` gives"
 _WORLD_ROUTE = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-1", "State": "active"}
 _NAT_ROUTE = {"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": "nat-1", "State": "active"}
 
@@ -730,8 +730,8 @@ NETWORK_HARMS = [
     ),
 ]
 
-_FORGETS = "the repository forgets untagged images, and old releases by their count"
-_NAMED_ALONE = "the repository is open to no one but accounts that are named"
+_FORGETS = "the repository expires untagged images, and old releases by their count"
+_NAMED_ALONE = "the repository is open only to named accounts"
 _EVERYBODY = json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}})
 _KEY_OF_REPOSITORY = "the repository is encrypted with the key that the outputs name"
 
@@ -785,19 +785,19 @@ REGISTRY_HARMS = [
 ]
 
 _ACTIVE_ALB = "the load balancer is active, an application load balancer, and has the name of the outputs"
-_PLACED = "the load balancer stands in this VPC, in subnets that fit its scheme, in at least two zones"
+_PLACED = "the load balancer is in this VPC, in subnets that fit its scheme, in at least two zones"
 _LOGGED = "the load balancer writes its access log to the bucket of the outputs"
 _SPEAKS = "the production listener speaks the protocol and has the port of the url"
 _CERTIFIED = "the production listener has the certificate of the outputs, issued and in date"
-_REDIRECTED = "plain HTTP on port 80 is redirected to HTTPS for good"
+_REDIRECTED = "plain HTTP on port 80 is permanently redirected to HTTPS"
 _FORWARDS = "the production rule forwards to the blue and the green target group, and not all weights are 0"
 _OWN_TEST = "test traffic has a listener and a rule of its own, on the port of the test url"
 _CLOSED_TEST = "test traffic is not open to the internet"
 _GROUPS = "blue and green are two target groups of IP addresses in this VPC"
-_ASKED = "both target groups ask the same health-check path on the tasks' own port"
+_ASKED = "both target groups check the same health check path on the tasks' own port"
 _DRAINED = "both target groups let requests in flight finish before a task is stopped"
-_TLS = "the HTTPS listeners speak TLS 1.2 or later alone"
-_PUBLIC_PORTS = "the internet reaches the load balancer on its production and redirect ports alone"
+_TLS = "the HTTPS listeners accept only TLS 1.2 or later"
+_PUBLIC_PORTS = "the internet reaches the load balancer only on its production and redirect ports"
 _OUT = "the load balancer may reach the tasks on the container port"
 
 LOAD_BALANCER_HARMS = [
@@ -941,9 +941,11 @@ _ACTIVE_SERVICE = "the service is active in this cluster"
 _PERCENT = "the service keeps the minimum and maximum percent of the outputs during a deployment"
 _BREAKER = "a failed deployment is stopped and rolled back by the circuit breaker"
 _WIRED = "the service registers its tasks in the blue or the green target group, on the container port"
-_PRIVATE_TASKS = "the tasks stand in the private subnets, without public addresses"
-_LB_ALONE = "the service's security group admits the load balancer alone, on the container port"
-_COUNT = "the service stands at 0 tasks before its first image, and within the scaling bounds after its first release"
+_PRIVATE_TASKS = "the tasks are in the private subnets, without public addresses"
+_LB_ALONE = "the service's security group admits only the load balancer, on the container port"
+_COUNT = (
+    "the service has 0 tasks before its first image, and is within the scaling bounds after its first release"
+)
 _OWN_REVISION = "the service runs a revision of this environment's task definition"
 _DEPLOYMENT = (*_SERVICE, "deploymentConfiguration")
 _VPC_CONFIGURATION = (*_SERVICE, "networkConfiguration", "awsvpcConfiguration")
@@ -1009,7 +1011,7 @@ SERVICE_HARMS = [
     ),
     Harm(name=_WIRED, what="another port", path=(*_SERVICE, "loadBalancers", 0, "containerPort"), to=80),
     Harm(
-        name="the service spreads its tasks over the zones again after one was lost, as the outputs say",
+        name="the service rebalances its tasks over the zones after the loss of one, as the outputs say",
         what="off",
         path=(*_SERVICE, "availabilityZoneRebalancing"),
         to="DISABLED",
@@ -1065,7 +1067,7 @@ TASK_DEFINITION_HARMS = [
     Harm(name=_TASK_ROLES, what="another execution role", path=(*_REVISION, "executionRoleArn"), to="other"),
     Harm(name=_TASK_ROLES, what="no task role", path=(*_REVISION, "taskRoleArn"), to=GONE),
     Harm(
-        name="the container listens on the port that the load balancer asks",
+        name="the container listens on the port that the load balancer uses",
         what="another port",
         path=(*_CONTAINER, "portMappings", 0, "containerPort"),
         to=8080,
@@ -1085,7 +1087,7 @@ TASK_DEFINITION_HARMS = [
     Harm(name=_USER, what="root by number", path=(*_CONTAINER, "user"), to="0:10001"),
     Harm(name=_USER, what="privileged", path=(*_CONTAINER, "privileged"), to=True),
     Harm(
-        name="the container is asked for its own health, as a deployment needs",
+        name="the container has a health check of its own, as deployments need",
         what="not asked",
         path=(*_CONTAINER, "healthCheck"),
         to=GONE,
@@ -1098,7 +1100,7 @@ _SECRETS = "the execution role may read every secret that the container is given
 _WILDCARDS = "the execution role has no wildcard beyond the registry's token"
 _SHIFTS = "the infrastructure role lets ECS register targets and shift this load balancer's traffic"
 _ADMINISTRATOR = "no role has an administrator's permissions"
-_NOTHING_TO_ALL = "the task role may do nothing to everything"
+_NOTHING_TO_ALL = "the task role has no statement that covers everything"
 _ANY_LOG = _policy(("logs:PutLogEvents", "*"))
 _ADMINISTRATORS = {
     "AttachedPolicies": [
@@ -1180,10 +1182,10 @@ ROLE_HARMS = [
 
 _KEPT = "the log group keeps its events for a limited time"
 _BOUNDS = "the service scales between the bounds of the outputs"
-_FOLLOWS = "the service follows the measures that it was told to, each to its target"
+_FOLLOWS = "the service scales on the metrics of the outputs, each with its target value"
 _OWN_GROUPS = "the requests that scaling follows are those of this environment's target groups"
 _METRICS = (*_tracks(2), "CustomizedMetricSpecification", "Metrics")
-_RUN = "as many tasks run as are to run"
+_RUN = "the service runs its desired number of tasks"
 _HEALTHY = "every task that runs is a healthy target"
 _ANSWERS = "the load balancer answers on the url, from healthy tasks"
 _STATES = (f"elbv2.describe_target_health {BLUE}", "TargetHealthDescriptions")
@@ -1277,13 +1279,13 @@ def run(
     )
 
 
-def statuses(report: verify.VerifyReport) -> dict[str, verify.Status]:
+def statuses(report: verify.VerifyReport) -> dict[str, verify.CheckStatus]:
     return {result.name: result.status for result in report.results}
 
 
 def test_an_environment_that_is_as_its_outputs_say_passes_every_check() -> None:
     report = run(good_world())
-    assert [result for result in report.results if result.status is not verify.Status.PASSED] == []
+    assert [result for result in report.results if result.status is not verify.CheckStatus.PASSED] == []
     assert len(verify.checks()) == report.passed
 
 
@@ -1291,7 +1293,7 @@ def test_an_environment_that_is_as_its_outputs_say_passes_every_check() -> None:
 def test_a_check_fails_without_its_protection(harm: Harm) -> None:
     report = run(harm.answers(), outputs=harm.outputs, only=harm.name, region=harm.region, status=harm.status)
     (result,) = report.results
-    assert verify.Status.FAILED is result.status, result.detail
+    assert verify.CheckStatus.FAILED is result.status, result.detail
     assert result.detail
     assert result.hint
 
@@ -1312,7 +1314,7 @@ def test_the_fake_answers_have_the_shape_of_aws_own(key: str) -> None:
         client.meta.method_to_api_mapping[operation]
     ).output_shape
     report = ParamValidator().validate(good_world()[key], shape).generate_report().splitlines()
-    # The fakes give what is looked at, not everything that AWS would send.
+    # The fakes return only what checks read, not everything that AWS would send.
     assert [line for line in report if "Missing required parameter" not in line] == []
 
 
@@ -1352,7 +1354,7 @@ def test_an_environment_without_certificate_bucket_and_key_skips_what_they_are_f
     report = run(answers, outputs=outputs)
     assert report.failed == 0, verify.render(report)
     skipped = {
-        result.name: result.detail for result in report.results if result.status is verify.Status.SKIPPED
+        result.name: result.detail for result in report.results if result.status is verify.CheckStatus.SKIPPED
     }
     assert {_CERTIFIED, _TLS, _REDIRECTED, _LOGGED} < set(skipped)
     assert all(skipped.values())
@@ -1367,7 +1369,7 @@ def test_tasks_behind_nat_need_no_endpoints() -> None:
     ]
     report = run(answers, outputs={"egress": "nat", "vpc_endpoint_ids": {}}, only="network")
     assert report.failed == 0, verify.render(report)
-    assert verify.Status.SKIPPED is statuses(report)[_ADMIT]
+    assert verify.CheckStatus.SKIPPED is statuses(report)[_ADMIT]
 
 
 def test_a_nat_gateway_that_failed_is_no_way_out() -> None:
@@ -1387,7 +1389,7 @@ def test_an_environment_before_its_first_image_passes_with_the_placeholder_and_n
     report = run(answers, outputs={"image_digest": None})
     assert report.failed == 0, verify.render(report)
     assert {_RUN, _HEALTHY, _ANSWERS} == {
-        name for name, status in statuses(report).items() if status is verify.Status.SKIPPED
+        name for name, status in statuses(report).items() if status is verify.CheckStatus.SKIPPED
     }
 
 

@@ -1,4 +1,4 @@
-"""A verification: what it reports, what it refuses, and how it survives an AWS that does not answer."""
+"""A verification: its report, its refusals, and an AWS that does not answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from mclass_tf import verify
 from mclass_tf.aws import Access, Aws
 from mclass_tf.errors import UsageError, VerificationError
-from mclass_tf.verify.check import Check, Comparison, Registry, equal
+from mclass_tf.verify.check import Check, CheckRegistry, Comparison, equal
 from mclass_tf.verify.iam import Policies, Statement
 from mclass_tf.verify.outputs import Outputs
-from mclass_tf.verify.report import Result, Status, VerifyReport
+from mclass_tf.verify.report import CheckStatus, VerifyReport, VerifyResult
 from mclass_tf.verify.security import ingress
 
 TEXTS = [
@@ -38,7 +38,7 @@ OUTPUTS: Mapping[str, Any] = {
 
 
 class OneAnswerAws(Aws):
-    """Every call of every client has the same answer, or raises; the calls are counted."""
+    """Every call of every client has the same answer, or raises. The calls are counted."""
 
     def __init__(self, answer: Mapping[str, Any] | Exception) -> None:
         super().__init__(Access(region="eu-west-1"))
@@ -75,7 +75,7 @@ def nothing_answers(url: str, *, seconds: float) -> int:
 
 
 class ClientError(Exception):
-    """As botocore raises it when AWS answers with an error."""
+    """Like botocore's, when AWS answers with an error."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"An error occurred ({code}): {message}")
@@ -83,7 +83,7 @@ class ClientError(Exception):
 
 
 class EndpointConnectionError(Exception):
-    """As botocore raises it when nobody listens."""
+    """Like botocore's, when nothing listens."""
 
 
 def world(answer: Mapping[str, Any] | Exception) -> verify.World:
@@ -102,10 +102,10 @@ def check(*comparisons: Comparison, error: Exception | None = None) -> Check:
 # Running
 
 
-def test_a_call_that_aws_refuses_fails_the_check_with_its_cause_and_the_permission_as_the_way_on() -> None:
+def test_a_call_that_aws_refuses_fails_the_check_with_its_cause_and_the_missing_permission() -> None:
     denied = ClientError("AccessDeniedException", "not authorized to perform: ecr:DescribeRepositories")
     report = verify.run(OUTPUTS, OneAnswerAws(denied), fetch=nothing_answers, only=["registry"])
-    assert {Status.FAILED} == {result.status for result in report.results}
+    assert {CheckStatus.FAILED} == {result.status for result in report.results}
     assert "ecr:DescribeRepositories" in report.results[0].detail
     assert "read-only" in report.results[0].hint
 
@@ -123,7 +123,7 @@ def test_empty_listings_pass_no_check_that_reads_aws() -> None:
         for key in ("Vpcs", "Subnets", "RouteTables", "SecurityGroups", "VpcEndpoints", "Listeners", "Rules")
     }
     report = verify.run(OUTPUTS, OneAnswerAws(empty), fetch=nothing_answers)
-    passed = {result.name for result in report.results if result.status is Status.PASSED}
+    passed = {result.name for result in report.results if result.status is CheckStatus.PASSED}
     assert passed <= {"the calls go to the region of the outputs"}
 
 
@@ -143,7 +143,7 @@ def test_what_several_checks_look_at_is_read_once() -> None:
 
 def test_a_check_that_compared_nothing_has_failed() -> None:
     result = verify.judge(check(), world({}))
-    assert result.status is Status.FAILED
+    assert result.status is CheckStatus.FAILED
     assert "nothing to compare" in result.detail
 
 
@@ -160,7 +160,7 @@ def test_a_check_that_fails_says_everything_that_is_not_as_expected() -> None:
 
 def test_a_check_that_breaks_off_has_failed_though_everything_before_held() -> None:
     result = verify.judge(check(equal("a", expected=1, actual=1), error=TypeError("bad")), world({}))
-    assert result.status is Status.FAILED
+    assert result.status is CheckStatus.FAILED
 
 
 def test_only_the_named_groups_and_checks_run() -> None:
@@ -196,13 +196,13 @@ def test_an_output_that_is_null_is_as_good_as_one_that_is_left_out() -> None:
 
 
 def test_two_checks_cannot_have_one_name() -> None:
-    declare = Registry().group("group")
+    declare = CheckRegistry().group("group")
     declare("it is so", hint="")(check().probe)
     with pytest.raises(ValueError, match="it is so"):
         declare("it is so", hint="")(check().probe)
 
 
-def test_every_check_is_a_sentence_with_a_way_on() -> None:
+def test_every_check_is_a_sentence_with_a_hint() -> None:
     for item in verify.checks():
         assert len(item.name.split()) >= 4, item.name
         assert item.hint, item.name
@@ -213,20 +213,22 @@ def test_every_check_is_a_sentence_with_a_way_on() -> None:
 
 REPORT = VerifyReport(
     results=(
-        Result(name="it is so", group="first", status=Status.PASSED, detail="a: 1"),
-        Result(
+        VerifyResult(name="it is so", group="first", status=CheckStatus.PASSED, detail="a: 1"),
+        VerifyResult(
             name="it is not",
             group="first",
-            status=Status.FAILED,
+            status=CheckStatus.FAILED,
             detail="a: expected 1, found 2\nb: ...",
             hint="do it",
         ),
-        Result(name="it need not", group="second", status=Status.SKIPPED, detail="nothing is given"),
+        VerifyResult(
+            name="it need not", group="second", status=CheckStatus.SKIPPED, detail="nothing is given"
+        ),
     )
 )
 
 
-def test_a_report_is_a_tree_of_what_is_well_what_is_not_and_how_to_go_on() -> None:
+def test_a_report_is_a_tree_of_results_and_hints() -> None:
     assert verify.render(REPORT).splitlines() == [
         "first",
         "  OK    it is so",
@@ -253,7 +255,7 @@ def test_a_report_for_machines_counts_and_lists() -> None:
     }
 
 
-def test_a_report_in_which_nothing_passed_is_not_well() -> None:
+def test_a_report_without_a_passed_check_is_not_ok() -> None:
     assert not REPORT.ok
     assert not VerifyReport(results=()).ok
     assert not VerifyReport(results=REPORT.results[2:]).ok

@@ -1,6 +1,6 @@
-"""Checks the body of a call before moto sees it: that it can be inflated, and that JSON is of the types of the API's model.
+"""Checks the body of a call before moto handles it: decompression, and the types of JSON members against the API's model.
 
-AWS refuses any other before the service sees it; moto, and what is built on it, work with what the model promises.
+AWS rejects invalid bodies before they reach the service. moto and its extensions rely on the types of the model.
 https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 """
 
@@ -35,13 +35,13 @@ _LATEST = 253_402_300_799  # the last second of the year 9999
 
 
 class _SerializationError(Exception):
-    """A value is of another type than its member."""
+    """A value has the wrong type for its member."""
 
 
 def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
-    """Put the body in the place of its gzip, which SDKs send of a large one; return a refusal of one that cannot be.
+    """Replace a gzip body, which SDKs use for large requests, by its content. Return a refusal if that fails.
 
-    A thousand times the bytes may be in it: no more than `most` are taken out. S3 keeps what comes as it is.
+    gzip can expand a thousandfold, so at most `most` bytes are decompressed. S3 stores bodies as they are.
     """
     if call.service == "s3" or environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() != "gzip":
         return None
@@ -49,7 +49,7 @@ def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
         with gzip.GzipFile(fileobj=environ["wsgi.input"], mode="rb") as packed:
             body = packed.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        return refuse(call, code="SerializationException", message=f"The body is no gzip: {error}")
+        return refuse(call, code="SerializationException", message=f"The body is not valid gzip: {error}")
     if len(body) > most:
         return too_large(call, most=most)
     del environ["HTTP_CONTENT_ENCODING"]
@@ -58,7 +58,7 @@ def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
 
 
 def too_large(call: Call, *, most: int) -> Reply:
-    """Refuse a request whose body has more bytes."""
+    """Return the refusal of a body with more than `most` bytes."""
     message = f"The local AWS takes at most {most} bytes in the body of a request of this service."
     if call.service == "s3":
         return refuse(call, code="EntityTooLarge", message=message)
@@ -67,20 +67,20 @@ def too_large(call: Call, *, most: int) -> Reply:
 
 
 def check(call: Call, environ: dict[str, Any]) -> Reply | None:
-    """Return a refusal, or None for a call that may go on: members that are null are not in it any more."""
+    """Return a refusal, or None for a valid call, from whose body null members are removed."""
     if call.protocol is not Protocol.JSON:
         return None
     checker = _Checker()
     try:
         document = documents.parse_object(environ["wsgi.input"].read() or b"{}")
         shape = _input(call.service, call.operation)
-        kept = document if shape is None else checker.structure(shape, document, "")
+        checked = document if shape is None else checker.structure(shape, document, "")
     except (documents.MalformedDocumentError, _SerializationError) as error:
         return refuse(call, code="SerializationException", message=str(error))
     if checker.missing:
         return _incomplete(call, checker.missing[0])
-    if kept != document:
-        body = json.dumps(kept).encode()
+    if checked != document:
+        body = json.dumps(checked).encode()
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
     environ["wsgi.input"].seek(0)
     return None
@@ -93,7 +93,7 @@ def _incomplete(call: Call, name: str) -> Reply:
 
 @cache
 def _input(service: str, operation: str) -> StructureShape | None:
-    """Return the shape of a request; None for a call that the installed botocore does not know."""
+    """Return the input shape of an operation, or None if the installed botocore does not know it."""
     try:
         shape = get_service_model(service).operation_model(operation).input_shape
     except (UnknownServiceError, OperationNotFoundError):
@@ -102,23 +102,23 @@ def _input(service: str, operation: str) -> StructureShape | None:
 
 
 class _Checker:
-    """Checks types; `missing` collects the members that are not there: AWS looks at them when all types are right."""
+    """Checks types. `missing` collects required members that are absent, which AWS reports only if all types are valid."""
 
     def __init__(self) -> None:
         self.missing: list[str] = []
 
     def structure(self, shape: StructureShape, value: Any, place: str) -> dict[str, Any]:
-        """Return the structure without members that are null, which is to say that they are not there; unknown ones go by."""
+        """Return the structure without null members, which count as absent. Unknown members are kept unchecked."""
         if not isinstance(value, Mapping):
-            raise _differs(value, shape, place)
-        given = {name: inner for name, inner in value.items() if inner is not None}
+            raise _wrong_type(value, shape, place)
+        present = {name: inner for name, inner in value.items() if inner is not None}
         self.missing += [
-            f"{place}.{name}".lstrip(".") for name in shape.required_members if name not in given
+            f"{place}.{name}".lstrip(".") for name in shape.required_members if name not in present
         ]
         members = shape.members
         return {
             name: self._value(members[name], inner, f"{place}.{name}") if name in members else inner
-            for name, inner in given.items()
+            for name, inner in present.items()
         }
 
     def _value(self, shape: Shape, value: Any, place: str) -> Any:
@@ -131,12 +131,12 @@ class _Checker:
             return self._map(shape, value, place)
         fits = _SCALARS.get(shape.type_name)
         if fits is not None and not fits(value):
-            raise _differs(value, shape, place)
+            raise _wrong_type(value, shape, place)
         return value
 
     def _list(self, shape: ListShape, value: Any, place: str) -> list[Any]:
         if not isinstance(value, list):
-            raise _differs(value, shape, place)
+            raise _wrong_type(value, shape, place)
         return [
             self._value(shape.member, inner, f"{place}.{number}")
             for number, inner in enumerate(value, start=1)
@@ -144,7 +144,7 @@ class _Checker:
 
     def _map(self, shape: MapShape, value: Any, place: str) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise _differs(value, shape, place)
+            raise _wrong_type(value, shape, place)
         return {name: self._value(shape.value, inner, f"{place}.{name}") for name, inner in value.items()}
 
 
@@ -187,6 +187,6 @@ _KINDS = {
 }
 
 
-def _differs(value: Any, shape: Shape, place: str) -> _SerializationError:
+def _wrong_type(value: Any, shape: Shape, place: str) -> _SerializationError:
     kind = _KINDS.get(type(value), "NULL_VALUE")
     return _SerializationError(f"{kind} can not be converted to {shape.type_name} at '{place.lstrip('.')}'")

@@ -1,6 +1,6 @@
-"""Who calls: the owner of this instance, a user's key, or a session that STS has issued. Nobody else is let in.
+"""Authenticates callers: the owner of this instance, a key of an IAM user, or a session that STS issued.
 
-All users of a machine share loopback, and a call may run programs (RunTask): being able to connect says nothing.
+All users of a machine share loopback, and a call may run programs (RunTask). So a connection alone is no authorization.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 
 from mclass_tf.local.access import signature
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 from mclass_tf.local.access.signature import MalformedSignatureError, Signature, UnsupportedMechanismError
-from mclass_tf.local.aws.denial import Fault
+from mclass_tf.local.aws.denial import Denial
 from mclass_tf.local.aws.sts import Sessions
 
 _ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"
-"""By which moto is told in whose account a call acts; what a client sends there is overwritten."""
-
+"""moto reads the account of a call from it. A value that the client sent is overwritten."""
 
 _HOST = "127.0.0.1"
-"""Where the path alone names the bucket: what a task may is decided by the path."""
+"""With this host, only the path names the bucket. The path decides what a task may do."""
 
 
 class UnknownCallerError(Exception):
-    """Why the caller is not let in; `detail` is what AWS says of a signature that cannot be read."""
+    """The caller is not authenticated. `detail` is AWS's message about a malformed signature."""
 
-    def __init__(self, fault: Fault, *, detail: str = "") -> None:
-        super().__init__(fault.value)
-        self.fault = fault
+    def __init__(self, reason: Denial, *, detail: str = "") -> None:
+        super().__init__(reason.value)
+        self.reason = reason
         self.detail = detail
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """`task_id` says in the name of which task's role the call comes; `arn` who that is, for a refusal."""
+    """An authenticated caller. `task_id`: the task with whose role it acts; `arn`: its role, for refusals."""
 
     account_id: str
     secret_access_key: str = field(repr=False)
@@ -50,30 +49,30 @@ class Caller:
 
 
 class Callers:
-    """Knows the callers of one instance, whose owner has `key`."""
+    """The callers of one instance. `key` belongs to its owner."""
 
-    def __init__(self, *, key: Key, sessions: Sessions, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, key: AccessKey, sessions: Sessions, clock: Callable[[], float] = time.time) -> None:
         self._key = key
         self._sessions = sessions
         self._clock = clock
 
     def verify(self, environ: dict[str, Any]) -> Caller:
-        """Return who has signed the request, and have moto act in that account; raise UnknownCallerError."""
+        """Return who signed the request, and make moto use that account; may raise UnknownCallerError."""
         signed = _read(environ)
         if signed is None:
-            raise UnknownCallerError(Fault.MISSING)
+            raise UnknownCallerError(Denial.MISSING)
         caller = self._caller(signed)
         self._check(signed, caller, environ)
         environ[_ACCOUNT_HEADER] = caller.account_id
         if caller.task_id is not None:
             environ["HTTP_HOST"] = _HOST
         if signed.is_presigned:
-            # moto chooses the service by the header alone; it must be the one that was signed.
+            # moto chooses the service by this header, which must name the one that was signed.
             environ["HTTP_AUTHORIZATION"] = signed.authorization
         return caller
 
     def is_known(self, environ: Mapping[str, Any]) -> bool:
-        """Return whether the head of a request names a key that somebody was given: all that can be said before its body is there."""
+        """Return whether the headers name an issued key. More cannot be checked before the body arrives."""
         try:
             signed = _read(environ)
             return signed is not None and bool(self._caller(signed))
@@ -95,32 +94,32 @@ class Callers:
             )
         user = _key_of_user(signed.access_key_id)
         if user is None:
-            raise UnknownCallerError(Fault.UNKNOWN)
+            raise UnknownCallerError(Denial.UNKNOWN)
         return user
 
     def _check(self, signed: Signature, caller: Caller, environ: Mapping[str, Any]) -> None:
         if not hmac.compare_digest(signed.token.encode(), caller.token.encode()):
-            raise UnknownCallerError(Fault.WRONG_TOKEN if caller.token else Fault.UNKNOWN)
+            raise UnknownCallerError(Denial.WRONG_TOKEN if caller.token else Denial.UNKNOWN)
         if not signed.matches(environ, secret=caller.secret_access_key):
-            raise UnknownCallerError(Fault.SIGNATURE)
+            raise UnknownCallerError(Denial.SIGNATURE)
         now = self._clock()
         if caller.expires_at is not None and caller.expires_at <= now:
-            raise UnknownCallerError(Fault.EXPIRED)
+            raise UnknownCallerError(Denial.EXPIRED)
         if signed.expires_at is not None and signed.expires_at <= now:
-            raise UnknownCallerError(Fault.OUTDATED)
+            raise UnknownCallerError(Denial.OUTDATED)
 
 
 def _read(environ: Mapping[str, Any]) -> Signature | None:
     try:
         return signature.read(environ)
     except MalformedSignatureError as error:
-        raise UnknownCallerError(Fault.MALFORMED, detail=str(error)) from None
+        raise UnknownCallerError(Denial.MALFORMED, detail=str(error)) from None
     except UnsupportedMechanismError:
-        raise UnknownCallerError(Fault.MECHANISM) from None
+        raise UnknownCallerError(Denial.MECHANISM) from None
 
 
 def _key_of_user(access_key_id: str) -> Caller | None:
-    """Return the key that somebody has made for a user of IAM, where it is active. A session's is none: it needs its token."""
+    """Return the caller of an IAM user's active access key. A session's key does not count, because it needs its token."""
     for account_id, partitions in tuple(iam_backends.items()):
         for backend in tuple(partitions.values()):
             key = backend.access_keys.get(access_key_id)

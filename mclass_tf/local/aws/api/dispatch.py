@@ -1,4 +1,4 @@
-"""Takes a request to moto's backend for it, and turns whatever is not modelled into a refusal."""
+"""Dispatches requests to moto's backends, and refuses whatever is not modelled."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from moto import backends as moto_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import HTTPException
 
-from mclass_tf.local.access.key import Key
+from mclass_tf.local.access.key import AccessKey
 from mclass_tf.local.aws import acm, install, sts
 from mclass_tf.local.aws.api import bodies, operations, task_permissions
 from mclass_tf.local.aws.api.callers import Caller, Callers, UnknownCallerError
 from mclass_tf.local.aws.api.injected_errors import InjectedErrors
 from mclass_tf.local.aws.calls import Call, identify
-from mclass_tf.local.aws.denial import Fault, ForbiddenError, deny
+from mclass_tf.local.aws.denial import Denial, ForbiddenError, deny
 from mclass_tf.local.aws.refusal import refuse, unexpected, unsupported
 from mclass_tf.local.http.server import TOO_LARGE, Reply
 
 _log = logging.getLogger("mclass_tf.local")
 
-_LONGEST_WAIT = 50.0  # seconds; below the 60 after which SDKs stop waiting for an answer
-_OF_ITS_TASK = "A container calls the local AWS in the name of its own task's role alone"
-_LARGEST_BODY = 16 * 1024 * 1024
-# Moto holds a request's body in memory. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html ; of S3
-# the local AWS keeps states, artifacts and logs, not the 5 GiB that AWS takes.
-_LARGEST = {"lambda": 70_167_211, "s3": 256 * 1024 * 1024}
-_NOT_AWS = "/moto-api"  # moto's own page: it shows and empties every account
-_REFUSED_KEPT = 1000
-_LONGEST_NAME = 200  # characters: of REST the path is in it
+_LOCK_TIMEOUT = 50.0  # seconds; less than the 60 s after which SDKs time out
+_WRONG_TASK = "A container may call the local AWS only with the role of its own task"
+_MAX_BODY = 16 * 1024 * 1024
+# moto holds bodies in memory. Lambda: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html . S3: AWS accepts
+# 5 GiB, but the local AWS stores only states, artifacts and logs.
+_MAX_BODY_BY_SERVICE = {"lambda": 70_167_211, "s3": 256 * 1024 * 1024}
+_MOTO_API = "/moto-api"  # moto's own page, which shows and resets every account
+_MAX_REFUSED = 1000
+_MAX_NAME = 200  # characters; a REST call's name contains its path
 _NOT_ROUTED = "X-Mclass-Not-Routed"
 _MESSAGE = re.compile(rb'(?:"[Mm]essage"\s*:\s*"|<Message>)([^"<]*)')
 
@@ -51,26 +51,26 @@ class UnknownServiceError(Exception):
 class AwsApi:
     """Answers every AWS call, one at a time.
 
-    moto's backends are plain dictionaries that its handlers walk and change without locks. They hold Python's
-    global lock anyway while they work, so that one lock around a call costs no throughput and excludes races.
+    moto's backends are plain dictionaries that its handlers read and change without locks. Because the handlers hold Python's
+    global lock anyway, one API lock around each call costs no throughput, and it prevents races.
     """
 
-    def __init__(self, *, key: Key) -> None:
+    def __init__(self, *, key: AccessKey) -> None:
         install.install()
         self._callers = Callers(key=key, sessions=sts.sessions)
         self._lock = threading.Lock()
         self._dispatcher = _Dispatcher()
         self._refused: dict[str, None] = {}
-        self.troubles = InjectedErrors()
+        self.injected_errors = InjectedErrors()
 
     @property
     def refused(self) -> list[str]:
-        """Return the calls refused so far because they are not modelled, each once, in order."""
+        """Return the calls that were refused because they are not modelled, each once, in order."""
         return list(self._refused)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep every call off moto's state, for a part that reads or changes it beside the API."""
+        """Hold the API lock, for code that reads or changes moto's state outside the API."""
         with self._lock:
             yield
 
@@ -78,15 +78,15 @@ class AwsApi:
         with self._lock:
             acm.put_certificate(account_id=account_id, region=region, arn=arn, domain_name=domain_name)
 
-    def bar(self, environ: dict[str, Any]) -> Reply | None:
-        """Refuse a call by its head where nobody was given its key."""
+    def precheck(self, environ: dict[str, Any]) -> Reply | None:
+        """Return the refusal of a request whose headers name an unknown key, or None."""
         call = identify(environ)
-        return None if self._callers.is_known(environ) else deny(call, Fault.UNKNOWN)
+        return None if self._callers.is_known(environ) else deny(call, Denial.UNKNOWN)
 
     def answer(self, environ: dict[str, Any], *, task_id: str | None = None) -> Reply:
-        """Answer a call; where `task_id` is given, one in the name of that task's role alone.
+        """Answer a call. With `task_id`, accept only calls with that task's role.
 
-        The signature is that of the body as it was sent, and nothing of the body is worked on before it is verified.
+        The signature covers the body as it was sent. Nothing parses the body before the signature is verified.
         """
         call = operations.named(identify(environ), environ)
         if TOO_LARGE in environ:
@@ -95,21 +95,21 @@ class AwsApi:
             caller = self._callers.verify(environ)
         except UnknownCallerError as error:
             _log.warning("refused %s: %s", call.name, error)
-            return deny(call, error.fault, detail=error.detail)
+            return deny(call, error.reason, detail=error.detail)
         if task_id not in {None, caller.task_id}:
-            _log.warning("refused %s: it comes from a container, and not in the name of its task", call.name)
-            return deny(call, Fault.FORBIDDEN, detail=_OF_ITS_TASK)
+            _log.warning("refused %s: it comes from a container, but not with its task's role", call.name)
+            return deny(call, Denial.FORBIDDEN, detail=_WRONG_TASK)
         refusal = bodies.inflate(call, environ, most=largest_body(environ))
-        return refusal or self._answer_known(caller, environ)
+        return refusal or self._answer_authenticated(caller, environ)
 
-    def _answer_known(self, caller: Caller, environ: dict[str, Any]) -> Reply:
+    def _answer_authenticated(self, caller: Caller, environ: dict[str, Any]) -> Reply:
         call = operations.named(identify(environ), environ)
-        trouble = self.troubles.reply(call)
-        if trouble is not None:
-            return trouble
+        injected = self.injected_errors.reply(call)
+        if injected is not None:
+            return injected
         started = time.perf_counter()
-        if not self._lock.acquire(timeout=_LONGEST_WAIT):
-            return unexpected(call, error="another call has not come to its end")
+        if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
+            return unexpected(call, error="another call has not ended")
         try:
             reply = self._answer(call, environ, caller=caller)
         finally:
@@ -122,15 +122,15 @@ class AwsApi:
     def _answer(self, call: Call, environ: dict[str, Any], *, caller: Caller) -> Reply:
         try:
             task_permissions.require(caller, call, environ)
-            return self._modelled(call, environ)
+            return self._answer_modelled(call, environ)
         except ForbiddenError as error:
             _log.warning("refused %s: %s", call.name, error)
-            return deny(call, Fault.FORBIDDEN, detail=str(error))
+            return deny(call, Denial.FORBIDDEN, detail=str(error))
 
-    def _modelled(self, call: Call, environ: dict[str, Any]) -> Reply:
+    def _answer_modelled(self, call: Call, environ: dict[str, Any]) -> Reply:
         reason = operations.refusal(call)
-        if str(environ["PATH_INFO"]).startswith(_NOT_AWS):
-            reason = "it is no call of AWS"
+        if str(environ["PATH_INFO"]).startswith(_MOTO_API):
+            reason = "it is not a call of AWS"
         if reason is not None:
             return self._refuse(call, detail=reason)
         return bodies.check(call, environ) or self._answer_checked(call, environ)
@@ -141,10 +141,10 @@ class AwsApi:
         except ForbiddenError:
             raise
         except UnknownServiceError:
-            return self._refuse(call, detail="nothing of this service is modelled")
+            return self._refuse(call, detail="the service is not modelled")
         except NotImplementedError as error:
             return self._refuse(call, detail=str(error))
-        except RecursionError:  # of forms, XML and CBOR: what they hold is read by recursion
+        except RecursionError:  # forms, XML and CBOR are parsed recursively
             return refuse(call, code="SerializationException", message="The request is nested too deeply.")
         except Exception as error:  # noqa: BLE001  a bug here must not be retried for minutes
             _log.exception("%s failed", call.name)
@@ -153,18 +153,18 @@ class AwsApi:
 
     def _refuse(self, call: Call, *, detail: str = "") -> Reply:
         _log.warning("refused %s: not modelled %s", call.name, detail)
-        if len(self._refused) < _REFUSED_KEPT:
-            self._refused.setdefault(call.name[:_LONGEST_NAME])
+        if len(self._refused) < _MAX_REFUSED:
+            self._refused.setdefault(call.name[:_MAX_NAME])
         return unsupported(call, detail=detail)
 
 
 def largest_body(environ: dict[str, Any]) -> int:
-    """Return how many bytes the body of a request may have."""
-    return _LARGEST.get(identify(environ).service, _LARGEST_BODY)
+    """Return the maximum size of the request's body, in bytes."""
+    return _MAX_BODY_BY_SERVICE.get(identify(environ).service, _MAX_BODY)
 
 
 class _Dispatcher(DomainDispatcherApplication):  # type: ignore[misc]  # moto is not typed for us
-    """moto's choice of backend, remembered: it lists moto's folders anew for every request."""
+    """Caches moto's choice of backend, for which moto lists its folders at every request."""
 
     def __init__(self) -> None:
         super().__init__(_create_app)
@@ -190,7 +190,7 @@ def _create_app(service: Any) -> Flask:
 
 
 def _mark_unrouted(error: HTTPException) -> Any:
-    """Mark the 404 of a URL that moto does not know: a handler may answer 404, too."""
+    """Mark the 404 of a URL without a route, to distinguish it from a handler's 404."""
     response = error.get_response()
     if flask_request.routing_exception is not None:
         response.headers[_NOT_ROUTED] = "1"
@@ -219,7 +219,6 @@ def _run(app: Flask, environ: dict[str, Any]) -> Reply:
 
 
 def _never_retried(call: Call, reply: Reply) -> Reply:
-    """Return the reply, or a 4xx in the place of a 5xx."""
     if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return reply
     _log.error("%s: moto answered %d: %r", call.name, reply.status, reply.body[:2000])
@@ -228,7 +227,7 @@ def _never_retried(call: Call, reply: Reply) -> Reply:
 
 
 def _is_unrouted(call: Call, reply: Reply, environ: dict[str, Any]) -> bool:
-    """Return whether moto knows no such URL or operation: it answers with an empty or an HTML 404."""
+    """Return whether moto has no such URL or operation. Then it answers with a marked or an empty 404."""
     if any(name == _NOT_ROUTED for name, _ in reply.headers):
         return True
     return (

@@ -1,4 +1,4 @@
-"""Names REST calls by their operation, and says which operations are not modelled although moto lets them by."""
+"""Names the operations of S3 calls, and lists the operations that are not modelled although moto accepts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mclass_tf.local.aws.calls import Call, Protocol
 
 
 def named(call: Call, environ: dict[str, Any]) -> Call:
-    """Return the call with the API's name for its operation, which S3 does not state in a request."""
+    """Return the call with the API's name of its operation, which S3 requests do not contain."""
     if call.service != "s3" or call.protocol is not Protocol.REST_XML:
         return call
     try:
@@ -24,9 +24,9 @@ def named(call: Call, environ: dict[str, Any]) -> Call:
 
 
 def refusal(call: Call) -> str | None:
-    """Return why the call must be refused before moto sees it, or None."""
+    """Return why the call must be refused before it reaches moto, or None."""
     if call.service == "s3" and call.operation.isidentifier() and call.operation not in S3_MODELLED:
-        return "this part of S3 is not there"
+        return "this part of S3 is not modelled"
     if call.service == "lambda" and _INVOCATION.fullmatch(call.operation):
         return "functions run where deployments of services ask them, and nowhere else"
     return _REFUSED.get(call.name)
@@ -41,9 +41,9 @@ _NO_INSTANCES = "there are no EC2 instances, tasks run on Fargate"
 
 _FARGATE_ONLY = "tasks run on Fargate only"
 
-_NO_PROVIDER = "no identity provider is known, so that any token would do; AssumeRole gives a session"
+_NO_PROVIDER = "there are no identity providers, so no token can be verified; use AssumeRole for a session"
 
-_NO_SESSION = "AssumeRole gives a session of any role"
+_NO_SESSION = "use AssumeRole for a session of any role"
 
 _REFUSED = {
     "ecs:StartTask": "there are no container instances; RunTask starts a task on Fargate",
@@ -84,8 +84,8 @@ _REFUSED = {
     "sts:GetSessionToken": _NO_SESSION,
 }
 
-# moto falls through to the plain call when it does not know a sub-resource: it takes
-# `DELETE /bucket?inventory` for DeleteBucket, and answers `GET /bucket?analytics` with a list of objects.
+# moto ignores unknown sub-resources: it handles `DELETE /bucket?inventory` as DeleteBucket, and answers
+# `GET /bucket?analytics` with a list of objects.
 S3_MODELLED = frozenset(
     [
         "AbortMultipartUpload",

@@ -1,1 +1,1 @@
-"""Application Auto Scaling: scalable targets, policies, and their decisions."""
+"""Application Auto Scaling: scalable targets, scaling policies and their decisions."""

@@ -1,4 +1,4 @@
-"""Application Auto Scaling: scalable targets and policies, as modules/ecs-service has them, and what they do to the services."""
+"""Application Auto Scaling of ECS services: the scalable targets and scaling policies that modules/ecs-service uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from moto.core.exceptions import JsonRESTError
 from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
 
-from mclass_tf.local.aws.autoscaling.decide import COOLDOWN, Capacity, Last, Reading, ScalingDecision, decide
+from mclass_tf.local.aws.autoscaling.decide import (
+    COOLDOWN,
+    Capacity,
+    LastActivity,
+    Reading,
+    ScalingDecision,
+    decide,
+)
 from mclass_tf.local.aws.autoscaling.tracking_alarms import REQUESTS, Policy
 from mclass_tf.local.live import live
 
@@ -24,15 +31,15 @@ _ECS_METRICS = (
     "ECSServiceAverageMemoryUtilization",
 )
 _DIMENSION = "ecs:service:DesiredCount"
-_ACTIVITIES_KEPT = 1000
+_MAX_ACTIVITIES = 1000
 
-# The newest value of what an alarm watches, None where there is none.
 ValueOf = Callable[[Any], float | None]
+"""Returns the newest value of an alarm's metric, or None."""
 
 
 @dataclass(kw_only=True)
 class Activity:
-    """A scaling activity. Times in seconds since the epoch.
+    """A scaling activity. Times are in seconds since the epoch.
 
     https://docs.aws.amazon.com/autoscaling/application/APIReference/API_ScalingActivity.html
     """
@@ -47,19 +54,16 @@ class Activity:
 
     @property
     def status_message(self) -> str:
-        outcome = (
-            "Waiting for change to be fulfilled by ecs."
-            if self.ended_at is None
-            else ("Change successfully fulfilled by ecs.")
-        )
-        return f"Successfully set desired count to {self.capacity}. {outcome}"
+        waiting, done = "Waiting for change to be fulfilled by ecs.", "Change successfully fulfilled by ecs."
+        progress = waiting if self.ended_at is None else done
+        return f"Successfully set desired count to {self.capacity}. {progress}"
 
 
 class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[misc]  # moto is not typed for us
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.tags: dict[str, dict[str, str]] = {}
-        self.activities: deque[Activity] = deque(maxlen=_ACTIVITIES_KEPT)
+        self.activities: deque[Activity] = deque(maxlen=_MAX_ACTIVITIES)
 
     def register_scalable_target(
         self,
@@ -89,7 +93,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
         return registered
 
     def deregister_scalable_target(self, namespace: str, r_id: str, dimension: str) -> None:
-        """Its policies go with it; moto keeps them.
+        """Delete the target's policies, too. moto keeps them.
 
         https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DeregisterScalableTarget.html
         """
@@ -99,7 +103,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
                 self.delete_scaling_policy(policy.policy_name, namespace, r_id, dimension)
 
     def _keep_within(self, resource_id: str, *, lowest: int, highest: int) -> None:
-        """Scale a service outside the bounds to the nearer one: they hold from their registration on.
+        """Scale a service outside the bounds to the nearer one: they apply as soon as they are registered.
 
         https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scalable-targets.html
         """
@@ -139,7 +143,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
         policy_body: dict[str, Any] | None,
         policy_type: str | None,
     ) -> Any:
-        """A policy scales a target that is registered. A changed one keeps its ARN, and its alarms are made anew.
+        """Require a registered target. An updated policy keeps its ARN and gets new alarms.
 
         https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScalingPolicy.html
         """
@@ -168,7 +172,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
         max_results: int | None,
         next_token: str | None,
     ) -> Any:
-        """Of that very resource, as the provider asks; moto takes every one whose name is a part of it."""
+        """Match the whole resource id, as the provider expects. moto matches parts of it."""
         token, policies = super().describe_scaling_policies(
             service_namespace, resource_id, scalable_dimension, max_results, next_token
         )
@@ -180,7 +184,7 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
             raise _error("ResourceNotFoundException", f"No scalable target found for resource ARN: {arn}")
 
     def settle(self, *, now: float) -> None:
-        """End the activities whose service has come to its capacity, or has got another one since."""
+        """End the activities whose service has reached its capacity or has a newer activity."""
         newest = {activity.resource_id: activity for activity in self.activities}
         for activity in self.activities:
             if activity.ended_at is None and (
@@ -204,12 +208,12 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
     # ---- target tracking
 
     def track(self, resource_id: str, *, value_of: ValueOf, now: float) -> None:
-        """Scale a service as its policies decide."""
+        """Evaluate the tracking policies of a service and scale it if necessary."""
         target = self.targets[_DIMENSION][resource_id]
         suspended = target.suspended_state or {}
         service = self._find_service(resource_id)
         if service is None:
-            return  # it was deleted, which leaves the target as it is
+            return  # the service was deleted; its scalable target remains
         capacity = Capacity(
             current=service.desired_count,
             lowest=target.min_capacity,
@@ -228,28 +232,28 @@ class LocalAutoscalingBackend(ApplicationAutoscalingBackend):  # type: ignore[mi
             self.scale(resource_id, decision.capacity, cause=_cause(decision), now=now)
 
     def tracking(self, resource_id: str) -> Iterator[Policy]:
-        """Return the target tracking policies of a service."""
+        """Yield the target tracking policies of a service."""
         for policy in self.policies.values():
             if policy.resource_id == resource_id and policy.policy_type == "TargetTrackingScaling":
                 yield policy
 
-    def _last(self, resource_id: str, *, is_out: bool, now: float) -> Last:
-        """Return the last activity of a policy in that direction, and how many of AWS's seconds ago it ended."""
+    def _last(self, resource_id: str, *, is_out: bool, now: float) -> LastActivity:
         for activity in reversed(self.activities):
             if activity.resource_id != resource_id or not activity.cause.startswith("monitor alarm"):
                 continue
             if (activity.capacity > activity.before) == is_out:
-                return Last(ago=(now - activity.started_at) * live.clock.speed, before=activity.before)
-        return Last()
+                ago = (now - activity.started_at) * live.clock.speed
+                return LastActivity(ago=ago, before=activity.before)
+        return LastActivity()
 
 
 def is_policy(action: str) -> bool:
-    """Return whether an alarm's action is a scaling policy of Application Auto Scaling."""
+    """Return whether an alarm action is a scaling policy of Application Auto Scaling."""
     return action.startswith("arn:aws:autoscaling:") and ":scalingPolicy:" in action
 
 
 def act(account_id: str, region: str, *, action: str, value_of: ValueOf, now: float) -> None:
-    """Do what an alarm in ALARM asks of the policy that its action names. Call it under the lock of the calls."""
+    """Execute the scaling policy that the action of an alarm in ALARM names. Call it under the API lock."""
     backend: LocalAutoscalingBackend = applicationautoscaling_backends[account_id][region]
     arn = action.partition(":createdBy/")[0]
     for policy in backend.policies.values():
@@ -259,7 +263,7 @@ def act(account_id: str, region: str, *, action: str, value_of: ValueOf, now: fl
 
 
 def settle(account_id: str, region: str, *, now: float) -> None:
-    """End the scaling activities that are fulfilled. Call it under the lock of the calls."""
+    """End the fulfilled scaling activities. Call it under the API lock."""
     applicationautoscaling_backends[account_id][region].settle(now=now)
 
 
@@ -290,20 +294,20 @@ def _is_deploying(document: Mapping[str, Any]) -> bool:
 def _check_policy(kind: str, body: Mapping[str, Any]) -> None:
     if kind != "TargetTrackingScaling":
         raise NotImplementedError(f"policies of the type {kind}")
-    named, own = body.get("PredefinedMetricSpecification"), body.get("CustomizedMetricSpecification")
-    if (named is None) == (own is None):
+    predefined, custom = body.get("PredefinedMetricSpecification"), body.get("CustomizedMetricSpecification")
+    if (predefined is None) == (custom is None):
         raise _error(
             "ValidationException",
             "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification must be specified",
         )
     if float(body.get("TargetValue") or 0) <= 0:
         raise _error("ValidationException", "TargetValue must be greater than 0")
-    if named is None:
+    if predefined is None:
         return
-    metric = named.get("PredefinedMetricType")
+    metric = predefined.get("PredefinedMetricType")
     if metric not in _ECS_METRICS:
         raise _error("ValidationException", f"Metric {metric} is not one of: {', '.join(_ECS_METRICS)}")
-    if metric == REQUESTS and "/targetgroup/" not in str(named.get("ResourceLabel")):
+    if metric == REQUESTS and "/targetgroup/" not in str(predefined.get("ResourceLabel")):
         raise _error(
             "ValidationException",
             f"ResourceLabel must name the load balancer and the target group of {REQUESTS}: "

@@ -1,4 +1,4 @@
-"""How many tasks target tracking wants, decided from its alarms.
+"""Decides from the alarms of target tracking policies how many tasks a service needs.
 
 https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html
 """
@@ -9,16 +9,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LOW_SHARE = 0.9  # of the target value: below it the low alarm is in ALARM
-COOLDOWN = 300.0  # AWS's seconds, for ECS services
+LOW_SHARE = 0.9  # share of the target value below which the low alarm is in ALARM
+COOLDOWN = 300.0  # the default for ECS services, in simulated seconds
 
-# A quotient such as 140 / 70 must not become 3 tasks for want of exactness.
+# A rounding error in a quotient such as 140 / 70 must not lead to 3 tasks.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A policy, what its alarms say and the newest value of its metric. Cooldowns in AWS's seconds."""
+    """A policy, the newest value of its metric and its alarms. Cooldowns are in simulated seconds.
+
+    `high` and `low` are the names of the alarms if they are in ALARM, otherwise None.
+    """
 
     policy: str
     target: float
@@ -30,13 +33,13 @@ class Reading:
     can_scale_in: bool = True
 
     def proposal(self, capacity: int) -> int:
-        """Return the capacity that brings the metric to its target; `high` and `low` name the alarms that are in ALARM."""
+        """Return the capacity that brings the metric to its target."""
         return math.ceil(capacity * (self.value or 0.0) / self.target - _ROUNDING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Last:
-    """The last activity in one direction: how many of AWS's seconds ago, and the capacity before it."""
+class LastActivity:
+    """The last activity in one direction: how long `ago` in simulated seconds, and the capacity `before` it."""
 
     ago: float = math.inf
     before: int = 0
@@ -44,7 +47,7 @@ class Last:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What is there and what may be. `is_deploying`: a deployment is in progress, in which nothing scales in."""
+    """The current capacity and its bounds. `is_deploying`: a deployment is in progress, which prevents scale-in."""
 
     current: int
     lowest: int
@@ -64,11 +67,11 @@ class ScalingDecision:
 
 
 def decide(
-    capacity: Capacity, readings: Sequence[Reading], *, last_out: Last, last_in: Last
+    capacity: Capacity, readings: Sequence[Reading], *, last_out: LastActivity, last_in: LastActivity
 ) -> ScalingDecision | None:
-    """Return what to scale to, or None.
+    """Return the new capacity, or None to leave it.
 
-    Out, if any policy wants more; in, only if every one that may scale in wants less.
+    Scale out if any policy requires it. Scale in only if all policies that may scale in agree.
     """
     known = [reading for reading in readings if reading.value is not None]
     if any(reading.high for reading in known):
@@ -79,8 +82,10 @@ def decide(
     return _scale_in(capacity, lows, last=last_in)
 
 
-def _scale_out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
-    """During the cooldown, what the last scale-out added counts as part of what is added now."""
+def _scale_out(
+    capacity: Capacity, readings: Sequence[Reading], *, last: LastActivity
+) -> ScalingDecision | None:
+    """During the cooldown, the capacity that the last scale-out added counts towards this one."""
     if not capacity.can_scale_out:
         return None
 
@@ -95,7 +100,9 @@ def _scale_out(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -
     return ScalingDecision(capacity=target, policy=most.policy, alarm=most.high)
 
 
-def _scale_in(capacity: Capacity, readings: Sequence[Reading], *, last: Last) -> ScalingDecision | None:
+def _scale_in(
+    capacity: Capacity, readings: Sequence[Reading], *, last: LastActivity
+) -> ScalingDecision | None:
     if not capacity.can_scale_in or capacity.is_deploying:
         return None
     if any(last.ago < reading.scale_in_cooldown for reading in readings):

@@ -1,4 +1,4 @@
-"""Application Auto Scaling's answers that moto lacks: tags and scaling activities."""
+"""Responses of Application Auto Scaling that moto lacks: tags and scaling activities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mclass_tf.local.aws.autoscaling.backend import Activity, LocalAutoscalingBa
 from mclass_tf.local.aws.autoscaling.tracking_alarms import Policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
-_MOST_ACTIVITIES = 50
+_PAGE_SIZE = 50
 
 
 class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore[misc]
-    """moto has no tags here; the provider reads those of every scalable target.
+    """moto lacks these tags, which the provider reads for every scalable target.
 
     https://docs.aws.amazon.com/autoscaling/application/APIReference/API_ListTagsForResource.html
     """
@@ -45,7 +45,7 @@ class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore
         return answer
 
     def describe_scaling_activities(self) -> str:
-        """For the aws CLI: why a service was scaled.
+        """Return the activities of a service, for the AWS CLI: they explain why it was scaled.
 
         https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalingActivities.html
         """
@@ -58,7 +58,7 @@ class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore
         if self._get_param("ServiceNamespace") != "ecs":
             activities = []
         start = int(self._get_param("NextToken") or 0)
-        end = start + (self._get_int_param("MaxResults") or _MOST_ACTIVITIES)
+        end = start + (self._get_int_param("MaxResults") or _PAGE_SIZE)
         answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in activities[start:end]]}
         if end < len(activities):
             answer["NextToken"] = str(end)

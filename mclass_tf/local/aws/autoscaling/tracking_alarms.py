@@ -1,6 +1,6 @@
-"""The two CloudWatch alarms by which a target tracking policy scales: above its target value, and well below it.
+"""The two CloudWatch alarms of a target tracking policy: above its target value, and well below it.
 
-Application Auto Scaling makes, changes and deletes them itself.
+Application Auto Scaling creates, updates and deletes them.
 https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html
 """
 
@@ -26,10 +26,10 @@ _PERIODS_HIGH, _PERIODS_LOW = 3, 15
 
 
 class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # moto is not typed for us
-    """moto makes alarms on the CPU with a threshold of 6, whatever the policy says."""
+    """A scaling policy with its alarms. moto creates alarms on the CPU with a threshold of 6, whatever the policy."""
 
     def create_alarms(self) -> None:
-        """Called at the end of moto's constructor, when the policy that this one changes is still in its place."""
+        """Create the alarms. moto's constructor calls this last, before it replaces an existing policy."""
         before = self._previous_policy()
         if before is not None:
             self.policy_arn, self.creation_time = before.policy_arn, before.creation_time
@@ -72,27 +72,27 @@ class Policy(models.FakeApplicationAutoscalingPolicy):  # type: ignore[misc]  # 
         )
 
     def _metric(self) -> dict[str, Any]:
-        """Return what the alarms watch, as PutMetricAlarm takes it."""
-        named = self.configuration.get("PredefinedMetricSpecification")
-        if named is not None and named["PredefinedMetricType"] == REQUESTS:
-            _, _, group = str(named["ResourceLabel"]).partition("/targetgroup/")
+        """Return the metric of the alarms, as arguments of PutMetricAlarm."""
+        predefined = self.configuration.get("PredefinedMetricSpecification")
+        if predefined is not None and predefined["PredefinedMetricType"] == REQUESTS:
+            _, _, group = str(predefined["ResourceLabel"]).partition("/targetgroup/")
             return _simple(
                 "AWS/ApplicationELB",
                 "RequestCountPerTarget",
                 "Sum",
                 {"TargetGroup": f"targetgroup/{group}"},
             )
-        if named is not None:
+        if predefined is not None:
             _, cluster, service = self.resource_id.split("/")
-            metric = _SERVICE_METRICS[named["PredefinedMetricType"]]
+            metric = _SERVICE_METRICS[predefined["PredefinedMetricType"]]
             dimensions = {"ClusterName": cluster, "ServiceName": service}
             return {**_simple("AWS/ECS", metric, "Average", dimensions), "unit": "Percent"}
-        own = self.configuration["CustomizedMetricSpecification"]
-        if own.get("Metrics"):
-            return {"metric_data_queries": [_query(entry) for entry in own["Metrics"]]}
-        dimensions = {entry["Name"]: entry["Value"] for entry in own.get("Dimensions") or []}
-        watched = _simple(own["Namespace"], own["MetricName"], own["Statistic"], dimensions)
-        return {**watched, "unit": own.get("Unit")}
+        custom = self.configuration["CustomizedMetricSpecification"]
+        if custom.get("Metrics"):
+            return {"metric_data_queries": [_query(entry) for entry in custom["Metrics"]]}
+        dimensions = {entry["Name"]: entry["Value"] for entry in custom.get("Dimensions") or []}
+        settings = _simple(custom["Namespace"], custom["MetricName"], custom["Statistic"], dimensions)
+        return {**settings, "unit": custom.get("Unit")}
 
 
 def _simple(namespace: str, name: str, statistic: str, dimensions: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an alarm may be: one that cannot be evaluated is refused when it is put, not never evaluated."""
+"""Validates alarms, so that PutMetricAlarm rejects an alarm that cannot be evaluated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHORT_PERIODS = (1, 5, 10, 30)
 
 
 def check_alarm(alarm: Mapping[str, Any]) -> None:
-    """Refuse an alarm that could not be evaluated."""
+    """Reject an alarm that cannot be evaluated, with CloudWatch's error or NotImplementedError."""
     if alarm.get("rule") is not None:
         raise NotImplementedError("composite alarms")
     if alarm.get("threshold_metric_id"):
@@ -54,7 +54,7 @@ def _check_queries(queries: Sequence[Any]) -> None:
 
 
 def is_returned(query: Any) -> bool:
-    """Return whether the result of a query of an alarm is what the alarm watches: moto keeps the flag, its text or None."""
+    """Return whether the alarm watches the query's result. moto stores the flag as a boolean, a string or None."""
     return str(query.return_data).lower() in ("true", "none")
 
 

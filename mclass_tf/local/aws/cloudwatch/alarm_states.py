@@ -1,4 +1,4 @@
-"""What state an alarm is in, decided from its datapoints, with the reason in CloudWatch's words.
+"""Decides the state of an alarm from its datapoints, with the reason in CloudWatch's wording.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 OK, ALARM, INSUFFICIENT_DATA = "OK", "ALARM", "INSUFFICIENT_DATA"
 
-MORE_PERIODS = 2  # that are looked at beside those to be evaluated, in case that some are missing
+MORE_PERIODS = 2  # periods before the evaluated ones that replace missing datapoints
 
 _OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
     "GreaterThanOrEqualToThreshold": (operator.ge, "greater than or equal to"),
@@ -26,7 +26,7 @@ TREATMENTS = ("breaching", "notBreaching", "ignore", "missing")
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmCondition:
-    """When an alarm is in ALARM: `datapoints` of the last `periods` breach."""
+    """An alarm is in ALARM if `datapoints` of the last `periods` breach the threshold."""
 
     comparison: str
     threshold: float
@@ -40,7 +40,7 @@ class AlarmCondition:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A period that began at `at` (seconds since the epoch); its value is None where nothing was measured."""
+    """The datapoint of a period that began at `at` (seconds since the epoch). `value` is None without data."""
 
     at: float
     value: float | None
@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmState:
-    """`evaluated` are the datapoints that decided, the newest first."""
+    """`evaluated` contains the decisive datapoints, newest first."""
 
     value: str
     reason: str
@@ -56,9 +56,9 @@ class AlarmState:
 
 
 def decide(condition: AlarmCondition, points: Sequence[Point]) -> AlarmState | None:
-    """Return the state, or None where the alarm keeps the one it has.
+    """Return the new state, or None if the alarm keeps its state.
 
-    `points` are the last periods, the oldest first: those to be evaluated and MORE_PERIODS before them.
+    `points` are the last periods, oldest first: the evaluated periods and MORE_PERIODS before them.
     """
     known = [point for point in points if point.value is not None]
     recent = tuple(reversed(known[-condition.periods :]))
@@ -78,7 +78,7 @@ def decide(condition: AlarmCondition, points: Sequence[Point]) -> AlarmState | N
 
 
 def _is_old_enough(condition: AlarmCondition, points: Sequence[Point]) -> bool:
-    """Return whether an alarm is due with fewer datapoints than it asks for: no known one is within the threshold, the oldest is as old."""
+    """Return whether the oldest known datapoint is old enough for ALARM with fewer datapoints than required, all breaching."""
     last = points[-condition.periods :]
     oldest = next((index for index, point in enumerate(last) if point.value is not None), None)
     return oldest is not None and len(last) - oldest >= condition.datapoints
@@ -115,11 +115,11 @@ def _by_treatment(
 ) -> AlarmState:
     is_alarm = condition.missing == "breaching" and breaching + missing >= condition.datapoints
     value = ALARM if is_alarm else OK
-    got = "no" if not recent else str(len(recent))
-    were = "was" if len(recent) == 1 else "were"
+    count = "no" if not recent else str(len(recent))
+    verb = "was" if len(recent) == 1 else "were"
     treated = "Breaching" if condition.missing == "breaching" else "NonBreaching"
     reason = (
-        f"Threshold Crossed: {got} {_plural(len(recent), 'datapoint')} {were} received for {condition.periods} "
+        f"Threshold Crossed: {count} {_plural(len(recent), 'datapoint')} {verb} received for {condition.periods} "
         f"{_plural(condition.periods, 'period')} and {missing} missing {_plural(missing, 'datapoint')} "
         f"{'was' if missing == 1 else 'were'} treated as [{treated}]."
     )

@@ -15,7 +15,7 @@ from mclass_tf.local.aws.cloudwatch.alarm_checks import check_alarm
 from mclass_tf.local.aws.cloudwatch.metrics import Metric, Metrics, Stats, TimeSeries, dimensions
 
 _INITIAL_REASON = "Unchecked: Initial alarm creation"
-_HISTORY_KEPT = 1000
+_MAX_HISTORY = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +33,18 @@ class HistoryItem:
 
 
 class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto is not typed for us
-    """Metrics are kept in a store of our own: moto keeps every value for ever, and knows no percentiles."""
+    """Stores metrics in `Metrics`: moto keeps every value forever and has no percentiles."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.metrics = Metrics()
-        self.history: deque[HistoryItem] = deque(maxlen=_HISTORY_KEPT)
-        self.evaluated: dict[
-            str, float
-        ] = {}  # by the alarm's name: the end of the period that was evaluated last
+        self.history: deque[HistoryItem] = deque(maxlen=_MAX_HISTORY)
+        self.evaluated: dict[str, float] = {}  # the end of the last evaluated period, by the alarm's name
 
     # ---- alarms
 
     def put_metric_alarm(self, **alarm: Any) -> Any:
-        """A new alarm has INSUFFICIENT_DATA, and a changed one keeps its state; moto calls both OK.
+        """A new alarm starts in INSUFFICIENT_DATA, and an updated one keeps its state. moto sets both to OK.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
         """
@@ -74,7 +72,7 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
         super().delete_alarms(alarm_names)
 
     def set_alarm_state(self, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
-        """Set the state until the next evaluation, as in CloudWatch."""
+        """Set the state until the next evaluation, as CloudWatch does."""
         before = self.alarms[alarm_name].state_value if alarm_name in self.alarms else ""
         super().set_alarm_state(alarm_name, reason, reason_data, state_value)
         self.alarms[alarm_name].state_transitioned_timestamp = self.alarms[alarm_name].state_updated_timestamp
@@ -103,7 +101,7 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
             self.metrics.add(metric, at=at, stats=_stats(datum), unit=datum.get("Unit"))
 
     def get_all_metrics(self) -> list[Any]:
-        """Return what ListMetrics filters: one datum for each metric."""
+        """Return one datum for each metric, which moto's ListMetrics filters."""
         return [
             MetricDatumBase(
                 metric.namespace,
@@ -122,7 +120,7 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
         windows: Sequence[tuple[float, float]],
         unit: str | None = None,
     ) -> TimeSeries:
-        """Return the statistic in each of the windows that has data."""
+        """Return the statistic of each window that has data."""
         series = self.metrics.find(metric)
         values: TimeSeries = {}
         if series is None or (unit is not None and series.unit not in (None, unit)):
@@ -163,5 +161,5 @@ def _stats(datum: Mapping[str, Any]) -> Stats:
 
 
 def epoch(moment: dt.datetime) -> float:
-    """Return the seconds since the epoch; a time without a zone is in UTC, as moto reads it."""
+    """Return the seconds since the epoch. A time without a time zone is in UTC, as in moto."""
     return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()

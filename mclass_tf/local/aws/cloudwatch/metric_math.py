@@ -1,4 +1,4 @@
-"""Metric math: the highest of several metrics, by which modules/ecs-service scales on the busier of two target groups.
+"""Metric math: the maximum of metrics, with which modules/ecs-service scales on the busier of two target groups.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
 """
@@ -17,9 +17,9 @@ _HIGHEST = re.compile(rf"MAX\(\[{_FILLED}(?:, {_FILLED})*\]\)", re.ASCII)
 
 
 def highest(expression: str, metrics: Mapping[str, TimeSeries], *, periods: int) -> TimeSeries:
-    """Return the highest of the metrics that the expression names by their ids, each 0 where it is missing.
+    """Return the maximum of the metrics whose ids the expression names. A missing value counts as 0.
 
-    Raise CloudWatch's ValidationError for any other expression.
+    Raise CloudWatch's ValidationError for any other kind of expression.
     """
     ids = re.findall(_FILLED, expression, re.ASCII)
     if not _HIGHEST.fullmatch(expression) or not metrics.keys() >= set(ids):

@@ -1,4 +1,4 @@
-"""Metrics as CloudWatch keeps them: what was measured, by the second and by the minute, and statistics of it."""
+"""A store of metrics like CloudWatch's: values by the second and by the minute, and their statistics."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 MINUTE = 60
 
-_SECONDS_KEPT = 1200  # seconds with data; older ones remain by the minute
-_MINUTES_KEPT = 1440
-_SERIES_KEPT = 5000
-_BASE = 1.02  # of the classes that values are counted in: percentiles are right to one per cent
-_POSITIVE = 1 << 20  # classes of positive values lie about here, those of negative ones about its opposite
+_MAX_SECONDS = 1200  # seconds with data; older data remains by the minute
+_MAX_MINUTES = 1440
+_MAX_SERIES = 5000
+_BASE = 1.02  # ratio of adjacent histogram classes: percentiles are accurate to one per cent
+_POSITIVE = 1 << 20  # class of the value 1; the class of -1 is its negative
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,10})?|100)")
 
 SIMPLE = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
@@ -21,17 +21,17 @@ SIMPLE = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 Dimensions = tuple[tuple[str, str], ...]
 
 TimeSeries = dict[int, float]
-"""Values by the number of their period; a period without one is missing."""
+"""Values by the index of their period. Periods without a value are missing."""
 
 
 def is_statistic(name: str) -> bool:
-    """Return whether statistics of that name are modelled: the simple ones, and percentiles such as p99.9."""
+    """Return whether the statistic is modelled: a simple one, or a percentile such as p99.9."""
     return name in SIMPLE or _PERCENTILE.fullmatch(name) is not None
 
 
 @dataclass(kw_only=True)
 class Stats:
-    """Values, summed up. `classes` counts them by their size; None if only their sums were told."""
+    """Aggregated values. `classes` is their histogram, or None if only aggregates were reported."""
 
     count: float = 0.0
     total: float = 0.0
@@ -60,7 +60,7 @@ class Stats:
             self.classes[index] = self.classes.get(index, 0.0) + times
 
     def value(self, statistic: str) -> float | None:
-        """Return the statistic, or None where there is nothing to tell it from."""
+        """Return the statistic, or None if the data is insufficient."""
         if self.count <= 0:
             return None
         simple = {
@@ -88,8 +88,8 @@ class Stats:
 def _class_of(value: float) -> int:
     if value == 0:
         return 0
-    size = round(math.log(abs(value), _BASE))
-    return _POSITIVE + size if value > 0 else -_POSITIVE - size
+    exponent = round(math.log(abs(value), _BASE))
+    return _POSITIVE + exponent if value > 0 else -_POSITIVE - exponent
 
 
 def _middle(index: int) -> float:
@@ -99,9 +99,9 @@ def _middle(index: int) -> float:
 
 
 class Series:
-    """One metric over time. What comes is kept by the second for a while, and by the minute for a day of data.
+    """One metric over time: by the second for a while, and by the minute for a day of data.
 
-    When there is too much, what was told first goes first.
+    The data that was reported first is dropped first.
     """
 
     def __init__(self, *, unit: str | None = None) -> None:
@@ -112,14 +112,14 @@ class Series:
     def add(self, at: float, stats: Stats) -> None:
         second = math.floor(at)
         minute = second - second % MINUTE
-        _entry(self._seconds, second, kept=_SECONDS_KEPT).merge(stats)
-        _entry(self._minutes, minute, kept=_MINUTES_KEPT).merge(stats)
+        _entry(self._seconds, second, limit=_MAX_SECONDS).merge(stats)
+        _entry(self._minutes, minute, limit=_MAX_MINUTES).merge(stats)
 
     def has(self, second: int) -> bool:
         return second in self._seconds
 
     def window(self, start: float, end: float) -> Stats:
-        """Sum up what was measured from `start` to before `end`; of what is kept by the minute alone, whole minutes."""
+        """Aggregate the data from `start` (inclusive) to `end` (exclusive). Older data counts by whole minutes."""
         total = Stats()
         by_minute = start % MINUTE == 0 and end % MINUTE == 0
         split = end if by_minute else min(end, self._seconds_from())
@@ -130,17 +130,17 @@ class Series:
         return total
 
     def _seconds_from(self) -> float:
-        """Return the first whole minute that is all kept by the second."""
+        """Return the start of the first minute that is completely available by the second."""
         first = min(self._seconds, default=0)
-        if len(self._seconds) < _SECONDS_KEPT:
+        if len(self._seconds) < _MAX_SECONDS:
             return float(first - first % MINUTE)
         return float(first + -first % MINUTE)
 
 
-def _entry(entries: dict[int, Stats], key: int, *, kept: int) -> Stats:
+def _entry(entries: dict[int, Stats], key: int, *, limit: int) -> Stats:
     stats = entries.get(key)
     if stats is None:
-        if len(entries) >= kept:
+        if len(entries) >= limit:
             del entries[next(iter(entries))]
         stats = entries[key] = Stats()
     return stats
@@ -154,7 +154,7 @@ def _within(entries: Mapping[int, Stats], start: float, end: float) -> Iterator[
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What CloudWatch takes for one metric: another value of a dimension is another metric."""
+    """The identity of a metric. As in CloudWatch, each combination of dimensions is a separate metric."""
 
     namespace: str
     name: str
@@ -166,7 +166,7 @@ def dimensions(values: Mapping[str, str]) -> Dimensions:
 
 
 class Metrics:
-    """All metrics of an account in a region; when there are too many, the one that came first goes."""
+    """All metrics of an account in a region. The oldest metric is dropped if there are too many."""
 
     def __init__(self) -> None:
         self._series: dict[Metric, Series] = {}
@@ -174,7 +174,7 @@ class Metrics:
     def add(self, metric: Metric, *, at: float, stats: Stats, unit: str | None = None) -> None:
         series = self._series.get(metric)
         if series is None:
-            if len(self._series) >= _SERIES_KEPT:
+            if len(self._series) >= _MAX_SERIES:
                 del self._series[next(iter(self._series))]
             series = self._series[metric] = Series(unit=unit)
         series.add(at, stats)

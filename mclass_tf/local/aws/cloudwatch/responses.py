@@ -1,4 +1,4 @@
-"""CloudWatch's answers about metrics and the history of alarms, which moto lacks or has in part."""
+"""CloudWatch's responses about metrics, alarms and their history, which moto lacks or models only in part."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mclass_tf.local.aws.cloudwatch.backend import HistoryItem, LocalCloudWatchB
 from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, Stats
 from mclass_tf.local.aws.extend import announce, use_backend, use_responses
 
-_MOST_POINTS = 1440
-_MOST_ALARMS = 50
+_MAX_POINTS = 1440
+_ALARMS_PER_PAGE = 50
 
 
 class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
     def get_metric_statistics(self) -> ActionResult:
-        """For the aws CLI, with percentiles, which moto leaves out.
+        """Return statistics, for the AWS CLI, with percentiles, which moto lacks.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
         """
@@ -38,9 +38,9 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         name = self._get_param("MetricName")
         metric = metric_of(self._get_param("Namespace"), name, self._get_param("Dimensions", []))
         windows = self._windows(int(self._get_param("Period")))
-        if len(windows) > _MOST_POINTS:
+        if len(windows) > _MAX_POINTS:
             raise InvalidParameterCombination(
-                f"You have requested up to {len(windows):,} datapoints, which exceeds the limit of {_MOST_POINTS:,}. "
+                f"You have requested up to {len(windows):,} datapoints, which exceeds the limit of {_MAX_POINTS:,}. "
                 "You may reduce the datapoints requested by increasing Period, or decreasing the time range."
             )
         series = self.cloudwatch_backend.metrics.find(metric)
@@ -54,7 +54,7 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         return ActionResult({"Label": name, "Datapoints": points})
 
     def get_metric_data(self) -> ActionResult:
-        """For the analysis of releases, which asks for metrics and calculates by itself.
+        """Return metrics without expressions, for the analysis of releases, which does its own calculations.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
         """
@@ -70,7 +70,7 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         return ActionResult({"MetricDataResults": results, "Messages": []})
 
     def describe_alarms(self) -> ActionResult:
-        """By all that is asked for together, in pages, as releases and the aws CLI ask; moto looks at one of them.
+        """Apply all filters together, with paging, as releases and the AWS CLI need. moto applies only one filter.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
         """
@@ -85,12 +85,12 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
             and (not action or any(one.startswith(action) for one in alarm.alarm_actions or []))
         ]
         start = int(self._get_param("NextToken") or 0)
-        end = start + (self._get_int_param("MaxRecords") or _MOST_ALARMS)
+        end = start + (self._get_int_param("MaxRecords") or _ALARMS_PER_PAGE)
         token = {"NextToken": str(end)} if end < len(alarms) else {}
         return ActionResult({"MetricAlarms": alarms[start:end], "CompositeAlarms": [], **token})
 
     def describe_alarm_history(self) -> ActionResult:
-        """For the aws CLI: why an alarm rolled a release back or scaled a service.
+        """Return the history, for the AWS CLI: it explains why an alarm rolled a release back or scaled a service.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html
         """
@@ -115,7 +115,7 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         )
 
     def _windows(self, period: int) -> list[tuple[float, float]]:
-        """Return the periods of the request, from a whole minute on."""
+        """Return the periods of the request, starting at a whole minute."""
         check_period(period)
         start, end = epoch(self._get_param("StartTime")), epoch(self._get_param("EndTime"))
         if start >= end:
@@ -174,9 +174,9 @@ def _time(at: float) -> dt.datetime:
 
 
 def install() -> None:
-    """CloudWatch speaks JSON beside its old query protocol, and newer clients, the aws CLI among them, use it.
+    """Install CloudWatch with the JSON protocol, which newer clients such as the AWS CLI use instead of the query protocol.
 
-    moto asks botocore's model which protocols a service has, and an older botocore knows the old one alone.
+    moto reads a service's protocols from botocore's model, and older versions of botocore contain only the query protocol.
     """
     use_backend(backends=cloudwatch_backends, urls=urls, backend=LocalCloudWatchBackend)
     use_responses(urls=urls, responses=LocalCloudWatchResponses)

@@ -1,6 +1,6 @@
-"""ECR: repositories, and the images that the registry takes into them.
+"""ECR: repositories and their images.
 
-Layers come through the registry alone: what moto keeps of them is which digests a repository holds.
+Layers are pushed only through the registry. moto stores only the digests of the layers in each repository.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from mclass_tf.local.aws.extend import use_backend, use_responses
 tokens = Tokens()
 
 MOST_LAYERS = 127
-"""That a container runtime mounts over each other: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""
-_FINDINGS_KEPT = 1000
+"""The layers that a container runtime can stack: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""
+_MAX_FINDINGS = 1000
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}", re.ASCII)
 
@@ -48,7 +48,7 @@ _INDEXES = frozenset(
 )
 
 
-class TagTakenError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+class TagExistsError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
     code = "ImageTagAlreadyExistsException"
 
     def __init__(self, *, tag: str, repository: str) -> None:
@@ -70,17 +70,17 @@ class MissingImagesError(ServiceException):  # type: ignore[misc]  # moto is not
     code = "ReferencedImagesNotFoundException"
 
 
-class DigestDiffersError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+class DigestMismatchError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
     code = "ImageDigestDoesNotMatchException"
 
 
-class AlreadyThereError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
+class ImageExistsError(ServiceException):  # type: ignore[misc]  # moto is not typed for us
     code = "ImageAlreadyExistsException"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What the scanner is to say of the images of a repository; `digest` None: of all of them."""
+    """Findings that the scanner reports for an image of a repository, or for all of its images if `digest` is None."""
 
     repository: str
     digest: str | None
@@ -88,7 +88,7 @@ class Findings:
 
 
 class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
-    """An image as DescribeImages shows it."""
+    """An image as DescribeImages returns it."""
 
     scan_findings: tuple[dict[str, Any], ...] = ()
 
@@ -104,7 +104,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
 
     @property
     def is_supported(self) -> bool:
-        """Return whether a scan finds an operating system in it: not in what is no file system, such as an attestation."""
+        """Return whether the image contains a file system to scan. An attestation, for example, does not."""
         layers = json.loads(self.image_manifest).get("layers", ())
         return not layers or any(
             ".layer." in layer.get("mediaType", "") or ".rootfs." in layer.get("mediaType", "")
@@ -128,7 +128,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
         }
 
     def get_image_size_in_bytes(self) -> int | None:
-        """Return the sum of the layers and the configuration; an index has no size of its own."""
+        """Return the size of the layers and the configuration, or None for an index."""
         manifest = json.loads(self.image_manifest)
         if "layers" not in manifest:
             return None
@@ -142,7 +142,7 @@ _UNSUPPORTED = {
     "status": "FAILED",
     "description": "UnsupportedImageError: The operating system and/or package manager are not supported.",
 }
-_ONCE_IN = dt.timedelta(hours=24)
+_SCAN_INTERVAL = dt.timedelta(hours=24)
 
 
 class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed for us
@@ -151,7 +151,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         self.reported_findings: list[Findings] = []
 
     def create_repository(self, *, encryption_config: dict[str, str] | None, **settings: Any) -> Any:
-        """The key of a repository must exist; moto takes any text for a key.
+        """Require an existing, enabled KMS key. moto accepts any text.
 
         https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
         """
@@ -168,28 +168,28 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         image_manifest_mediatype: str | None = None,
         digest: str | None = None,
     ) -> Image:
-        """Moto makes digests up, deletes the image that loses its tag, and takes manifests of layers it has not.
+        """Compute the digest, keep an image that loses its tag, and require the manifest's layers. moto does none of this.
 
         https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
         """
         repository = self._get_repository(repository_name)
         computed = digest_of(image_manifest)
         if digest is not None and digest != computed:
-            raise DigestDiffersError(
+            raise DigestMismatchError(
                 f"The specified image digest '{digest}' does not match the digest '{computed}' that is computed for the image."
             )
         known = next((image for image in repository.images if image.image_digest == computed), None)
         holder = next((image for image in repository.images if image_tag in image.image_tags), None)
         if holder is not None and _is_immutable(repository, str(image_tag)):
-            raise TagTakenError(tag=str(image_tag), repository=repository_name)
+            raise TagExistsError(tag=str(image_tag), repository=repository_name)
         if known is not None and (image_tag is None or known is holder):
-            raise AlreadyThereError(
+            raise ImageExistsError(
                 f"Image with digest '{computed}' and tag '{image_tag}' already exists in the repository with name "
                 f"'{repository_name}' in registry with id '{self.account_id}'"
             )
         media_type = _check_manifest(repository, image_manifest, image_manifest_mediatype)
         if holder is not None:
-            holder.remove_tag(str(image_tag))  # it stays, untagged
+            holder.remove_tag(str(image_tag))  # the image stays, untagged
         if known is None:
             return self._add(
                 repository, image_manifest, tag=image_tag, media_type=media_type, digest=computed
@@ -210,27 +210,26 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         return image
 
     def _findings_of(self, repository: Repository, digest: str) -> tuple[dict[str, Any], ...]:
-        of_repository = (f for f in reversed(self.reported_findings) if f.repository == repository.name)
-        return next((f.findings for f in of_repository if f.digest in (None, digest)), ())
+        reported = (f for f in reversed(self.reported_findings) if f.repository == repository.name)
+        return next((f.findings for f in reported if f.digest in (None, digest)), ())
 
     def report_findings(self, findings: Findings) -> None:
-        """Have the scanner report these findings from now on, in existing images too."""
+        """Make the scanner report these findings from now on, also for existing images."""
         kept = [
             earlier
             for earlier in self.reported_findings
             if (earlier.repository, earlier.digest) != (findings.repository, findings.digest)
         ]
-        self.reported_findings = [*kept[-_FINDINGS_KEPT:], findings]
-        for image in (
-            self.repositories[findings.repository].images if findings.repository in self.repositories else ()
-        ):
+        self.reported_findings = [*kept[-_MAX_FINDINGS:], findings]
+        repository = self.repositories.get(findings.repository)
+        for image in repository.images if repository is not None else ():
             if findings.digest in (None, image.image_digest):
                 image.scan_findings = findings.findings
 
     def start_image_scan(
         self, registry_id: str, repository_name: str, image_id: dict[str, str]
     ) -> dict[str, Any]:
-        """An index is not scanned: its images are. An image is scanned once in 24 hours. Moto scans everything.
+        """Reject an index, whose images are scanned instead, and a second scan within 24 hours. moto scans everything.
 
         https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_StartImageScan.html
         """
@@ -241,7 +240,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
                 f"The image is of a type that cannot be scanned: {image.image_manifest_media_type}"
             )
         now = dt.datetime.now(dt.UTC)
-        if image.last_scan is not None and now - image.last_scan < _ONCE_IN:
+        if image.last_scan is not None and now - image.last_scan < _SCAN_INTERVAL:
             raise LimitExceededException
         image.last_scan = now
         return {
@@ -254,7 +253,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
     def describe_image_scan_findings(
         self, registry_id: str, repository_name: str, image_id: dict[str, Any]
     ) -> dict[str, Any]:
-        """Moto finds the same made-up CVE in every image."""
+        """Return the reported findings. moto returns the same invented CVE for every image."""
         repository = self._get_repository(repository_name, registry_id)
         image = repository._get_image(image_id.get("imageTag"), image_id.get("imageDigest"))  # noqa: SLF001
         if image.last_scan is None:
@@ -281,7 +280,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         registry_id: str | None = None,
         image_ids: list[dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """Moto answers with every tag but the one that was asked for."""
+        """Return the requested tag. moto returns every tag except that one."""
         repository = self._get_repository(repository_name, registry_id)
         answer: dict[str, Any] = {"images": [], "failures": []}
         for image_id in image_ids or []:
@@ -303,7 +302,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         return answer
 
     def initiate_layer_upload(self, repository_name: str, registry_id: str | None = None) -> Any:
-        """Moto takes layers into memory, where no client could pull them from."""
+        """Reject the call: moto keeps uploaded layers in memory, where no client can pull them."""
         raise NotImplementedError("push layers through the registry, as docker and podman do")
 
 
@@ -314,12 +313,12 @@ def digest_of(manifest: str) -> str:
 def _is_immutable(repository: Repository, tag: str) -> bool:
     """https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html ."""
     filters = repository.image_tag_mutability_exclusion_filters or []
-    excluded = any(fnmatchcase(tag, str(one["filter"])) for one in filters)
+    excluded = any(fnmatchcase(tag, str(entry["filter"])) for entry in filters)
     return bool(repository.is_tag_immutable()) != excluded
 
 
 def _check_manifest(repository: Repository, text: str, media_type: str | None) -> str:
-    """Return the media type of a manifest all of whose parts the repository holds."""
+    """Return the manifest's media type. Raise AWS's error if it is invalid or the repository lacks a part of it."""
     try:
         manifest = documents.parse_object(text)
         config = [_part(manifest["config"])] if "config" in manifest else []
@@ -351,7 +350,7 @@ def _check_manifest(repository: Repository, text: str, media_type: str | None) -
 
 
 def _part(part: Any) -> dict[str, Any]:
-    """Return a descriptor that can be worked with; raise TypeError, KeyError or ValueError.
+    """Return a valid descriptor; raise TypeError, KeyError or ValueError for an invalid one.
 
     https://github.com/opencontainers/image-spec/blob/v1.1.0/descriptor.md
     """
@@ -375,7 +374,7 @@ def _invalid_manifest() -> Exception:
 class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed for us
     @property
     def ecr_backend(self) -> LocalEcrBackend:
-        """Return the registry that a call names; moto looks into the caller's own whatever `registryId` says."""
+        """Return the backend of the registry that `registryId` names. moto always uses the caller's registry."""
         own = Principal(account_id=self.current_account, region=self.region)
         registry_id = self._get_param("registryId")
         if registry_id in {None, own.account_id}:
@@ -393,7 +392,7 @@ class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed
         return other
 
     def get_authorization_token(self) -> ActionResult:
-        """Moto's token has expired in 2015 and says nothing that a registry could check.
+        """Return a token that the registry can verify. moto's token expired in 2015 and is not verifiable.
 
         https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html
         """
@@ -410,18 +409,18 @@ class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed
 
 
 def backend_of(registry: Principal) -> LocalEcrBackend:
-    """Return the repositories of an account in a region."""
+    """Return the backend of an account in a region."""
     backend: LocalEcrBackend = ecr_backends[registry.account_id][registry.region]
     return backend
 
 
 def is_region(region: str, *, account_id: str) -> bool:
-    """Return whether there is such a region."""
+    """Return whether the region exists."""
     return region in ecr_backends[account_id]
 
 
 class NotAuthorizedError(JsonRESTError):  # type: ignore[misc]  # moto is not typed for us
-    """Another account's repository, and nothing that lets this one."""
+    """No policy allows this account to use another account's repository."""
 
     def __init__(self, *, account_id: str, action: str, arn: str) -> None:
         super().__init__(
@@ -432,7 +431,7 @@ class NotAuthorizedError(JsonRESTError):  # type: ignore[misc]  # moto is not ty
 
 
 def authorize(repository: Repository, *, account_id: str, action: str) -> None:
-    """Raise NotAuthorizedError unless the repository is the account's own or its policy lets the account."""
+    """Raise NotAuthorizedError unless the repository belongs to the account or its policy allows the action."""
     if repository.registry_id != account_id and not policy.allows(
         repository.policy, account_id=account_id, action=action
     ):

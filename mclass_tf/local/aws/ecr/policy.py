@@ -1,7 +1,7 @@
-"""Repository policies: who beside the registry's own account may do what with a repository.
+"""Repository policies: what other accounts may do with a repository. modules/ecr uses them to let accounts pull.
 
-modules/ecr lets other accounts pull by one. Who asks is known as an account: a principal that names a role or user of it matches
-nobody, and an allowance with a condition allows nothing.
+Callers are identified only by their account. So a principal that names a role or user matches nobody, and an Allow with a
+condition allows nothing.
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
 """
 
@@ -15,22 +15,22 @@ from mclass_tf.local.aws import policies
 from mclass_tf.local.wildcards import matches
 
 _ACCOUNT = re.compile(r"(?:arn:[a-z-]+:iam::)?(?P<account>\d{12})(?::root)?")
-_WHATEVER_ELSE = ("Condition", "NotAction", "NotPrincipal")
+_NOT_MODELLED = ("Condition", "NotAction", "NotPrincipal")
 
 
 def allows(policy: str | None, *, account_id: str, action: str) -> bool:
-    """Return whether the policy lets another account do `action`; a denial goes before."""
+    """Return whether the policy allows another account the action. A Deny takes precedence."""
     effects = {
         str(statement.get("Effect"))
         for statement in policies.statements(policy or "")
-        if _concerns(statement, account_id, action)
+        if _applies(statement, account_id, action)
     }
     return effects == {"Allow"}
 
 
-def _concerns(statement: Mapping[str, Any], account_id: str, action: str) -> bool:
-    if any(key in statement for key in _WHATEVER_ELSE):
-        return statement.get("Effect") == "Deny"  # what is not modelled is refused
+def _applies(statement: Mapping[str, Any], account_id: str, action: str) -> bool:
+    if any(key in statement for key in _NOT_MODELLED):
+        return statement.get("Effect") == "Deny"  # elements that are not modelled never allow
     principal = statement.get("Principal")
     named = policies.named(principal.get("AWS") if isinstance(principal, Mapping) else principal)
     return any(_account(entry) in {"*", account_id} for entry in named) and any(

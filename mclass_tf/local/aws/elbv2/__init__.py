@@ -1,1 +1,1 @@
-"""Elastic Load Balancing v2: the API, and what the load balancers' process needs to know."""
+"""Elastic Load Balancing v2: the API and the control plane of the load balancer process."""

@@ -1,4 +1,4 @@
-"""The access logs of load balancers: collected, and written to their buckets every five minutes.
+"""Collects the access logs of load balancers and writes them to their buckets every five minutes.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html
 """
@@ -26,17 +26,17 @@ from mclass_tf.local.live import live
 
 _log = logging.getLogger("mclass_tf.local")
 
-_INTERVAL = 300.0  # AWS's seconds
+_INTERVAL = 300.0  # seconds on the simulated clock
 _TICK = 1.0
-_BYTES_KEPT = 64 * 1024**2  # of one load balancer: then they are written at once
-_OF_A_LINE = 80  # bytes of a text in a list, beside its characters
+_MAX_BUFFER_BYTES = 64 * 1024**2  # per load balancer; a full buffer is written at once
+_LINE_OVERHEAD = 80  # bytes that a string in a list takes besides its characters
 _RANDOM = string.ascii_lowercase + string.digits
 _NODE = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogDestination:
-    """Where an access log goes."""
+    """The bucket and prefix that a load balancer logs to."""
 
     account_id: str
     region: str
@@ -46,7 +46,7 @@ class LogDestination:
 
 
 class AccessLogs:
-    """A part of the runtime; `take` is called under the lock of the calls."""
+    """A part of the runtime. Call `take` and `write` under the API lock, `exclusive`."""
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
@@ -54,13 +54,13 @@ class AccessLogs:
         self._sizes: Counter[str] = Counter()
 
     def take(self, report: AccessLog) -> None:
-        """Keep the lines if the load balancer logs at all."""
-        if _place(report.load_balancer_arn) is None:
+        """Buffer the lines if access logs are enabled for the load balancer."""
+        if _destination(report.load_balancer_arn) is None:
             return
         lines = self._lines.setdefault(report.load_balancer_arn, [])
         lines.extend(report.lines)
-        self._sizes[report.load_balancer_arn] += sum(len(line) + _OF_A_LINE for line in report.lines)
-        if self._sizes[report.load_balancer_arn] > _BYTES_KEPT:
+        self._sizes[report.load_balancer_arn] += sum(len(line) + _LINE_OVERHEAD for line in report.lines)
+        if self._sizes[report.load_balancer_arn] > _MAX_BUFFER_BYTES:
             self.write(now=time.time())
 
     async def run(self) -> None:
@@ -77,44 +77,43 @@ class AccessLogs:
                 self.write(now=time.time())
 
     def write(self, *, now: float) -> None:
-        """Write what has come in since the last time, one object for each load balancer."""
+        """Write the lines buffered since the last write, one object for each load balancer."""
         collected, self._lines = self._lines, {}
         self._sizes.clear()
         for arn, lines in collected.items():
-            place = _place(arn)
-            if place is None or not lines:
+            destination = _destination(arn)
+            if destination is None or not lines:
                 continue
             body = gzip.compress("".join(f"{line}\n" for line in lines).encode())
             try:
-                bucket: Any = s3_backends[place.account_id]["aws"]
-                bucket.put_object(place.bucket, key_of(place, at=now), body)
-            except Exception:  # noqa: BLE001  one bucket must not keep the others from theirs
-                _log.exception("the access log of %s cannot be written to %s", arn, place.bucket)
-                live.problems.append(f"the access log of {arn} cannot be written to {place.bucket}")
+                s3: Any = s3_backends[destination.account_id]["aws"]
+                s3.put_object(destination.bucket, key_of(destination, at=now), body)
+            except Exception:  # noqa: BLE001  a failure of one bucket must not affect the others
+                _log.exception("the access log of %s cannot be written to %s", arn, destination.bucket)
+                live.problems.append(f"the access log of {arn} cannot be written to {destination.bucket}")
 
 
-def key_of(place: LogDestination, *, at: float) -> str:
-    """Return the key of the object that ends at that time (seconds since the epoch)."""
+def key_of(destination: LogDestination, *, at: float) -> str:
+    """Return the object key of a log whose interval ends at `at` (seconds since the epoch)."""
     end = dt.datetime.fromtimestamp(at, dt.UTC)
     random = "".join(secrets.choice(_RANDOM) for _ in range(8))
     name = "_".join(
         (
-            place.account_id,
+            destination.account_id,
             "elasticloadbalancing",
-            place.region,
-            place.load_balancer.replace("/", "."),
+            destination.region,
+            destination.load_balancer.replace("/", "."),
             f"{end:%Y%m%dT%H%MZ}",
             _NODE,
             random,
         )
     )
-    prefix = f"{place.prefix}/" if place.prefix else ""
-    folder = f"AWSLogs/{place.account_id}/elasticloadbalancing/{place.region}/{end:%Y/%m/%d}"
+    prefix = f"{destination.prefix}/" if destination.prefix else ""
+    folder = f"AWSLogs/{destination.account_id}/elasticloadbalancing/{destination.region}/{end:%Y/%m/%d}"
     return f"{prefix}{folder}/{name}.log.gz"
 
 
-def _place(load_balancer_arn: str) -> LogDestination | None:
-    """Return where the load balancer logs to, or None where it does not."""
+def _destination(load_balancer_arn: str) -> LogDestination | None:
     parts = load_balancer_arn.split(":")
     account_id, region = parts[4], parts[3]
     balancer = elbv2_backends[account_id][region].load_balancers.get(load_balancer_arn)

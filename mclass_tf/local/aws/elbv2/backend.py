@@ -17,7 +17,7 @@ from mclass_tf.local.aws.elbv2.checks import error as _error
 from mclass_tf.local.aws.elbv2.target_groups import TargetGroups
 from mclass_tf.local.aws.extend import announce, use_backend
 
-# What DescribeLoadBalancerAttributes says of an application load balancer that nobody touched.
+# The default attributes of an application load balancer, as DescribeLoadBalancerAttributes returns them.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
 ALB_ATTRIBUTES = {
     "access_logs.s3.enabled": "false",
@@ -51,12 +51,11 @@ _HOSTED_ZONES = {
     "us-west-2": "Z1H1FL5HABSF5",
 }
 
-_ZONES_NEEDED = 2
+_MIN_ZONES = 2
 _ACTIONS = ("fixed-response", "forward", "redirect")
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)")
 
-
-# What changes how a load balancer carries traffic, beside the targets.
+# Calls that change how a load balancer routes traffic, besides those on targets.
 _MUTATIONS = (
     "create_listener",
     "create_load_balancer",
@@ -77,7 +76,7 @@ _MUTATIONS = (
 
 
 class LocalElbv2Backend(TargetGroups):
-    """Each method says what AWS does and moto does not."""
+    """Each method adds a behaviour of AWS that moto lacks."""
 
     def create_load_balancer(  # noqa: PLR0917  moto's signature
         self,
@@ -90,10 +89,10 @@ class LocalElbv2Backend(TargetGroups):
         ip_address_type: str = "ipv4",
         tags: list[dict[str, str]] | None = None,
     ) -> Any:
-        """Check the name, the zones, the security groups and the way to the internet as AWS does.
+        """Check the name, zones, security groups and internet gateway as AWS does.
 
-        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
         The load balancer is active at once. In AWS it is `provisioning` for some minutes.
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
         """
         if loadbalancer_type not in (None, "application"):
             raise _error(
@@ -119,21 +118,21 @@ class LocalElbv2Backend(TargetGroups):
             tags,
         )
         try:
-            self._check_place(load_balancer)
+            self._check_network(load_balancer)
         except Exception:
             del self.load_balancers[load_balancer.arn]
             raise
         load_balancer.activate()
         load_balancer.attrs = dict(ALB_ATTRIBUTES)
         load_balancer.canonical_hosted_zone_id = _HOSTED_ZONES.get(self.region_name, "Z00000000000LOCAL")
-        # moto gives load balancers of the same name in two accounts the same DNS name.
+        # moto gives load balancers with the same name in two accounts the same DNS name.
         number = zlib.crc32(load_balancer.arn.encode())
         internal = "internal-" if scheme == "internal" else ""
         load_balancer.dns_name = f"{internal}{name}-{number}.{self.region_name}.elb.amazonaws.com"
         return load_balancer
 
     def modify_load_balancer_attributes(self, arn: str, attrs: dict[str, Any]) -> Any:
-        """Every value is looked at, and access logs need a bucket that exists.
+        """Validate every value, and require an existing bucket for access logs.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
         """
@@ -146,7 +145,7 @@ class LocalElbv2Backend(TargetGroups):
         return super().modify_load_balancer_attributes(arn, attrs)
 
     def delete_load_balancer(self, arn: str) -> None:
-        """Deletion protection holds.
+        """Reject the deletion if deletion protection is enabled.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#deletion-protection
         """
@@ -170,13 +169,13 @@ class LocalElbv2Backend(TargetGroups):
         alpn_policy: list[str] | None = None,
         tags: list[dict[str, str]] | None = None,
     ) -> Any:
-        """A port is taken once, and HTTPS needs a certificate that exists.
+        """Reject a port that is in use, and HTTPS without an existing certificate.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateListener.html
         """
         load_balancer = self.load_balancers.get(load_balancer_arn)
-        taken = load_balancer.listeners.values() if load_balancer is not None else ()
-        if any(str(listener.port) == str(port) for listener in taken):
+        existing = load_balancer.listeners.values() if load_balancer is not None else ()
+        if any(str(listener.port) == str(port) for listener in existing):
             raise _error("DuplicateListener", "A listener already exists on this port for this load balancer")
         if protocol == "HTTPS" and not certificate:
             raise _error("ValidationError", "A certificate must be specified for HTTPS listeners")
@@ -239,14 +238,13 @@ class LocalElbv2Backend(TargetGroups):
         self._associate_target_groups()
 
     def add_listener_certificates(self, arn: str, certificates: list[dict[str, Any]]) -> list[str]:
-        """Here a listener shows one certificate, whatever name the client asks for."""
+        """Reject the call: a listener of the local AWS presents one certificate, whatever server name the client requests."""
         raise NotImplementedError("more than one certificate of a listener")
 
     def _check_actions(self, actions: Sequence[Mapping[str, Any]] | None, *, load_balancer_arn: str) -> None:
-        """A target group serves one load balancer, and a redirect has one of two codes; moto does not look.
+        """Reject a target group that another load balancer uses, and a redirect with an invalid status code.
 
-        Nor does it look at anything when a listener is modified.
-
+        moto checks neither, and checks nothing when a listener is modified.
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html
         """
         for position, action in enumerate(actions or (), start=1):
@@ -272,10 +270,10 @@ class LocalElbv2Backend(TargetGroups):
         check_conditions(conditions or [])
 
     def _associate_target_groups(self) -> None:
-        """Update which load balancers use a target group: moto adds to that list and never removes."""
+        """Update the load balancers of each target group: moto adds to that list but never removes from it."""
         used: dict[str, list[str]] = {arn: [] for arn in self.target_groups}
         for load_balancer in self.load_balancers.values():
-            for arn in _forwarded_to(load_balancer, targets_of=self._get_target_group_arns_from):
+            for arn in _forward_target_groups(load_balancer, arns_of=self._get_target_group_arns_from):
                 if arn in used:
                     used[arn].append(load_balancer.arn)
         for arn, load_balancers in used.items():
@@ -284,9 +282,9 @@ class LocalElbv2Backend(TargetGroups):
                 self.restart_health(arn)
             group.load_balancer_arns = load_balancers
 
-    def _check_place(self, load_balancer: Any) -> None:
+    def _check_network(self, load_balancer: Any) -> None:
         zones = {subnet.availability_zone for subnet in load_balancer.subnets}
-        if len(zones) < _ZONES_NEEDED:
+        if len(zones) < _MIN_ZONES:
             raise _error(
                 "ValidationError",
                 "At least two subnets in two different Availability Zones must be specified",
@@ -319,8 +317,7 @@ class LocalElbv2Backend(TargetGroups):
             raise _error("CertificateNotFound", f"Certificate '{arn}' not found")
 
 
-def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
-    """Return the target groups that a load balancer's listeners and rules forward to."""
+def _forward_target_groups(load_balancer: Any, *, arns_of: Any) -> set[str]:
     actions = [
         action
         for listener in load_balancer.listeners.values()
@@ -331,7 +328,7 @@ def _forwarded_to(load_balancer: Any, *, targets_of: Any) -> set[str]:
     for action in actions:
         data: Mapping[str, Any] = getattr(action, "data", None) or {}
         if getattr(action, "type", None) == "forward":
-            arns.update(targets_of(action_data=data))
+            arns.update(arns_of(action_data=data))
     return arns
 
 

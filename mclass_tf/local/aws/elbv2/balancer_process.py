@@ -1,4 +1,4 @@
-"""The control plane's side of the load balancers' process: starts it, tells it what is to be, and hears what it reports."""
+"""Runs the load balancer process: starts it, sends it snapshots and receives its reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from mclass_tf.local.aws.elbv2 import snapshot
-from mclass_tf.local.aws.elbv2.snapshot import Built
+from mclass_tf.local.aws.elbv2.snapshot import BuiltSnapshot
 from mclass_tf.local.balancer.report import Applied, Report, from_json
 from mclass_tf.local.balancer.snapshot import Snapshot
 from mclass_tf.local.live import live
@@ -24,22 +24,22 @@ _log = logging.getLogger("mclass_tf.local")
 COMMAND = (sys.executable, "-m", "mclass_tf.local.balancer")
 
 _TOPICS = {"elbv2", "ecs"}
-_LONGEST_LINE = 64 * 1024 * 1024  # of a report
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before it is started again
-_LONG_ENOUGH = 10.0  # seconds after which a start counts as a success
-_PATIENCE = 1.0  # seconds for it to end by itself
-_ERROR = re.compile(r"\S+ \S+ ERROR (?:__main__|mclass_tf\S*): (.*)")  # in its log
+_MAX_REPORT_LINE = 64 * 1024 * 1024  # bytes
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before a restart
+_STABLE_AFTER = 10.0  # seconds after which a start counts as a success
+_EXIT_TIMEOUT = 1.0  # seconds for the process to exit, before each harder attempt to end it
+_ERROR = re.compile(r"\S+ \S+ ERROR (?:__main__|mclass_tf\S*): (.*)")  # in the log of the process
 
 
 async def _no_delay() -> None:
-    """Wait for nothing."""
+    pass
 
 
 class Balancer:
     """Keeps one child process running until `run` is cancelled.
 
-    `build` makes the snapshot and `take` takes reports; both are called under the lock of the calls, `exclusive`. The first
-    snapshot is sent once `after` has returned.
+    `build` makes the snapshots and `take` receives the reports. Both are called under the API lock, `exclusive`. The first
+    snapshot is sent when `after` has returned.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Balancer:
         *,
         exclusive: Callable[[], AbstractContextManager[None]],
         take: Callable[[Report], None],
-        build: Callable[[int], Built] = snapshot.build,
+        build: Callable[[int], BuiltSnapshot] = snapshot.build,
         command: Sequence[str] = COMMAND,
         after: Callable[[], Awaitable[None]] = _no_delay,
     ) -> None:
@@ -86,45 +86,44 @@ class Balancer:
             started = time.monotonic()
             status = await self._run_once()
             live.traffic.forget_listening()
-            live.problems.append(  # every time: how often it happens tells something
-                f"the load balancers' process ended with status {status}; it was started again"
+            live.problems.append(  # every time: the number of restarts is informative
+                f"the load balancer process ended with status {status}; it was started again"
             )
-            _log.error("the load balancers' process ended with status %d", status)
-            pause = _FIRST_PAUSE if time.monotonic() - started > _LONG_ENOUGH else pause
+            _log.error("the load balancer process ended with status %d", status)
+            pause = _FIRST_PAUSE if time.monotonic() - started > _STABLE_AFTER else pause
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _run_once(self) -> int:
-        """Run the child to its end; return its exit status."""
+        """Run the child until it exits, and return its exit status."""
         child = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
+            limit=_MAX_REPORT_LINE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        assert child.stdin is not None  # noqa: S101  for the types: it is a pipe
+        assert child.stdin is not None  # noqa: S101  narrows the type: stdin is a pipe
         assert child.stdout is not None  # noqa: S101
         assert child.stderr is not None  # noqa: S101
-        telling = asyncio.create_task(self._send_snapshots(child.stdin))
-        hearing = asyncio.create_task(self._take_reports(child.stdout))
-        overhearing = asyncio.create_task(_pass_log_on(child.stderr))
+        sender = asyncio.create_task(self._send_snapshots(child.stdin))
+        receiver = asyncio.create_task(self._take_reports(child.stdout))
+        log_forwarder = asyncio.create_task(_forward_log(child.stderr))
         try:
-            await asyncio.wait([telling, hearing], return_when=asyncio.FIRST_COMPLETED)
-            for task in (telling, hearing):
+            await asyncio.wait([sender, receiver], return_when=asyncio.FIRST_COMPLETED)
+            for task in (sender, receiver):
                 if task.done():
-                    task.result()  # raises what must not go unnoticed: a bug of ours
+                    task.result()  # raises if the task failed, which is a bug
         finally:
-            telling.cancel()
-            await asyncio.shield(_end(child, hearing, overhearing))
+            sender.cancel()
+            await asyncio.shield(_end(child, receiver, log_forwarder))
         return child.returncode or 0
 
     async def _send_snapshots(self, pipe: asyncio.StreamWriter) -> None:
-        """Send a snapshot whenever it differs from the last one."""
         sent: Snapshot | None = None
         await self._after()
-        with contextlib.suppress(ConnectionError):  # the child has ended, which `_take_reports` notices too
+        with contextlib.suppress(ConnectionError):  # the child has exited; `_take_reports` detects it, too
             while True:
                 self._due.clear()
                 built = self._try_to_build()
@@ -135,21 +134,19 @@ class Balancer:
                     await pipe.drain()
                 await self._await_change(built)
 
-    def _try_to_build(self) -> Built | None:
-        """Return a snapshot, None if that fails: the one before stays in force until the next change."""
+    def _try_to_build(self) -> BuiltSnapshot | None:
+        """Return a snapshot, or None on failure. Then the previous one stays in force until the next change."""
         try:
             with self._exclusive():
                 return self._build(0)
-        except Exception as error:  # noqa: BLE001  told, and tried again
-            _log.exception("no snapshot for the load balancers' process")
-            _report_problem(
-                "what the load balancers are to do cannot be made out, they go on as before: "
-                f"{type(error).__name__}: {error}"
-            )
+        except Exception as error:  # noqa: BLE001  reported, and tried again
+            _log.exception("no snapshot for the load balancer process")
+            problem = "the load balancers keep their previous configuration, because their snapshot failed"
+            _report_problem(f"{problem}: {type(error).__name__}: {error}")
             return None
 
-    async def _await_change(self, built: Built | None) -> None:
-        """Wait for a change, or for the end of the next target's draining."""
+    async def _await_change(self, built: BuiltSnapshot | None) -> None:
+        """Wait for a change, or until the next draining target is removed."""
         if built is None or built.next_end is None:
             await self._due.wait()
             return
@@ -169,32 +166,32 @@ class Balancer:
                 self._take(report)
 
 
-async def _pass_log_on(pipe: asyncio.StreamReader) -> None:
-    """Pass its log on; what it could not do is a problem of this AWS."""
+async def _forward_log(pipe: asyncio.StreamReader) -> None:
+    """Copy the log of the process to stderr, and report its errors as problems of the local AWS."""
     while line := await pipe.readline():
         text = line.decode(errors="replace")
-        with contextlib.suppress(OSError, ValueError):  # nobody reads ours
+        with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             sys.stderr.write(text)
         if error := _ERROR.match(text):
-            _report_problem(f"the load balancers' process: {error[1]}")
+            _report_problem(f"the load balancer process: {error[1]}")
 
 
 def _report_problem(problem: str) -> None:
-    """Report a problem once: every snapshot brings it up again."""
+    """Report a problem once, although every snapshot may cause it again."""
     if problem not in live.problems:
         live.problems.append(problem)
 
 
-async def _end(child: asyncio.subprocess.Process, *hearing: asyncio.Task[None]) -> None:
-    """Ask it to end, by the end of its input; hear its last words; make it end."""
+async def _end(child: asyncio.subprocess.Process, *readers: asyncio.Task[None]) -> None:
+    """Close the child's stdin, which makes it exit; read its remaining output; then terminate and kill it if necessary."""
     if child.stdin is not None:
         child.stdin.close()
-    await asyncio.wait(hearing, timeout=_PATIENCE)
-    for task in hearing:
+    await asyncio.wait(readers, timeout=_EXIT_TIMEOUT)
+    for task in readers:
         task.cancel()
     for force in (child.terminate, child.kill):
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_EXIT_TIMEOUT):
                 await child.wait()
             return
         with contextlib.suppress(ProcessLookupError):

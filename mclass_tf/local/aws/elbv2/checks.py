@@ -1,4 +1,4 @@
-"""What Elastic Load Balancing checks of attributes, matchers and rules before it takes them; moto takes nearly all."""
+"""Validates attributes, matchers and rules as Elastic Load Balancing does. moto accepts nearly everything."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from moto.elbv2.exceptions import ELBClientError
 from mclass_tf.local.balancer import rules
 
 _WEEK = 7 * 24 * 3600
-_MATCHED = range(200, 499 + 1)
-_REDIRECTS = ("HTTP_301", "HTTP_302")
+_MATCHER_CODES = range(200, 499 + 1)
+_REDIRECT_CODES = ("HTTP_301", "HTTP_302")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Number:
-    """A whole number within bounds, or one of the `others`."""
+    """An integer within bounds, or one of the `others`."""
 
     first: int
     last: int
     others: tuple[str, ...] = ()
 
-    def takes(self, value: str) -> bool:
+    def accepts(self, value: str) -> bool:
         is_number = re.fullmatch(r"\d{1,9}", value, re.ASCII) is not None
         return value in self.others or (is_number and self.first <= int(value) <= self.last)
 
@@ -37,7 +37,7 @@ class _Number:
 class _Choice:
     choices: tuple[str, ...]
 
-    def takes(self, value: str) -> bool:
+    def accepts(self, value: str) -> bool:
         return value in self.choices
 
     def __str__(self) -> str:
@@ -45,11 +45,11 @@ class _Choice:
 
 
 _SWITCH = _Choice(("true", "false"))
-_COUNT = _Number(first=1, last=1000)  # a target group has no more targets
+_COUNT = _Number(first=1, last=1000)  # the maximum number of targets in a target group
 _PERCENTAGE = _Number(first=1, last=100, others=("off",))
 
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
-_OF_LOAD_BALANCERS: Mapping[str, _Number | _Choice] = {
+_LOAD_BALANCER_ATTRIBUTES: Mapping[str, _Number | _Choice] = {
     "access_logs.s3.enabled": _SWITCH,
     "client_keep_alive.seconds": _Number(first=60, last=_WEEK),
     "connection_logs.s3.enabled": _SWITCH,
@@ -66,9 +66,9 @@ _OF_LOAD_BALANCERS: Mapping[str, _Number | _Choice] = {
     "zonal_shift.config.enabled": _SWITCH,
 }
 
-# None: any value, or moto's own check. Of groups of HTTP and HTTPS; there are no others here.
+# Attributes of HTTP and HTTPS target groups, the only ones modelled. None: any value, or checked by moto.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html
-_OF_TARGET_GROUPS: Mapping[str, _Number | _Choice | None] = {
+_TARGET_GROUP_ATTRIBUTES: Mapping[str, _Number | _Choice | None] = {
     "deregistration_delay.timeout_seconds": _Number(first=0, last=3600),
     "load_balancing.algorithm.anomaly_mitigation": _Choice(("on", "off")),
     "load_balancing.algorithm.type": _Choice(
@@ -91,21 +91,21 @@ _OF_TARGET_GROUPS: Mapping[str, _Number | _Choice | None] = {
 
 
 def check_load_balancer_attributes(attributes: Mapping[str, Any]) -> None:
-    """Raise ValidationError for a value that is none; moto refuses the keys that it does not know."""
+    """Raise ValidationError for an invalid value. moto rejects unknown keys."""
     for key, value in attributes.items():
-        _check_value(key, value, _OF_LOAD_BALANCERS.get(key))
+        _check_value(key, value, _LOAD_BALANCER_ATTRIBUTES.get(key))
 
 
 def check_target_group_attributes(attributes: Mapping[str, Any]) -> None:
-    """Raise ValidationError for a key or a value that is none."""
+    """Raise ValidationError for an unknown key or an invalid value."""
     for key, value in attributes.items():
-        if key not in _OF_TARGET_GROUPS:
+        if key not in _TARGET_GROUP_ATTRIBUTES:
             raise error("ValidationError", f"Target group attribute key '{key}' is not recognized")
-        _check_value(key, value, _OF_TARGET_GROUPS[key])
+        _check_value(key, value, _TARGET_GROUP_ATTRIBUTES[key])
 
 
 def _check_value(key: str, value: Any, accepted: _Number | _Choice | None) -> None:
-    if accepted is not None and not accepted.takes(str(value)):
+    if accepted is not None and not accepted.accepts(str(value)):
         raise error("ValidationError", f"'{key}' value '{value}' {accepted}")
 
 
@@ -114,30 +114,30 @@ def check_matcher(codes: str) -> None:
     for part in codes.split(","):
         bounds = re.fullmatch(r"(\d{3})(?:-(\d{3}))?", part.strip(), re.ASCII)
         first, last = (int(bounds[1]), int(bounds[2] or bounds[1])) if bounds else (0, 0)
-        if first not in _MATCHED or last not in _MATCHED or first > last:
+        if first not in _MATCHER_CODES or last not in _MATCHER_CODES or first > last:
             raise error(
                 "ValidationError",
-                f"Health check matcher HTTP code '{part}' must be within '{_MATCHED[0]}-{_MATCHED[-1]}' inclusive",
+                f"Health check matcher HTTP code '{part}' must be within '{_MATCHER_CODES[0]}-{_MATCHER_CODES[-1]}' inclusive",
             )
 
 
 def check_redirect(action: Mapping[str, Any], *, position: int) -> None:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RedirectActionConfig.html"""
     status = (action.get("RedirectConfig") or {}).get("StatusCode")
-    if action.get("Type") == "redirect" and status not in _REDIRECTS:
+    if action.get("Type") == "redirect" and status not in _REDIRECT_CODES:
         raise error(
             "ValidationError",
             f"1 validation error detected: Value '{status}' at 'actions.{position}.member.redirectConfig.statusCode' "
-            f"failed to satisfy constraint: Member must satisfy enum value set: [{', '.join(_REDIRECTS)}]",
+            f"failed to satisfy constraint: Member must satisfy enum value set: [{', '.join(_REDIRECT_CODES)}]",
         )
 
 
 def check_conditions(conditions: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValidationError for what the load balancer could not go by; moto has looked at its shape."""
+    """Raise ValidationError for conditions that the load balancer cannot evaluate. moto has checked their shape."""
     try:
         rules.compile_conditions(conditions)
-    except ValueError as wrong:
-        raise error("ValidationError", str(wrong)) from wrong
+    except ValueError as invalid:
+        raise error("ValidationError", str(invalid)) from invalid
 
 
 def error(code: str, message: str) -> Exception:

@@ -1,6 +1,6 @@
-"""Whether packets of a load balancer get to a target: security groups and network ACLs on the way.
+"""Decides whether a load balancer can reach a target through security groups and network ACLs.
 
-Both ends are in one VPC, whose local route always exists.
+Both are in the same VPC, so a local route always exists.
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html
 """
 
@@ -16,12 +16,12 @@ from mclass_tf.local.network import Interface
 
 _TCP = {"tcp", "6", "-1"}
 _ANY_PROTOCOL = "-1"
-_EPHEMERAL = (1024, 65535)  # what the nodes of a load balancer send from
+_EPHEMERAL = (1024, 65535)  # source ports of the load balancer's nodes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One rule of a security group. Whom it lets in or out: a range, a prefix list's ranges, or the members of a group."""
+class GroupRule:
+    """A rule of a security group. The peers are CIDR ranges (also those of a prefix list) or the members of a group."""
 
     protocol: str
     ports: tuple[int, int] | None = None
@@ -30,8 +30,8 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One entry of a network ACL, in one direction. The lowest number that matches decides."""
+class AclEntry:
+    """An entry of a network ACL, in one direction. The matching entry with the lowest number decides."""
 
     number: int
     protocol: str
@@ -41,19 +41,19 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
-    """One end of a connection: the range that its address is in, and the security groups that it has."""
+class Peer:
+    """One end of a connection: the range that contains its address, and its security groups."""
 
     range: IPv4Network
     group_ids: frozenset[str] = frozenset()
 
 
-def rules_allow(rules: Iterable[Rule], *, other: End, port: int) -> bool:
-    """Return whether some rule lets TCP through on that port, from or to all of the other end's range."""
+def rules_allow(rules: Iterable[GroupRule], *, other: Peer, port: int) -> bool:
+    """Return whether a rule allows TCP on the port from or to the whole range of the other end."""
     return any(_rule_allows(rule, other=other, port=port) for rule in rules)
 
 
-def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
+def _rule_allows(rule: GroupRule, *, other: Peer, port: int) -> bool:
     if rule.protocol not in _TCP:
         return False
     if rule.protocol != _ANY_PROTOCOL and not _covers(rule.ports, (port, port)):
@@ -63,25 +63,25 @@ def _rule_allows(rule: Rule, *, other: End, port: int) -> bool:
     return any(other.range.subnet_of(IPv4Network(entry, strict=False)) for entry in rule.ranges)
 
 
-def entries_allow(entries: Iterable[Entry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
-    """Return whether a network ACL lets TCP through on all of those ports, from or to all of the other end's range.
+def entries_allow(entries: Iterable[AclEntry], *, other: IPv4Network, ports: tuple[int, int]) -> bool:
+    """Return whether a network ACL allows TCP on all of the ports from or to the whole range of the other end.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html
     """
     for entry in sorted(entries, key=lambda entry: entry.number):
         if entry.protocol not in _TCP:
             continue
-        whole = IPv4Network(entry.range, strict=False)
-        on = None if entry.protocol == _ANY_PROTOCOL else entry.ports
-        if entry.is_allow and other.subnet_of(whole) and (on is None or _covers(on, ports)):
+        network = IPv4Network(entry.range, strict=False)
+        own = None if entry.protocol == _ANY_PROTOCOL else entry.ports
+        if entry.is_allow and other.subnet_of(network) and (own is None or _covers(own, ports)):
             return True
-        if not entry.is_allow and other.overlaps(whole) and (on is None or _overlaps(on, ports)):
+        if not entry.is_allow and other.overlaps(network) and (own is None or _overlaps(own, ports)):
             return False
     return False
 
 
 def _covers(wide: tuple[int, int] | None, narrow: tuple[int, int]) -> bool:
-    # EC2 takes -1 for all ports.
+    # In EC2, -1 means all ports.
     return wide is not None and (wide == (-1, -1) or (wide[0] <= narrow[0] and narrow[1] <= wide[1]))
 
 
@@ -89,11 +89,11 @@ def _overlaps(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return one == (-1, -1) or (one[0] <= other[1] and other[0] <= one[1])
 
 
-# ---- of moto's objects
+# ---- from moto's objects
 
 
 def address(*, ec2: Any, load_balancer: Any, ip: str, port: int) -> tuple[str, int] | None:
-    """Return where a target answers on this machine, or None where the load balancer's packets get no answer."""
+    """Return the address of a target on this machine, or None if the load balancer cannot reach it."""
     interface = live.interfaces.find(vpc_id=load_balancer.vpc_id, private_ip=ip)
     if interface is None or port not in interface.ports:
         return None
@@ -106,31 +106,32 @@ def address(*, ec2: Any, load_balancer: Any, ip: str, port: int) -> tuple[str, i
 
 
 def _is_open(ec2: Any, load_balancer: Any, subnet: Any, *, interface: Interface, port: int) -> bool:
-    node = End(range=IPv4Network(subnet.cidr_block), group_ids=frozenset(load_balancer.security_groups or ()))
-    task = End(range=IPv4Network(interface.private_ip), group_ids=frozenset(interface.security_group_ids))
+    node_groups = frozenset(load_balancer.security_groups or ())
+    node = Peer(range=IPv4Network(subnet.cidr_block), group_ids=node_groups)
+    task = Peer(range=IPv4Network(interface.private_ip), group_ids=frozenset(interface.security_group_ids))
     if not rules_allow(rules_of(ec2, node.group_ids, egress=True), other=task, port=port):
         return False
     if not rules_allow(rules_of(ec2, task.group_ids, egress=False), other=node, port=port):
         return False
     if subnet.id == interface.subnet_id:
-        return True  # an ACL sees only what enters or leaves its subnet
-    there, back = (port, port), _EPHEMERAL
+        return True  # an ACL filters only traffic that enters or leaves its subnet
+    request, response = (port, port), _EPHEMERAL
     return (
-        entries_allow(entries_of(ec2, subnet.id, egress=True), other=task.range, ports=there)
-        and entries_allow(entries_of(ec2, interface.subnet_id, egress=False), other=node.range, ports=there)
-        and entries_allow(entries_of(ec2, interface.subnet_id, egress=True), other=node.range, ports=back)
-        and entries_allow(entries_of(ec2, subnet.id, egress=False), other=task.range, ports=back)
+        entries_allow(entries_of(ec2, subnet.id, egress=True), other=task.range, ports=request)
+        and entries_allow(entries_of(ec2, interface.subnet_id, egress=False), other=node.range, ports=request)
+        and entries_allow(entries_of(ec2, interface.subnet_id, egress=True), other=node.range, ports=response)
+        and entries_allow(entries_of(ec2, subnet.id, egress=False), other=task.range, ports=response)
     )
 
 
-def rules_of(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[Rule]:
-    """Yield the rules of the groups that are there, in one direction."""
+def rules_of(ec2: Any, group_ids: Iterable[str], *, egress: bool) -> Iterator[GroupRule]:
+    """Yield the rules of the existing groups, in one direction."""
     for group_id in group_ids:
         group = ec2.get_security_group_from_id(group_id)
         if group is None:
             continue
         for rule in group.egress_rules if egress else group.ingress_rules:
-            yield Rule(
+            yield GroupRule(
                 protocol=str(rule.ip_protocol),
                 ports=None if rule.from_port is None else (int(rule.from_port), int(rule.to_port)),
                 ranges=_ranges(ec2, rule),
@@ -149,19 +150,19 @@ def _prefixes(ec2: Any, prefix_list_id: str) -> Sequence[str]:
     prefix_list = ec2.managed_prefix_lists.get(prefix_list_id)
     if prefix_list is None:
         return []
-    latest = [*prefix_list.entries.values()][-1:]  # moto gives AWS's own lists no version
+    latest = [*prefix_list.entries.values()][-1:]  # in moto, AWS-managed lists have no version
     entries = prefix_list.entries.get(prefix_list.version) or (latest[0] if latest else [])
     return [entry["Cidr"] for entry in entries]
 
 
-def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[Entry]:
-    """Return the entries of the subnet's network ACL; moto gives every subnet one."""
+def entries_of(ec2: Any, subnet_id: str, *, egress: bool) -> Iterator[AclEntry]:
+    """Yield the entries of the subnet's network ACL, in one direction. In moto, every subnet has an ACL."""
     for acl in ec2.network_acls.values():
         if subnet_id not in {association.subnet_id for association in acl.associations}:
             continue
         for entry in acl.network_acl_entries:
             if _is_true(entry.egress) == egress and entry.cidr_block:
-                yield Entry(
+                yield AclEntry(
                     number=int(entry.rule_number),
                     protocol=str(entry.protocol),
                     is_allow=entry.rule_action == "allow",

@@ -1,4 +1,4 @@
-"""Takes what the load balancers' process reports to where it belongs."""
+"""Dispatches the reports of the load balancer process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mclass_tf.local.live import live
 
 
 class Reports:
-    """`take` is called under the lock of the calls."""
+    """Call `take` under the API lock."""
 
     def __init__(self, *, access_logs: AccessLogs) -> None:
         self._access_logs = access_logs
@@ -40,6 +40,6 @@ def _take_health(report: Health) -> None:
 
 
 def owner(arn: str) -> tuple[str, str]:
-    """Return the account and the region that an ARN names."""
+    """Return account and region of an ARN."""
     parts = arn.split(":")
     return parts[4], parts[3]

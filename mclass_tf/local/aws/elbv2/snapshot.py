@@ -1,4 +1,4 @@
-"""Makes the snapshot for the load balancers' process out of what the calls of AWS have left, in all accounts and regions."""
+"""Builds the snapshot for the load balancer process from the backends of all accounts and regions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from mclass_tf.local.live import live
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owned:
-    """A load balancer with whose it is."""
+class OwnedLoadBalancer:
+    """A load balancer with its account, region and backend."""
 
     account_id: str
     region: str
@@ -35,25 +35,25 @@ class Owned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
-    """`next_end`: when (seconds since the epoch) the next target will have drained, and another snapshot is due."""
+class BuiltSnapshot:
+    """`next_end`: when (seconds since the epoch) the next target finishes draining and another snapshot is due."""
 
     snapshot: Snapshot
     next_end: float | None
 
 
-def load_balancers() -> Iterator[Owned]:
-    """Return every load balancer. Call it under the lock of the calls."""
+def load_balancers() -> Iterator[OwnedLoadBalancer]:
+    """Yield every load balancer. Call it under the API lock."""
     for account_id, regions in list(elbv2_backends.items()):
         for region, backend in list(regions.items()):
             for load_balancer in list(backend.load_balancers.values()):
-                yield Owned(
+                yield OwnedLoadBalancer(
                     account_id=account_id, region=region, load_balancer=load_balancer, backend=backend
                 )
 
 
-def build(version: int) -> Built:
-    """Return the snapshot as of now. Call it under the lock of the calls."""
+def build(version: int) -> BuiltSnapshot:
+    """Return a snapshot of the current state. Call it under the API lock."""
     owned_balancers = list(load_balancers())
     groups = [
         (owned, group)
@@ -68,11 +68,13 @@ def build(version: int) -> Built:
         load_balancers=tuple(_load_balancer(owned) for owned in owned_balancers),
         target_groups=tuple(_target_group(owned, group) for owned, group in groups),
     )
-    return Built(snapshot=snapshot, next_end=min((end for end in ends if end is not None), default=None))
+    return BuiltSnapshot(
+        snapshot=snapshot, next_end=min((end for end in ends if end is not None), default=None)
+    )
 
 
-def certificate(owned: Owned, arn: str) -> tuple[str, str]:
-    """Return a certificate of ACM or IAM and its private key, as PEM texts."""
+def certificate(owned: OwnedLoadBalancer, arn: str) -> tuple[str, str]:
+    """Return a certificate of ACM or IAM and its private key, in PEM format."""
     managed = acm_backends[owned.account_id][owned.region]._certificates.get(arn)  # noqa: SLF001
     if managed is not None:
         return _text(managed.cert), _text(managed.key)
@@ -80,7 +82,7 @@ def certificate(owned: Owned, arn: str) -> tuple[str, str]:
     return _text(uploaded.cert_body), _text(uploaded.private_key)
 
 
-def _load_balancer(owned: Owned) -> LoadBalancer:
+def _load_balancer(owned: OwnedLoadBalancer) -> LoadBalancer:
     balancer = owned.load_balancer
     return LoadBalancer(
         arn=balancer.arn,
@@ -91,7 +93,7 @@ def _load_balancer(owned: Owned) -> LoadBalancer:
     )
 
 
-def _listener(owned: Owned, listener: Any) -> Listener:
+def _listener(owned: OwnedLoadBalancer, listener: Any) -> Listener:
     pair = certificate(owned, listener.certificate) if listener.protocol == "HTTPS" else (None, None)
     return Listener(
         arn=listener.arn,
@@ -116,7 +118,7 @@ def _rule(rule: Any) -> Rule:
     )
 
 
-def _target_group(owned: Owned, group: Any) -> TargetGroup:
+def _target_group(owned: OwnedLoadBalancer, group: Any) -> TargetGroup:
     return TargetGroup(
         arn=group.arn,
         name=group.name,
@@ -136,7 +138,7 @@ def _target_group(owned: Owned, group: Any) -> TargetGroup:
     )
 
 
-def _targets(owned: Owned, group: Any) -> Iterator[Target]:
+def _targets(owned: OwnedLoadBalancer, group: Any) -> Iterator[Target]:
     ec2 = ec2_backends[owned.account_id][owned.region]
     for entry in owned.backend.target_health(group.arn):
         if entry.state != "unused":

@@ -1,4 +1,4 @@
-"""Target groups of Elastic Load Balancing: what they may be, and the targets in them."""
+"""Target groups of Elastic Load Balancing: their settings and their targets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DELAY = "deregistration_delay.timeout_seconds"
 
 
 class TargetStatus(FakeHealthStatus):  # type: ignore[misc]  # moto is not typed for us
-    """One entry of DescribeTargetHealth, with the zone of the target."""
+    """An entry of DescribeTargetHealth, with the Availability Zone of the target."""
 
     zone: str | None = None
 
@@ -32,14 +32,14 @@ class TargetStatus(FakeHealthStatus):  # type: ignore[misc]  # moto is not typed
 
 
 class TargetGroups(ELBv2Backend):  # type: ignore[misc]
-    """The part of the backend that keeps target groups."""
+    """The part of the backend that manages target groups."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self._targets: dict[str, Targets] = {}
 
     def create_target_group(self, name: str, **settings: Any) -> Any:
-        """Tasks on Fargate are targets by their address, and speak HTTP/1.1 here."""
+        """Reject settings that are not modelled. Only HTTP/1.1 is."""
         kind, protocol = settings.get("target_type"), settings.get("protocol")
         if kind == "lambda" or protocol not in ("HTTP", "HTTPS", None):
             raise error("ValidationError", f"The local AWS does not model {protocol or kind} target groups")
@@ -88,7 +88,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         )
 
     def modify_target_group_attributes(self, target_group_arn: str, attributes: dict[str, Any]) -> None:
-        """Every key and value is looked at; moto takes any but a delay of 3600 s, which AWS takes.
+        """Validate every key and value. moto accepts anything except a delay of 3600 s, which AWS accepts.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html
         """
@@ -107,7 +107,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
     # ---- targets
 
     def register_targets(self, target_group_arn: str, instances: Sequence[Mapping[str, Any]]) -> None:
-        """All of them or none; a target that drains is registered anew, one that is registered stays as it is.
+        """Register all targets or none. A draining target is registered again; a registered one stays unchanged.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
         """
@@ -121,7 +121,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         live.changed("elbv2")
 
     def deregister_targets(self, target_group_arn: str, instances: Sequence[Mapping[str, Any]]) -> None:
-        """A target that does not exist is no error. Without a port, all ports of that target.
+        """Ignore targets that are not registered. Without a port, deregister all ports of the target.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
         """
@@ -138,23 +138,23 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         live.changed("elbv2")
 
     def target_health(self, target_group_arn: str) -> list[TargetHealth]:
-        """Return the targets that are registered or drain; any other is unused."""
+        """Return the registered and draining targets. Any other target is unused."""
         group = self._group(target_group_arn)
         targets = self._targets_of(group).all(now=time.time(), delay=_delay(group))
-        return [self._in_use(group, entry) for entry in targets]
+        return [self._effective_health(group, entry) for entry in targets]
 
     def take_health(self, health: Health) -> bool:
-        """Take a result of the load balancer's health checks; return whether it is news."""
+        """Store a health check result of the load balancer, and return whether it changed anything."""
         group = self.target_groups.get(health.target_group_arn)
         return group is not None and self._targets_of(group).take(health, now=time.time())
 
     def forget_target(self, target_group_arn: str, ip: str, port: int) -> None:
-        """Take a target out without draining it; one that is not there is no error."""
+        """Remove a target without draining it, if it is registered."""
         if target_group_arn in self.target_groups:
             self._targets_of(self.target_groups[target_group_arn]).remove(ip, port)
 
     def next_drained(self, target_group_arn: str) -> float | None:
-        """Return when (seconds since the epoch) the next target of the group will have drained."""
+        """Return when (seconds since the epoch) the next target of the group finishes draining."""
         group = self._group(target_group_arn)
         return self._targets_of(group).next_end(delay=_delay(group))
 
@@ -172,7 +172,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         return [self._status(group, entry) for entry in described]
 
     def restart_health(self, target_group_arn: str) -> None:
-        """Check the targets' health anew: the load balancer that checked them is gone."""
+        """Reset the targets' health, because the load balancer that checked it is gone."""
         self._targets_of(self._group(target_group_arn)).restart(now=time.time())
 
     # ---- helpers
@@ -186,8 +186,8 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
     def _targets_of(self, group: Any) -> Targets:
         return self._targets.setdefault(group.arn, Targets())
 
-    def _in_use(self, group: Any, entry: TargetHealth) -> TargetHealth:
-        """Return the target as it is, or why nobody sends it anything."""
+    def _effective_health(self, group: Any, entry: TargetHealth) -> TargetHealth:
+        """Return the target's health, or `unused` if no load balancer sends it traffic."""
         if entry.is_draining:
             return entry
         if not group.load_balancer_arns:
@@ -216,7 +216,7 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
         return status
 
     def _check_target(self, group: Any, entry: Mapping[str, Any], *, position: int) -> None:
-        """Refuse a target that AWS refuses, in its words as far as they are known.
+        """Reject a target as AWS does, with AWS's message if it is known.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
         """
@@ -232,19 +232,19 @@ class TargetGroups(ELBv2Backend):  # type: ignore[misc]
             )
         if not _is_address(ip):
             raise error("ValidationError", f"The IP address '{ip}' is not a valid IPv4 address")
-        inside = self.zone_of(group, ip)
-        if inside is None and zone is None:
+        vpc_zone = self.zone_of(group, ip)
+        if vpc_zone is None and zone is None:
             raise error(
                 "ValidationError",
                 f"The Availability Zone is required for IP address '{ip}' because it is not in the VPC",
             )
-        if inside is not None and zone not in (None, inside):
+        if vpc_zone is not None and zone not in (None, vpc_zone):
             raise error(
                 "ValidationError",
                 f"The IP address '{ip}' is within the VPC, and cannot have its Availability Zone overridden to '{zone}' "
-                f"from '{inside}'",
+                f"from '{vpc_zone}'",
             )
-        if inside is None and not IPv4Address(ip).is_private:
+        if vpc_zone is None and not IPv4Address(ip).is_private:
             raise error("ValidationError", f"The IP address '{ip}' is not in a private range")
 
 

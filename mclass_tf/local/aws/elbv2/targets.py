@@ -1,4 +1,4 @@
-"""The targets of one target group: registered, checked, draining, gone."""
+"""The targets of one target group: registration, health and draining."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ZONE_NOT_ENABLED = (
 
 @dataclass(frozen=True, kw_only=True)
 class TargetHealth:
-    """A target as DescribeTargetHealth gives it, and since when (seconds since the epoch) it has been so.
+    """A target as DescribeTargetHealth returns it; `since` is the time of its last change (seconds since the epoch).
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
     """
@@ -41,7 +41,7 @@ class TargetHealth:
 
 
 class Targets:
-    """Every method takes the time, in seconds since the epoch; `delay` is the deregistration delay in real seconds.
+    """`now` is in seconds since the epoch, `delay` the deregistration delay in real seconds.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay
     """
@@ -50,23 +50,23 @@ class Targets:
         self._known: dict[tuple[str, int], TargetHealth] = {}
 
     def register(self, ip: str, port: int, *, now: float) -> None:
-        """Nothing changes for a target that is registered; one that drains begins anew."""
+        """Register a new or draining target. A registered target stays unchanged."""
         known = self._known.get((ip, port))
         if known is None or known.is_draining:
             self._set(ip, port, REGISTERING, now=now)
 
     def deregister(self, ip: str, port: int, *, now: float) -> None:
-        """The delay of a target that drains already goes on; an unknown target is no error, as in AWS."""
+        """Start draining a target. A draining target keeps its delay, and an unknown one is ignored, as in AWS."""
         known = self._known.get((ip, port))
         if known is not None and not known.is_draining:
             self._set(ip, port, DRAINING, now=now)
 
     def remove(self, ip: str, port: int) -> None:
-        """Remove a target that has nothing to drain."""
+        """Remove a target without draining it."""
         self._known.pop((ip, port), None)
 
     def take(self, health: Health, *, now: float) -> bool:
-        """Take a result of the health checks; return whether it is news. For a target that drains or is gone it never is."""
+        """Store a health check result, and return whether it changed anything. Draining and unknown targets ignore it."""
         known = self._known.get((health.ip, health.port))
         status = (health.state, health.reason, health.description)
         if known is None or known.is_draining or _status(known) == status:
@@ -75,13 +75,13 @@ class Targets:
         return True
 
     def restart(self, *, now: float) -> None:
-        """Have every target checked anew: nobody checks it any more, or somebody else does."""
+        """Reset the health of every target that is not draining, because its health checks ended or moved elsewhere."""
         for known in self._known.values():
             if not known.is_draining:
                 self._set(known.ip, known.port, REGISTERING, now=now)
 
     def all(self, *, now: float, delay: float) -> list[TargetHealth]:
-        """Return those that are registered or drain, in the order of their registration."""
+        """Return the registered and draining targets, in the order of registration."""
         drained = [
             key for key, known in self._known.items() if known.is_draining and known.since + delay <= now
         ]
@@ -90,7 +90,7 @@ class Targets:
         return list(self._known.values())
 
     def next_end(self, *, delay: float) -> float | None:
-        """Return when the next target will have drained."""
+        """Return when the next target finishes draining."""
         return min((known.since + delay for known in self._known.values() if known.is_draining), default=None)
 
     def _set(self, ip: str, port: int, status: tuple[str, str | None, str | None], *, now: float) -> None:

@@ -1,1 +1,1 @@
-"""Connections of clients: requests are read, queued and answered."""
+"""Connections of clients: read, queue and answer requests."""

@@ -1,4 +1,4 @@
-"""A client's connection: what comes goes to the reader, answers are written."""
+"""A client's connection: passes received bytes to the reader and writes answers."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from typing import cast
 from mclass_tf.local.balancer import headers
 from mclass_tf.local.balancer.client.pipeline import Pipeline
 from mclass_tf.local.balancer.client.reader import RequestReader
-from mclass_tf.local.balancer.completed import Connection
+from mclass_tf.local.balancer.completed import ConnectionInfo
 from mclass_tf.local.balancer.listener_state import ListenerState
-from mclass_tf.local.balancer.phases import ClientPhase, Entry, ReadingPhase
+from mclass_tf.local.balancer.phases import ClientPhase, ReadingPhase, TransitionTo
 
 _LINGER = 2.0  # seconds for the client to read an error before the connection is closed
 _OPEN, _LAST_ANSWER = ClientPhase.OPEN, ClientPhase.LAST_ANSWER
 _CLOSING, _RESETTING = ClientPhase.CLOSING, ClientPhase.RESETTING
 _LOST = ClientPhase.LOST
 _TUNNEL = ReadingPhase.TUNNEL
-_TO_CLOSED = Entry(ClientPhase.CLOSED)
-_TO_CLOSING = Entry(ClientPhase.CLOSING)
-_TO_LAST_ANSWER = Entry(ClientPhase.LAST_ANSWER)
-_TO_LOST = Entry(ClientPhase.LOST)
-_TO_RESETTING = Entry(ClientPhase.RESETTING)
+_TO_CLOSED = TransitionTo(ClientPhase.CLOSED)
+_TO_CLOSING = TransitionTo(ClientPhase.CLOSING)
+_TO_LAST_ANSWER = TransitionTo(ClientPhase.LAST_ANSWER)
+_TO_LOST = TransitionTo(ClientPhase.LOST)
+_TO_RESETTING = TransitionTo(ClientPhase.RESETTING)
 
 
 class ClientConnection(asyncio.BufferedProtocol):
-    """Changes of rules and targets do not touch it: every request asks its listener anew.
+    """Changes of rules and targets do not affect the connection: each request reads the listener's state again.
 
-    `forwarded`, `forwarded_for`: what targets get to know of it, see `headers.py`.
+    `forwarded`, `forwarded_for`: headers for targets, see `headers.py`.
     """
 
     def __init__(self, listener: ListenerState) -> None:
         self.loop = asyncio.get_running_loop()
         self.listener = listener
         self.phase = _OPEN
-        self.connection = cast("Connection", None)
+        self.connection = cast("ConnectionInfo", None)
         self.forwarded = self.forwarded_for = b""
         self.touched = 0.0
         self.is_slow = False
@@ -47,7 +47,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.pipeline = Pipeline(self)
         self.reader = RequestReader(self, listener, self.pipeline)
         self._opened = 0.0
-        self._keep_alive = listener.settings.client_keep_alive  # as it was when the connection was made
+        self._keep_alive = listener.settings.client_keep_alive  # fixed when the connection is made
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._out: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -55,16 +55,16 @@ class ClientConnection(asyncio.BufferedProtocol):
     # For the capacity and the listener
 
     @property
-    def is_waited_for(self) -> bool:
-        return self.pipeline.is_waited_for
+    def is_awaiting_client(self) -> bool:
+        return self.pipeline.is_awaiting_client
 
     def disconnect(self) -> None:
-        """Let go of it at once."""
+        """Close immediately."""
         self.reader.stop()
         self._transport.abort()
 
     def listener_closed(self) -> None:
-        """Finish what is under way, then close."""
+        """Close as soon as no request is under way."""
         if not self.pipeline.exchanges:
             self._transport.close()
 
@@ -74,8 +74,8 @@ class ClientConnection(asyncio.BufferedProtocol):
     def closes(self) -> bool:
         return self.phase is not _OPEN
 
-    def is_too_old(self) -> bool:
-        """Whether its time is over: it then carries one more answer, which says so.
+    def is_expired(self) -> bool:
+        """Whether the connection is past its keep-alive duration. It then carries one more answer, with `Connection: close`.
 
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#http-client-keep-alive-duration
         """
@@ -133,8 +133,8 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         settings = self.listener.settings
-        self.connection = _facts(self.listener, transport)
-        self.forwarded = headers.of_connection(self.connection, settings=settings)
+        self.connection = _connection_info(self.listener, transport)
+        self.forwarded = headers.connection_headers(self.connection, settings=settings)
         self.forwarded_for = headers.client_address(self.connection, settings=settings)
         self._opened = self.touched = monotonic()
         if not self.listener.capacity.admit(self):
@@ -154,7 +154,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.reader.phase is _TUNNEL:
             self.touched = monotonic()
             self.pipeline.exchanges[0].sender.write(data)
-        elif not self.reader.is_stopped:  # else it is of no interest, and keeps nothing alive
+        elif not self.reader.is_stopped:  # otherwise ignored, and no sign of activity
             self.touched = monotonic()
             self.reader.inbox.add(data)
             self.reader.read()
@@ -164,10 +164,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.phase = _TO_LOST[self.phase]
         self.reader.stop()
         self.listener.clients.discard(self)
-        self.listener.capacity.leave(self)
+        self.listener.capacity.remove(self)
         if self._timer is not None:
             self._timer.cancel()
-        self.pipeline.client_gone()
+        self.pipeline.client_disconnected()
 
     def pause_writing(self) -> None:
         self.is_slow = True
@@ -187,18 +187,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         if left > 0:
             return
         if self._transport.is_closing():
-            self._transport.abort()  # it does not even take the end
+            self._transport.abort()  # the client does not even read the end
             return
         if self.pipeline.exchanges:
             self.pipeline.exchanges[0].idle()
         elif self.reader.is_within_head:
-            self.reader.refuse_unread(408)
+            self.reader.refuse_partial(408)
         elif self.phase is _OPEN:
             self.phase = _TO_CLOSING[self.phase]
         self.flush()
 
     def _close(self) -> None:
-        """Close after what was written has gone out; lets the client read an error before its data is refused."""
+        """Close after a flush. Linger so that the client reads an error before its own data causes a reset."""
         is_reset = self.phase is _RESETTING
         self.phase = _TO_CLOSED[self.phase]
         self.reader.stop()
@@ -207,20 +207,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif self._transport.can_write_eof() and self.reader.needs_lingering_close:
             for reason in tuple(self.holds):
                 self.release(reason)
-            with contextlib.suppress(
-                OSError
-            ):  # the client is gone already, which the event loop reports next
+            with contextlib.suppress(OSError):  # already disconnected, which the event loop reports next
                 self._transport.write_eof()
             self.loop.call_later(_LINGER, self._transport.close)
         else:
             self._transport.close()
 
 
-def _facts(listener: ListenerState, transport: asyncio.BaseTransport) -> Connection:
-    ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # it may be gone already
+def _connection_info(listener: ListenerState, transport: asyncio.BaseTransport) -> ConnectionInfo:
+    ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # missing if the client is gone
     encryption = transport.get_extra_info("ssl_object")
     cipher = None if encryption is None else encryption.cipher()
-    return Connection(
+    return ConnectionInfo(
         listener_arn=listener.arn,
         load_balancer_arn=listener.load_balancer_arn,
         protocol=listener.protocol,
@@ -234,7 +232,7 @@ def _facts(listener: ListenerState, transport: asyncio.BaseTransport) -> Connect
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Close with a reset: to a client of HTTP/1.0 an ordinary end would look like the end of the body."""
+    """Close with a reset. An HTTP/1.0 client would take an ordinary end for the end of the body."""
     connected = transport.get_extra_info("socket")
     if connected is not None:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""What has come from a client and was not read."""
+"""Received bytes of a client that the parser has not read yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Inbox:
-    """`data` is what came; its beginning may have been read, and stays until all of it is."""
+    """`data` may begin with bytes that were read already. They are dropped once all are read."""
 
     __slots__ = ("_position", "data")
 
@@ -26,7 +26,7 @@ class Inbox:
         return rest
 
     def take(self, size: int | None) -> bytes | memoryview:
-        """Return so many bytes, or what ends with the next end of a head; all of it if there is no such end."""
+        """Return at most `size` bytes. With None: up to the end of the next head, or everything without one."""
         data, start = self.data, self._position
         if size is None:
             end = data.find(_HEAD_END, start)

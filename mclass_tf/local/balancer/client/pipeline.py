@@ -1,4 +1,4 @@
-"""The exchanges of one client in their order: requests may come before the one before them is answered."""
+"""The exchanges of one client in order. Requests may arrive before earlier ones are answered (HTTP pipelining)."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections import deque
 
 from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.phases import ExchangePhase, RequestPhase
-from mclass_tf.local.balancer.protocols import Client
+from mclass_tf.local.balancer.protocols import ExchangeClient
 
 _RECEIVING = RequestPhase.RECEIVING
 _QUEUED, _OVER = ExchangePhase.QUEUED, ExchangePhase.OVER
 
 
 class Pipeline:
-    """`exchanges`: the first one is being answered. `receiving`: the one whose request is still coming."""
+    """The first of `exchanges` is being answered. The request of `receiving` is still arriving."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ExchangeClient) -> None:
         self.exchanges: deque[Exchange] = deque()
         self.receiving: Exchange | None = None
         self._client = client
         self._is_advancing = False
 
     @property
-    def is_waited_for(self) -> bool:
+    def is_awaiting_client(self) -> bool:
         """Whether nothing can happen until the client sends something."""
         exchanges = self.exchanges
         return not exchanges or exchanges[0].phase is _OVER or exchanges[-1].sender.phase is _RECEIVING
 
     def advance(self) -> None:
-        """Begin requests in their order, each when the answer before it has ended.
+        """Begin requests in order, each when the previous answer has ended.
 
-        A request without a body begins when it is whole, another one with its head.
-        A loop and no recursion: a client may send thousands at once.
+        A request without a body begins when it is complete, one with a body when its head is.
+        This is a loop instead of recursion, because a client may send thousands at once.
         """
         if self._is_advancing or self._client.closes:
             return
@@ -50,7 +50,7 @@ class Pipeline:
                 break
         self._is_advancing = False
 
-    def client_gone(self) -> None:
+    def client_disconnected(self) -> None:
         exchanges, self.exchanges = self.exchanges, deque()
         for exchange in exchanges:
-            exchange.client_gone()
+            exchange.client_disconnected()

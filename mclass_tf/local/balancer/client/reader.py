@@ -1,4 +1,4 @@
-"""Reads a client's requests, one after the other also when they come all at once."""
+"""Reads a client's requests one after another, even if they arrive all at once."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from mclass_tf.local.balancer.client.request_parser import RequestParser
 from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages.desync import Desync
-from mclass_tf.local.balancer.messages.request import RefusedError, Request
-from mclass_tf.local.balancer.phases import Entry, ExchangePhase, ReadingPhase
-from mclass_tf.local.balancer.protocols import Client
+from mclass_tf.local.balancer.messages.request import ClientRequest, RequestRefusedError
+from mclass_tf.local.balancer.phases import ExchangePhase, ReadingPhase, TransitionTo
+from mclass_tf.local.balancer.protocols import ExchangeClient
 
-_AT_ONCE = range(64)  # pieces that are read of one client before it is the others' turn
-_PIECE = 1024  # bytes of a chunked body: there may be the heads of as many requests behind it as fit
+_AT_ONCE = range(64)  # pieces of one client per turn of the event loop
+_PIECE = 1024  # bytes of a chunked body; small, because heads of further requests may follow it
 _OVER = ExchangePhase.OVER
 _WAITING, _READING, _UPGRADING = ReadingPhase.WAITING, ReadingPhase.READING, ReadingPhase.UPGRADING
 _REFUSED, _STOPPED = ReadingPhase.REFUSED, ReadingPhase.STOPPED
-_TO_READING = Entry(ReadingPhase.READING)
-_TO_REFUSED = Entry(ReadingPhase.REFUSED)
-_TO_STOPPED = Entry(ReadingPhase.STOPPED)
-_TO_TUNNEL = Entry(ReadingPhase.TUNNEL)
-_TO_UPGRADING = Entry(ReadingPhase.UPGRADING)
-_TO_WAITING = Entry(ReadingPhase.WAITING)
+_TO_READING = TransitionTo(ReadingPhase.READING)
+_TO_REFUSED = TransitionTo(ReadingPhase.REFUSED)
+_TO_STOPPED = TransitionTo(ReadingPhase.STOPPED)
+_TO_TUNNEL = TransitionTo(ReadingPhase.TUNNEL)
+_TO_UPGRADING = TransitionTo(ReadingPhase.UPGRADING)
+_TO_WAITING = TransitionTo(ReadingPhase.WAITING)
 
 
 class RequestReader:
-    """Reads one request more than is being answered; the rest waits as it came."""
+    """Reads at most one request ahead of the one being answered. The rest stays in the inbox."""
 
-    def __init__(self, client: Client, listener: ListenerState, pipeline: Pipeline) -> None:
+    def __init__(self, client: ExchangeClient, listener: ListenerState, pipeline: Pipeline) -> None:
         self.phase = _WAITING
         self.inbox = Inbox()
         self._client = client
@@ -44,12 +44,12 @@ class RequestReader:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether what comes is of no interest."""
+        """Whether further bytes are ignored."""
         return self.phase is _STOPPED or self.phase is _REFUSED
 
     @property
     def needs_lingering_close(self) -> bool:
-        """Whether the client may still be sending: a close at once would be a reset, and lose the answer."""
+        """Whether the client may still be sending. Then an immediate close would cause a reset and lose the answer."""
         return self.phase is _REFUSED or self._pipeline.receiving is not None
 
     # For the client's connection
@@ -60,9 +60,9 @@ class RequestReader:
         self.inbox.take_all()
 
     def read(self) -> None:
-        """Read as many requests as may wait.
+        """Read requests from the inbox, as far as they may be read ahead.
 
-        A loop and no recursion, and not for ever: a client may send thousands at once, and others want their turn.
+        This is a bounded loop instead of recursion: a client may send thousands at once, and others need their turn.
         """
         if self.phase is _READING:
             return
@@ -89,7 +89,6 @@ class RequestReader:
         self._client.flush()
 
     def exchange_ended(self) -> None:
-        """Begin the next request, if there is one."""
         pipeline = self._pipeline
         pipeline.advance()
         if self.phase is _UPGRADING:
@@ -99,16 +98,15 @@ class RequestReader:
             self.read()
 
     def switch(self) -> None:
-        """The target has accepted the other protocol."""
-        if self.phase is _UPGRADING:  # else the client is being disconnected
+        if self.phase is _UPGRADING:  # otherwise the client is being disconnected
             self.phase = _TO_TUNNEL[self.phase]
         early = self.inbox.take_all()
         if early:
             self._pipeline.exchanges[0].sender.write(early)
 
-    def refuse_unread(self, status: int) -> None:
-        """Answer a request that was not read to the end of its head."""
-        request = self._parser.take_unread()
+    def refuse_partial(self, status: int) -> None:
+        """Refuse a request with an incomplete head."""
+        request = self._parser.take_partial()
         request.keeps_alive = False
         self.stop()
         self._pipeline.exchanges.append(Exchange(self._client, self._listener, request, refusal=status))
@@ -116,13 +114,13 @@ class RequestReader:
 
     # Callbacks of the parser
 
-    def head_received(self, request: Request) -> None:
+    def head_received(self, request: ClientRequest) -> None:
         if request.desync is not None:
             self._mitigate(request, request.desync)
         pipeline = self._pipeline
         pipeline.receiving = Exchange(self._client, self._listener, request)
         pipeline.exchanges.append(pipeline.receiving)
-        if request.has_body:  # else the request will have been received at once
+        if request.has_body:  # otherwise `request_received` follows immediately
             pipeline.advance()
 
     def body_received(self, data: bytes) -> None:
@@ -138,24 +136,24 @@ class RequestReader:
                 self.stop()
             pipeline.advance()
 
-    def _mitigate(self, request: Request, desync: Desync) -> None:
-        """Refuse what AWS refuses in the mode that is set, and leave no connection behind on which others would suffer."""
+    def _mitigate(self, request: ClientRequest, desync: Desync) -> None:
+        """Apply the desync mitigation mode: refuse the request, or let no other request follow on its connections."""
         mode = self._listener.settings.desync_mode
         self._listener.counts().counts["DesyncMitigationMode_NonCompliant_Request_Count"] += 1
         if mode == "strictest":
-            raise RefusedError(400)
+            raise RequestRefusedError(400)
         if desync.is_ambiguous and mode == "defensive":
             request.keeps_alive = request.keeps_target = False
 
     def _postpone(self) -> None:
-        """Something was not read: it never will be, or later."""
+        """Drop unread bytes after a stop, or schedule another read if one is allowed."""
         if self.is_stopped:
             self.inbox.take_all()
         elif self._may_read():
             asyncio.get_running_loop().call_soon(self.resume)
 
     def _may_read(self) -> bool:
-        """Whether there is room for what the next piece will lead to."""
+        """Whether another piece may be read ahead."""
         if self.phase is not _READING and self.phase is not _WAITING:
             return False
         if self._pipeline.receiving is not None:
@@ -164,7 +162,7 @@ class RequestReader:
         return len(self._pipeline.exchanges) <= 1 and not client.is_slow and not client.closes
 
     def _take_piece(self) -> bytes | memoryview:
-        """Return what the parser gets next: up to the end of a head, or within a body."""
+        """Return the next bytes for the parser: up to the end of a head, or within a body."""
         receiving = self._pipeline.receiving
         if receiving is None:
             return self.inbox.take(None)
@@ -174,14 +172,14 @@ class RequestReader:
     def _parse(self, piece: bytes | memoryview) -> None:
         try:
             position = self._parser.feed(piece)
-        except RefusedError as error:
+        except RequestRefusedError as error:
             self._refuse(error.status)
             return
         if position is not None and not self.is_stopped:
             self._await_upgrade(bytes(piece[position:]))
 
     def _await_upgrade(self, rest: bytes) -> None:
-        """What follows a request to upgrade: the other protocol's, or the next request where it was ignored."""
+        """Handle bytes after an upgrade request: the other protocol, or the next request if the upgrade is ignored."""
         if rest:
             self.inbox.put_back(rest)
         exchange = self._pipeline.exchanges[-1] if self._pipeline.exchanges else None
@@ -194,7 +192,7 @@ class RequestReader:
             self.stop()
 
     def _continue_with_http(self) -> None:
-        """The target did not switch: what came meanwhile are requests."""
+        """Read the buffered bytes as requests, because the target did not switch."""
         if self.phase is _UPGRADING:
             self.phase = _TO_WAITING[self.phase]
         self._client.release("upgrade")
@@ -204,11 +202,11 @@ class RequestReader:
         pipeline = self._pipeline
         is_last = bool(pipeline.exchanges) and not pipeline.exchanges[-1].request.keeps_alive
         if self.is_stopped or self._client.closes or is_last:
-            self.stop()  # what comes after "Connection: close" is of no interest
+            self.stop()  # bytes after "Connection: close" are ignored
             return
         self.phase = _TO_REFUSED[self.phase]
         exchange, pipeline.receiving = pipeline.receiving, None
         if exchange is not None:
             exchange.refuse(status)
         else:
-            self.refuse_unread(status)
+            self.refuse_partial(status)

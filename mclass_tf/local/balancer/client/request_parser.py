@@ -1,4 +1,4 @@
-"""Reads requests, and hands them over as they come."""
+"""Parses requests, and streams them to a receiver."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Protocol
 
 import httptools
 
-from mclass_tf.local.balancer.messages.limits import REQUEST_SILENCE
-from mclass_tf.local.balancer.messages.request import RefusedError, Request
+from mclass_tf.local.balancer.messages.limits import UNPRODUCTIVE_REQUEST
+from mclass_tf.local.balancer.messages.request import ClientRequest, RequestRefusedError
 
 _log = logging.getLogger(__name__)
 
 
 class RequestReceiver(Protocol):
-    """What takes the requests."""
-
-    def head_received(self, request: Request) -> None: ...
+    def head_received(self, request: ClientRequest) -> None: ...
 
     def body_received(self, data: bytes) -> None: ...
 
@@ -26,44 +24,44 @@ class RequestReceiver(Protocol):
 
 
 class RequestParser:
-    """`request`: the one whose head is being read."""
+    """`request` is the one with a head that is still being read."""
 
     def __init__(self, receiver: RequestReceiver) -> None:
-        self.request: Request | None = None
+        self.request: ClientRequest | None = None
         self._receiver = receiver
         self._parser = httptools.HttpRequestParser(self)
-        self._unheard = 0  # bytes since the client got anywhere with its request
+        self._unproductive = 0  # bytes since the request last progressed, see `limits`
 
     def feed(self, data: bytes | memoryview) -> int | None:
-        """Return where another protocol may begin in the data; raise RefusedError for what is no request."""
-        self._unheard += len(data)
+        """Return the position at which another protocol may begin, or None. Raise RequestRefusedError for an invalid request."""
+        self._unproductive += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             position: int = upgrade.args[0]
             return position
         except httptools.HttpParserError as error:
-            raise RefusedError(_status(error)) from error
-        if self._unheard > REQUEST_SILENCE:
-            raise RefusedError(400)
+            raise RequestRefusedError(_status(error)) from error
+        if self._unproductive > UNPRODUCTIVE_REQUEST:
+            raise RequestRefusedError(400)
         return None
 
-    def take_unread(self) -> Request:
-        """Return the request whose head will not be read any further, or an empty one."""
+    def take_partial(self) -> ClientRequest:
+        """Return the request with the incomplete head, or an empty one."""
         request, self.request = self.request, None
-        return request or Request(received_at=time.time(), started=monotonic())
+        return request or ClientRequest(received_at=time.time(), started=monotonic())
 
     # Callbacks of httptools
 
     def on_message_begin(self) -> None:
-        self.request = Request(received_at=time.time(), started=monotonic())
+        self.request = ClientRequest(received_at=time.time(), started=monotonic())
 
     def on_url(self, part: bytes) -> None:
         assert self.request is not None  # noqa: S101
         self.request.add_target(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.request is not None:  # else it is a trailer, which is not passed on
+        if self.request is not None:  # otherwise a trailer, which is not forwarded
             self.request.add_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -79,18 +77,18 @@ class RequestParser:
         self.request = None
 
     def on_body(self, data: bytes) -> None:
-        self._unheard = 0
+        self._unproductive = 0
         self._receiver.body_received(data)
 
     def on_message_complete(self) -> None:
-        self._unheard = 0
+        self._unproductive = 0
         self._receiver.request_received()
 
 
 def _status(error: httptools.HttpParserError) -> int:
-    """Return the status for the client: 400 for what is not HTTP/1, 505 for HTTP/2."""
+    """Return the status for the client: 505 for HTTP/2, 400 for anything else that is not HTTP/1."""
     cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
-    if isinstance(cause, RefusedError):
+    if isinstance(cause, RequestRefusedError):
         return cause.status
     if cause is not None:
         _log.error("a request failed", exc_info=cause)

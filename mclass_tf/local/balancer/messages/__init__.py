@@ -1,1 +1,1 @@
-"""HTTP messages as they are read and written, without a connection."""
+"""HTTP messages, independent of connections."""

@@ -1,4 +1,4 @@
-"""Answers that the load balancer gives by itself, as an Application Load Balancer words them."""
+"""Answers that the load balancer gives itself, with the texts of an Application Load Balancer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REASONS = {
 
 
 class _Date:
-    """The Date header's value, made once a second."""
+    """Caches the value of the Date header for one second."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -43,7 +43,7 @@ _date = _Date()
 
 
 def page(status: int) -> bytes:
-    """Return the body of an error."""
+    """Return the HTML page of a status."""
     title = f"{status} {REASONS.get(status, '')}".rstrip()
     lines = (
         "<html>",
@@ -66,7 +66,7 @@ def compose(
     is_head: bool = False,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """Return a whole answer."""
+    """Return an answer with head and body."""
     head = [f"HTTP/1.1 {status} {REASONS.get(status, '')}", "Server: awselb/2.0"]
     head.append(f"Date: {_date.now().decode()}")
     if content_type is not None:

@@ -1,4 +1,4 @@
-"""How AWS classifies requests that two servers may understand differently, and what it does with them.
+"""Classifies requests that two servers may interpret differently, as AWS does.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#desync-mitigation-mode
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html#classification-reasons
@@ -10,15 +10,15 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-_OF_THE_FRAME = frozenset((b"contentlength", b"transferencoding"))
-SHORTEST = min(map(len, _OF_THE_FRAME))  # characters of a name that may be suspicious
+_FRAMING_NAMES = frozenset((b"contentlength", b"transferencoding"))
+SHORTEST = min(map(len, _FRAMING_NAMES))  # letters of a suspicious name, at least
 _NO_LETTERS = re.compile(rb"[^a-z]+")
 _WITHOUT_BODY = frozenset((b"GET", b"HEAD"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Desync:
-    """The words of the access log. "Severe" is missing: the parser refuses such requests in every mode."""
+    """The values of the access log. "Severe" is missing: the parser refuses such requests in every mode."""
 
     classification: str
     reason: str
@@ -34,8 +34,8 @@ _LENGTH = Desync(classification="Ambiguous", reason="UndefinedContentLengthSeman
 _NO_LENGTH = Desync(classification="Acceptable", reason="GetHeadZeroContentLength")
 
 
-def of_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
-    """Return what a body makes of the request, be it one of no length; None where it complies."""
+def classify(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | None:
+    """Classify a request by its body, even one of length 0; None if the request complies."""
     if method not in _WITHOUT_BODY:
         return None
     if is_chunked:
@@ -45,5 +45,5 @@ def of_body(method: bytes, *, length: int | None, is_chunked: bool) -> Desync | 
 
 @lru_cache(maxsize=512)
 def is_suspicious(name: bytes) -> bool:
-    """Whether another server might take this header, in lower case and not itself one of them, for one that frames the body."""
-    return _NO_LETTERS.sub(b"", name) in _OF_THE_FRAME
+    """Whether another server might mistake this lower-case header name for Content-Length or Transfer-Encoding."""
+    return _NO_LETTERS.sub(b"", name) in _FRAMING_NAMES

@@ -1,4 +1,4 @@
-"""How much of a message is read before it is refused: the quotas of AWS, and bounds where AWS documents none.
+"""Limits on the size of messages: AWS's quotas, and limits of our own where AWS documents none.
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html#http-headers-quotas
 """
@@ -6,14 +6,14 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balance
 from __future__ import annotations
 
 REQUEST_LINE = 16 * 1024
-HEADER = 16 * 1024  # name, value, and what stands between and behind them
+HEADER = 16 * 1024  # name, value, separator and line end
 REQUEST_HEAD = 64 * 1024
 ANSWER_HEAD = 32 * 1024
 
 # AWS documents none of these.
-HEADERS = 1000  # of a message: the shortest ones take fifty times their length in memory
+HEADERS = 1000  # per message: the shortest ones take fifty times their length in memory
 
-# Bytes without the end of a head or a piece of a body. A parser keeps the beginning of a line until it ends, and drops what stands
-# around a body without a word: extensions of chunks, trailers, interim answers.
-REQUEST_SILENCE = REQUEST_LINE + REQUEST_HEAD
-ANSWER_SILENCE = ANSWER_HEAD
+# Bytes in a row that complete no head and contain no part of a body. A parser buffers incomplete lines, and silently drops
+# chunk extensions, trailers and interim answers.
+UNPRODUCTIVE_REQUEST = REQUEST_LINE + REQUEST_HEAD
+UNPRODUCTIVE_ANSWER = ANSWER_HEAD

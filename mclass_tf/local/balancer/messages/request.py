@@ -1,25 +1,25 @@
-"""A request's head as it came from a client: what rules look at, and what is passed on to a target."""
+"""The head of a client's request, for the rules and for the target."""
 
 from __future__ import annotations
 
-from mclass_tf.local.balancer.messages.desync import SHORTEST, SUSPICIOUS, Desync, is_suspicious, of_body
+from mclass_tf.local.balancer.messages.desync import SHORTEST, SUSPICIOUS, Desync, classify, is_suspicious
 from mclass_tf.local.balancer.messages.limits import HEADER, HEADERS, REQUEST_HEAD, REQUEST_LINE
 
-_ADDRESSES = 30  # in X-Forwarded-For
+_MAX_FORWARDED_ADDRESSES = 30  # in X-Forwarded-For
 
 
-class RefusedError(Exception):
-    """The load balancer answers the request itself with `status`, because of the request."""
+class RequestRefusedError(Exception):
+    """The request is invalid: the load balancer itself answers it with `status`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
 
 
-class Request:
-    """`headers` are triples: the name in lower case, the name as it came, the value.
+class ClientRequest:
+    """`headers` are triples: the name in lower case, the name as received, the value.
 
-    `length` is that of the body where it is not chunked. `desync`: how AWS classifies what HTTP does not allow; see `desync.py`.
+    `length` is that of a body that is not chunked. `desync` is AWS's classification of a non-compliant request, see `desync.py`.
     """
 
     __slots__ = (
@@ -69,26 +69,26 @@ class Request:
         self.has_upgrade = False
 
     def add_target(self, part: bytes) -> None:
-        """Take a part of the request line's target, in the order in which they come."""
+        """Append a part of the request target. Parts arrive in order."""
         self.target += part
         if len(self.target) > REQUEST_LINE:
-            raise RefusedError(414)
+            raise RequestRefusedError(414)
 
     def add_header(self, name: bytes, value: bytes) -> None:
         size = len(name) + len(value) + 4
         self.size += size
         headers = self.headers
         if size > HEADER or self.size > REQUEST_HEAD or len(headers) >= HEADERS:
-            raise RefusedError(400)
+            raise RequestRefusedError(400)
         headers.append((name.lower(), name, value))
 
     def complete(self, *, method: bytes, version: str, keeps_alive: bool, has_upgrade: bool) -> None:
-        """Read the head, which is whole now; raises RefusedError where it may not be passed on."""
+        """Interpret the complete head. Raise RequestRefusedError if it may not be forwarded."""
         self.method, self.version = method, version
         self.keeps_alive, self.has_upgrade = keeps_alive, has_upgrade
         self._take_target()
         for lower, _, value in self.headers:
-            take = _TAKEN.get(lower)
+            take = _HEADER_READERS.get(lower)
             if take is not None:
                 take(self, value)
             elif len(lower) >= SHORTEST and is_suspicious(lower):
@@ -96,7 +96,7 @@ class Request:
         self.size += len(method) + len(self.target) + 14
         self._check()
         if self.desync is None and (self.is_chunked or self.length is not None):
-            self.desync = of_body(method, length=self.length, is_chunked=self.is_chunked)
+            self.desync = classify(method, length=self.length, is_chunked=self.is_chunked)
 
     @property
     def is_websocket(self) -> bool:
@@ -111,7 +111,7 @@ class Request:
         return self.is_chunked or bool(self.length)
 
     def value(self, name: bytes) -> bytes:
-        """Return the header's value, the first where there are several; empty where there is none."""
+        """Return the first value of the header; empty without one."""
         return next((value for lower, _, value in self.headers if lower == name), b"")
 
     def values(self, name: bytes) -> list[bytes]:
@@ -124,10 +124,10 @@ class Request:
         self.path, _, self.query = target.partition(b"?")
 
     def _take_authority(self, target: bytes) -> bytes:
-        """Turn the absolute form into a path: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2."""
+        """Turn an absolute-form target into a path and a Host header: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2."""
         scheme, separator, rest = target.partition(b"://")
         if not separator or scheme.lower() not in {b"http", b"https"}:
-            raise RefusedError(400)
+            raise RequestRefusedError(400)
         host, slash, path = rest.partition(b"/")
         self.headers = [header for header in self.headers if header[0] != b"host"]
         self.headers.append((b"host", b"Host", host))
@@ -136,7 +136,7 @@ class Request:
 
     def _take_host(self, value: bytes) -> None:
         if self.host is not None:
-            raise RefusedError(400)
+            raise RequestRefusedError(400)
         self.host = value.lower()
 
     def _take_connection(self, value: bytes) -> None:
@@ -145,12 +145,12 @@ class Request:
     def _take_length(self, value: bytes) -> None:
         try:
             self.length = int(value)
-        except ValueError:  # the parser has seen to it
-            raise RefusedError(400) from None
+        except ValueError:  # unreachable: the parser checks it
+            raise RequestRefusedError(400) from None
 
     def _take_encoding(self, value: bytes) -> None:
         if value.strip().lower() != b"chunked":
-            raise RefusedError(501)
+            raise RequestRefusedError(501)
         self.is_chunked = True
 
     def _take_expect(self, value: bytes) -> None:
@@ -168,26 +168,26 @@ class Request:
     def _check(self) -> None:
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html."""
         if self.version not in {"1.1", "1.0"}:
-            raise RefusedError(505)
+            raise RequestRefusedError(505)
         if self.method == b"TRACE":
-            raise RefusedError(405)
+            raise RequestRefusedError(405)
         if self.method == b"CONNECT" or (self.host is None and self.version == "1.1"):
-            raise RefusedError(400)
+            raise RequestRefusedError(400)
         if self.is_chunked and self.version == "1.0":
-            raise RefusedError(400)
+            raise RequestRefusedError(400)
         if self.has_upgrade and self.has_body:
-            raise RefusedError(400)  # the parser cannot tell where such a body ends
-        if self.forwarded_for and self.forwarded_for.count(b",") >= _ADDRESSES:
-            raise RefusedError(463)
+            raise RequestRefusedError(400)  # the parser cannot tell where such a body ends
+        if self.forwarded_for and self.forwarded_for.count(b",") >= _MAX_FORWARDED_ADDRESSES:
+            raise RequestRefusedError(463)
 
 
-_TAKEN = {
-    b"host": Request._take_host,  # noqa: SLF001
-    b"connection": Request._take_connection,  # noqa: SLF001
-    b"content-length": Request._take_length,  # noqa: SLF001
-    b"transfer-encoding": Request._take_encoding,  # noqa: SLF001
-    b"expect": Request._take_expect,  # noqa: SLF001
-    b"x-forwarded-for": Request._take_forwarded_for,  # noqa: SLF001
-    b"x-amzn-trace-id": Request._take_trace,  # noqa: SLF001
-    b"cookie": Request._take_cookie,  # noqa: SLF001
+_HEADER_READERS = {
+    b"host": ClientRequest._take_host,  # noqa: SLF001
+    b"connection": ClientRequest._take_connection,  # noqa: SLF001
+    b"content-length": ClientRequest._take_length,  # noqa: SLF001
+    b"transfer-encoding": ClientRequest._take_encoding,  # noqa: SLF001
+    b"expect": ClientRequest._take_expect,  # noqa: SLF001
+    b"x-forwarded-for": ClientRequest._take_forwarded_for,  # noqa: SLF001
+    b"x-amzn-trace-id": ClientRequest._take_trace,  # noqa: SLF001
+    b"cookie": ClientRequest._take_cookie,  # noqa: SLF001
 }

@@ -1,4 +1,4 @@
-"""The head of a target's answer as it came."""
+"""The head of a target's answer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _REASON = re.compile(rb"[\t -~\x80-\xff]*")  # https://www.rfc-editor.org/rfc/rf
 
 
 class MalformedAnswerError(Exception):
-    """What the target sent is not an HTTP answer that may be passed on."""
+    """The target's bytes are not an HTTP answer that may be forwarded."""
 
 
 class TargetAnswer:
-    """`headers` are triples: the name in lower case, the name as it came, the value."""
+    """`headers` are triples: the name in lower case, the name as received, the value."""
 
     __slots__ = (
         "connection",
@@ -41,7 +41,7 @@ class TargetAnswer:
         self.size = 0
 
     def check(self) -> None:
-        """Raise MalformedAnswerError for what the parser lets pass and HTTP does not."""
+        """Raise MalformedAnswerError for what the parser accepts but HTTP forbids."""
         if not _LOWEST <= self.status <= _HIGHEST or self.version not in _VERSIONS:
             raise MalformedAnswerError
         if _REASON.fullmatch(self.reason) is None or (self.is_chunked and self.version == "1.0"):
@@ -49,7 +49,7 @@ class TargetAnswer:
 
     @property
     def stays_open(self) -> bool:
-        """Whether the target takes another request on the connection."""
+        """Whether the target accepts another request on the connection."""
         if not self.connection:
             return self.version == "1.1"
         tokens = {token.strip().lower() for token in self.connection.split(b",")}

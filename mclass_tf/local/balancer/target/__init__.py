@@ -1,1 +1,1 @@
-"""Connections to targets: requests are sent, answers are read."""
+"""Connections to targets: send requests and read answers."""

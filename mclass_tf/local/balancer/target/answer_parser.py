@@ -1,40 +1,40 @@
-"""Reads the answers of a target, and hands them over as they come."""
+"""Parses the answers of a target, and streams them to a receiver."""
 
 from __future__ import annotations
 
 import httptools
 
-from mclass_tf.local.balancer.messages.limits import ANSWER_HEAD, ANSWER_SILENCE, HEADERS
+from mclass_tf.local.balancer.messages.limits import ANSWER_HEAD, HEADERS, UNPRODUCTIVE_ANSWER
 from mclass_tf.local.balancer.messages.target_answer import SWITCHING, MalformedAnswerError, TargetAnswer
-from mclass_tf.local.balancer.phases import AnswerPhase, Entry
+from mclass_tf.local.balancer.phases import AnswerPhase, TransitionTo
 from mclass_tf.local.balancer.protocols import AnswerReceiver
 
 _BODILESS = frozenset((204, 304))
 _HEAD, _INTERIM = AnswerPhase.HEAD, AnswerPhase.INTERIM
 _BODY, _BODY_UNTIL_CLOSE = AnswerPhase.BODY, AnswerPhase.BODY_UNTIL_CLOSE
 _TUNNEL, _COMPLETE, _SURPLUS = AnswerPhase.TUNNEL, AnswerPhase.COMPLETE, AnswerPhase.SURPLUS
-_TO_BODY = Entry(AnswerPhase.BODY)
-_TO_BODY_UNTIL_CLOSE = Entry(AnswerPhase.BODY_UNTIL_CLOSE)
-_TO_COMPLETE = Entry(AnswerPhase.COMPLETE)
-_TO_HEAD = Entry(AnswerPhase.HEAD)
-_TO_INTERIM = Entry(AnswerPhase.INTERIM)
-_TO_SURPLUS = Entry(AnswerPhase.SURPLUS)
-_TO_TUNNEL = Entry(AnswerPhase.TUNNEL)
+_TO_BODY = TransitionTo(AnswerPhase.BODY)
+_TO_BODY_UNTIL_CLOSE = TransitionTo(AnswerPhase.BODY_UNTIL_CLOSE)
+_TO_COMPLETE = TransitionTo(AnswerPhase.COMPLETE)
+_TO_HEAD = TransitionTo(AnswerPhase.HEAD)
+_TO_INTERIM = TransitionTo(AnswerPhase.INTERIM)
+_TO_SURPLUS = TransitionTo(AnswerPhase.SURPLUS)
+_TO_TUNNEL = TransitionTo(AnswerPhase.TUNNEL)
 
 
 class AnswerParser:
-    """`receiver` takes the answer; None: nobody does."""
+    """`receiver` gets the answer. Without one (None), it is discarded."""
 
     def __init__(self) -> None:
         self.receiver: AnswerReceiver | None = None
         self.phase = _HEAD
         self._parser = httptools.HttpResponseParser(self)
         self._answer = TargetAnswer()
-        self._unheard = 0  # bytes since the target got anywhere with its answer
+        self._unproductive = 0  # bytes since the answer last progressed, see `limits`
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether the end of the connection is the end of the answer."""
+        """Whether the end of the connection ends the answer."""
         return self.phase is _BODY_UNTIL_CLOSE or self.phase is _TUNNEL
 
     def start(self, receiver: AnswerReceiver) -> None:
@@ -44,20 +44,20 @@ class AnswerParser:
             self.phase = _TO_HEAD[self.phase]
 
     def finish(self) -> bool:
-        """Be ready for another answer; return whether the target gives one on the connection."""
+        """Prepare for the next answer; return whether the connection can carry one."""
         self.receiver = None
         answer = self._answer
         if not answer.has_body and answer.content_length != b"0":
-            # The old one waits for a body that will not come: without a length, until the connection ends.
+            # The old parser waits for a body that never comes; without a length, until the connection ends.
             self._parser = httptools.HttpResponseParser(self)
         return self.phase is _COMPLETE and answer.stays_open
 
     def feed(self, data: bytes) -> bool:
-        """Return whether the answer is complete; raise MalformedAnswerError for what may not be passed on."""
+        """Return whether the answer is complete; raise MalformedAnswerError for one that may not be forwarded."""
         if self.phase is _TUNNEL:
             self._pass_on(data)
             return False
-        self._unheard += len(data)
+        self._unproductive += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -71,9 +71,9 @@ class AnswerParser:
                 raise cause from error
             if self.phase is not _COMPLETE and self.phase is not _SURPLUS:
                 raise MalformedAnswerError from error
-            self._take_surplus()
+            self._note_surplus()
             return True
-        if self._unheard > ANSWER_SILENCE:
+        if self._unproductive > UNPRODUCTIVE_ANSWER:
             raise MalformedAnswerError
         return self.phase is _COMPLETE or self.phase is _SURPLUS
 
@@ -81,7 +81,7 @@ class AnswerParser:
 
     def on_message_begin(self) -> None:
         if self.phase is _COMPLETE:
-            self._take_surplus()
+            self._note_surplus()
         elif self.phase is _INTERIM:
             self.phase = _TO_HEAD[self.phase]
         self._answer = TargetAnswer()
@@ -92,7 +92,7 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is not _HEAD:
-            return  # a trailer, or surplus
+            return  # a trailer or surplus
         answer = self._answer
         answer.size += len(name) + len(value) + 4
         if answer.size > ANSWER_HEAD or len(answer.headers) >= HEADERS:
@@ -117,7 +117,7 @@ class AnswerParser:
         if answer.status < 200:  # noqa: PLR2004
             self._take_interim(answer, receiver)
             return
-        self._unheard = 0
+        self._unproductive = 0
         answer.has_body = not receiver.request.is_head and answer.status not in _BODILESS
         if not answer.has_body:
             self.phase = _TO_COMPLETE[self.phase]
@@ -128,9 +128,9 @@ class AnswerParser:
         receiver.answer_head(answer)
 
     def on_body(self, data: bytes) -> None:
-        self._unheard = 0
+        self._unproductive = 0
         if self.phase is _COMPLETE:
-            self._take_surplus()
+            self._note_surplus()
         elif self.receiver is not None and self.phase is not _SURPLUS:
             self.receiver.answer_body(data)
 
@@ -144,13 +144,13 @@ class AnswerParser:
 
     def _take_interim(self, answer: TargetAnswer, receiver: AnswerReceiver) -> None:
         if answer.status != SWITCHING:
-            self.phase = _TO_INTERIM[self.phase]  # the client has had its 100 from the load balancer
+            self.phase = _TO_INTERIM[self.phase]  # the load balancer has sent the client its 100 already
             return
         if not receiver.request.is_websocket:
             raise MalformedAnswerError
         self.phase = _TO_TUNNEL[self.phase]
         receiver.answer_head(answer)
 
-    def _take_surplus(self) -> None:
+    def _note_surplus(self) -> None:
         if self.phase is _COMPLETE:
             self.phase = _TO_SURPLUS[self.phase]

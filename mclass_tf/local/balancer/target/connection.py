@@ -1,4 +1,4 @@
-"""A connection to a target: carries one request after the other, and waits in the target's pool in between."""
+"""A connection to a target: carries one request after another, and waits in the target's pool in between."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import cast
 
 from mclass_tf.local.balancer.groups import TargetState
 from mclass_tf.local.balancer.messages.target_answer import MalformedAnswerError
-from mclass_tf.local.balancer.phases import Entry, TargetPhase
+from mclass_tf.local.balancer.phases import TargetPhase, TransitionTo
 from mclass_tf.local.balancer.protocols import AnswerReceiver
 from mclass_tf.local.balancer.settings import CONNECT_TIMEOUT
 from mclass_tf.local.balancer.target.answer_parser import AnswerParser
 
-_NEWS = 0.001  # seconds that the news of a closed connection takes between two availability zones
+_FIN_DELAY = 0.001  # seconds that a FIN takes between two availability zones
 _AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
 _IDLE, _BUSY = TargetPhase.IDLE, TargetPhase.BUSY
 _IDLE_LOST, _BUSY_LOST, _CLOSED = TargetPhase.IDLE_LOST, TargetPhase.BUSY_LOST, TargetPhase.CLOSED
-_TO_BUSY = Entry(TargetPhase.BUSY)
-_TO_BUSY_LOST = Entry(TargetPhase.BUSY_LOST)
-_TO_CLOSED = Entry(TargetPhase.CLOSED)
-_TO_IDLE = Entry(TargetPhase.IDLE)
-_TO_IDLE_LOST = Entry(TargetPhase.IDLE_LOST)
+_TO_BUSY = TransitionTo(TargetPhase.BUSY)
+_TO_BUSY_LOST = TransitionTo(TargetPhase.BUSY_LOST)
+_TO_CLOSED = TransitionTo(TargetPhase.CLOSED)
+_TO_IDLE = TransitionTo(TargetPhase.IDLE)
+_TO_IDLE_LOST = TransitionTo(TargetPhase.IDLE_LOST)
 
 
 async def connect(target: TargetState, *, idle_timeout: float) -> TargetConnection:
-    """Return a new connection; raise OSError where there is none, TimeoutError where nobody answers.
+    """Return a new connection. Raise OSError if the connection fails, TimeoutError if nobody answers.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-504-issues
     """
     async with asyncio.timeout(CONNECT_TIMEOUT):
-        if target.address is None:  # nobody answers, not even with a refusal
+        if target.address is None:  # packets get no answer, not even a refusal
             await asyncio.Event().wait()
         address = cast("tuple[str, int]", target.address)
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -40,11 +40,11 @@ async def connect(target: TargetState, *, idle_timeout: float) -> TargetConnecti
 
 
 class TargetConnection(asyncio.Protocol):
-    """`exchange`: the one that it carries; with a request before it, the target may be closing the connection just now.
+    """`exchange` is the one that the connection carries; None: the connection is idle.
 
-    A target that closes an idle connection is not believed at once: in AWS its FIN is under way for as long as a packet
-    takes, and a request that is sent meanwhile is lost with a 502. That is why a target's keep-alive must outlast the
-    load balancer's idle timeout, and why the load balancer does not try again:
+    When a target closes an idle connection, the load balancer notices only after a delay: in AWS, the FIN travels as long as
+    a packet takes, and a request that is sent meanwhile is lost with a 502. So a target's keep-alive must outlast the load
+    balancer's idle timeout. The load balancer does not retry:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#connection-idle-timeout
     """
 
@@ -55,8 +55,8 @@ class TargetConnection(asyncio.Protocol):
         self.phase = _IDLE
         self.started = 0.0
         self._idle_timeout = idle_timeout
-        self._idle_since: float | None = None  # of the event loop's clock; None: it has carried no request
-        self._idle_seconds = 0.0  # for how long it had been idle when the request came
+        self._idle_since: float | None = None  # of the event loop's clock; None: it never carried a request
+        self._idle_seconds = 0.0  # before the current request
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = AnswerParser()
@@ -88,7 +88,7 @@ class TargetConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close it now; whatever the exchange still waits for will not come."""
+        """Close immediately. The exchange gets no more of its answer."""
         self._end()
         self._transport.abort()
 
@@ -100,7 +100,7 @@ class TargetConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
-            self._discard()  # nobody asked
+            self._discard()  # unsolicited data
             return
         client = exchange.client
         client.touched = monotonic()
@@ -119,7 +119,7 @@ class TargetConnection(asyncio.Protocol):
         if exchange is None:
             if self.phase is _IDLE:
                 self.phase = _TO_IDLE_LOST[self.phase]
-                self.loop.call_later(_NEWS, self._discard)
+                self.loop.call_later(_FIN_DELAY, self._discard)
             return
         self._end()
         if self._parser.ends_with_connection and error is None:
@@ -146,22 +146,22 @@ class TargetConnection(asyncio.Protocol):
     def _reason(self) -> str:
         """Return why the answer is lost.
 
-        At once, after the connection had been idle for long: then the target's keep-alive had just run out.
+        If it is lost immediately, after a long idle time, the target's keep-alive had just expired.
         """
         is_at_once = monotonic() - self.started < _AT_ONCE
         return "closed_while_idle" if is_at_once and self._idle_seconds > _LONG_IDLE else "closed_in_flight"
 
     def _finish(self, exchange: AnswerReceiver) -> None:
-        """The answer is whole: go back to the pool if the target lets us, and if nothing else came with it."""
+        """Handle the end of the answer: return to the pool if the target allows it and sent no surplus."""
         self.exchange = None
         if self._parser.finish() and self.phase is _BUSY and exchange.may_keep_connection:
             self.phase = _TO_IDLE[self.phase]
-            self._rest()
+            self._return_to_pool()
         else:
             self.close()
         exchange.answer_ended()
 
-    def _rest(self) -> None:
+    def _return_to_pool(self) -> None:
         target = self.target
         if target.is_gone or target.is_draining:
             self.close()
@@ -183,7 +183,7 @@ class TargetConnection(asyncio.Protocol):
             self._timer = self.loop.call_later(max(wait, 0.001), self._check_idle)
 
     def _discard(self) -> None:
-        """Leave the pool and close; without effect on one that carries a request."""
+        """Leave the pool and close, unless the connection carries a request."""
         if self.exchange is not None or self.phase is _CLOSED:
             return
         if self in self.target.idle:

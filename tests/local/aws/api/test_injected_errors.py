@@ -1,4 +1,4 @@
-"""An injected error is met by every caller of its service, and ends."""
+"""An injected error affects every caller of its service, and ends."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ def call(service: str = "ecs") -> Call:
     )
 
 
-def trouble(**changes: Any) -> InjectedError:
+def error(**changes: Any) -> InjectedError:
     return InjectedError(
         **{"service": "ecs", "code": "ServerException", "status": 500, "seconds": 30.0, **changes}
     )
 
 
-def test_a_service_is_in_trouble_for_so_long_and_no_other_is() -> None:
+def test_an_injected_error_affects_one_service_for_a_limited_time() -> None:
     now = [100.0]
-    troubles = InjectedErrors(clock=lambda: now[0])
-    assert troubles.reply(call()) is None
+    errors = InjectedErrors(clock=lambda: now[0])
+    assert errors.reply(call()) is None
 
-    troubles.put(trouble())
+    errors.put(error())
 
-    reply = troubles.reply(call())
+    reply = errors.reply(call())
     assert reply is not None
     assert reply.status == 500
     assert json.loads(bytes(reply.body))["__type"] == "ServerException"
-    assert troubles.reply(call("s3")) is None
+    assert errors.reply(call("s3")) is None
     now[0] += 30
-    assert troubles.reply(call()) is None
+    assert errors.reply(call()) is None
 
 
-def test_another_one_takes_its_place_and_one_of_0_seconds_ends_it() -> None:
-    troubles = InjectedErrors()
-    troubles.put(trouble())
+def test_a_new_error_replaces_the_old_one_and_0_seconds_end_it() -> None:
+    errors = InjectedErrors()
+    errors.put(error())
 
-    troubles.put(trouble(code="ThrottlingException", status=400))
-    reply = troubles.reply(call())
-    troubles.put(trouble(seconds=0))
+    errors.put(error(code="ThrottlingException", status=400))
+    reply = errors.reply(call())
+    errors.put(error(seconds=0))
 
     assert reply is not None
     assert reply.status == 400
-    assert troubles.reply(call()) is None
+    assert errors.reply(call()) is None
 
 
 @pytest.mark.parametrize("wrong", [{"status": 200}, {"status": 600}, {"seconds": -1}, {"seconds": 7200}])
-def test_what_is_no_trouble_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_error_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be from"):
-        trouble(**wrong)
+        error(**wrong)

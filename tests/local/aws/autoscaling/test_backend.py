@@ -1,4 +1,4 @@
-"""Application Auto Scaling: policies make alarms, alarms make services grow and shrink."""
+"""Application Auto Scaling: policies create alarms, and alarms scale services."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HIGH_PERIODS, _LOW_PERIODS = 3, 15
 
 @dataclass(kw_only=True)
 class World:
-    """A service of two tasks (that nobody starts) as a scalable target from 1 to 10; time goes by the minute."""
+    """A service of two tasks (not started) as a scalable target from 1 to 10, with time in minutes."""
 
     account_id: str
     minute: int = 0
@@ -58,7 +58,7 @@ class World:
         metric: Metric | None = None,
         unit: str = "Percent",
     ) -> int:
-        """So many minutes with that value; return the desired count then."""
+        """Let minutes pass with a value of the metric, and return the desired count."""
         backend = cloudwatch_backends[self.account_id][in_process.REGION]
         for _ in range(count):
             stats = Stats()
@@ -110,7 +110,7 @@ def world() -> World:
     return found
 
 
-def test_a_policy_makes_two_alarms_that_watch_its_metric(world: World) -> None:
+def test_a_policy_creates_two_alarms_on_its_metric(world: World) -> None:
     named = world.put()["Alarms"]
     high, low = sorted(world.alarms(), key=lambda alarm: str(alarm["AlarmName"]))
     assert sorted(alarm["AlarmName"] for alarm in named) == [high["AlarmName"], low["AlarmName"]]
@@ -127,20 +127,20 @@ def test_a_policy_makes_two_alarms_that_watch_its_metric(world: World) -> None:
     assert described["Alarms"] == named
 
 
-def test_a_changed_policy_keeps_its_name_and_not_its_alarms(world: World) -> None:
+def test_an_updated_policy_keeps_its_arn_and_gets_new_alarms(world: World) -> None:
     first, second = world.put(), world.put(TargetValue=80.0)
     assert first["PolicyARN"] == second["PolicyARN"]
     assert sorted(alarm["Threshold"] for alarm in world.alarms()) == [72.0, 80.0]
 
 
-def test_policies_and_alarms_go_with_the_target(world: World) -> None:
+def test_policies_and_alarms_are_deleted_with_the_target(world: World) -> None:
     world.put()
     world.scaling.deregister_scalable_target(**_TARGET)
     assert world.scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"] == []
     assert world.alarms() == []
 
 
-def test_a_busy_service_grows_after_three_minutes(world: World) -> None:
+def test_a_busy_service_scales_out_after_three_minutes(world: World) -> None:
     world.put()
     assert world.pass_minutes(_HIGH_PERIODS - 1, 100) == 2
     assert world.pass_minutes(1, 100) == 4
@@ -154,7 +154,7 @@ def test_a_busy_service_grows_after_three_minutes(world: World) -> None:
     )
 
 
-def test_a_service_grows_on_when_the_cooldown_is_over(world: World) -> None:
+def test_a_service_scales_out_again_after_the_cooldown(world: World) -> None:
     world.put(ScaleOutCooldown=120)
     assert world.pass_minutes(_HIGH_PERIODS, 100) == 4
     assert world.pass_minutes(1, 100) == 4
@@ -164,7 +164,7 @@ def test_a_service_grows_on_when_the_cooldown_is_over(world: World) -> None:
     assert (newest["Description"], len(world.activities())) == ("Setting desired count to 10.", 3)
 
 
-def test_an_idle_service_shrinks_after_fifteen_minutes(world: World) -> None:
+def test_an_idle_service_scales_in_after_fifteen_minutes(world: World) -> None:
     world.put(ScaleInCooldown=120)
     world.client("ecs").update_service(cluster="c", service="s", desiredCount=8)
     assert world.pass_minutes(_LOW_PERIODS - 1, 20) == 8
@@ -174,7 +174,7 @@ def test_an_idle_service_shrinks_after_fifteen_minutes(world: World) -> None:
     assert world.activities()[0]["Cause"].startswith("monitor alarm TargetTracking-service/c/s-AlarmLow-")
 
 
-def test_nothing_moves_while_scaling_is_suspended(world: World) -> None:
+def test_a_service_does_not_scale_while_scaling_is_suspended(world: World) -> None:
     world.put()
     world.scaling.register_scalable_target(
         **_TARGET, SuspendedState={"DynamicScalingOutSuspended": True, "DynamicScalingInSuspended": True}
@@ -184,7 +184,7 @@ def test_nothing_moves_while_scaling_is_suspended(world: World) -> None:
     assert world.activities() == []
 
 
-def test_a_policy_that_may_not_shrink_a_service_does_not(world: World) -> None:
+def test_a_policy_with_scale_in_disabled_does_not_scale_in(world: World) -> None:
     world.put(DisableScaleIn=True)
     assert world.pass_minutes(_LOW_PERIODS, 1) == 2
 
@@ -205,7 +205,7 @@ def test_requests_of_one_target_group_scale_a_service(world: World) -> None:
 
 
 def _busiest() -> dict[str, Any]:
-    """As modules/ecs-service has it."""
+    """Return the configuration that modules/ecs-service uses."""
     measured = [
         {
             "Id": colour,
@@ -238,7 +238,7 @@ def test_requests_of_the_busier_of_two_groups_scale_a_service(world: World) -> N
     assert described["TargetTrackingScalingPolicyConfiguration"] == configuration
 
 
-def test_a_service_that_is_deleted_scales_no_more(world: World) -> None:
+def test_a_deleted_service_does_not_scale(world: World) -> None:
     world.put()
     world.client("ecs").delete_service(cluster="c", service="s", force=True)
     before = len(live.problems)
@@ -253,7 +253,7 @@ def test_policies_of_another_service_are_not_described(world: World) -> None:
     assert found["ScalingPolicies"] == []
 
 
-def test_bounds_that_move_a_service_are_an_activity_too(world: World) -> None:
+def test_scaling_into_new_bounds_is_an_activity(world: World) -> None:
     world.scaling.register_scalable_target(**_TARGET, MinCapacity=3)
     assert world.desired() == 3
     assert [activity["Cause"] for activity in world.activities()] == ["minimum capacity was set to 3"]
@@ -267,7 +267,7 @@ def test_bounds_that_move_a_service_are_an_activity_too(world: World) -> None:
         {"CustomizedMetricSpecification": _busiest()},
     ],
 )
-def test_a_policy_that_could_never_scale_is_refused(world: World, configuration: dict[str, Any]) -> None:
+def test_a_policy_that_cannot_scale_is_refused(world: World, configuration: dict[str, Any]) -> None:
     with pytest.raises(ClientError, match="ValidationException"):
         world.put(**configuration)
     assert world.alarms() == []

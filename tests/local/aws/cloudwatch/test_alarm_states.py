@@ -1,4 +1,4 @@
-"""The states of alarms, as the tables of CloudWatch's guide have them.
+"""The states of alarms, according to the tables in CloudWatch's guide.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
 """
@@ -28,7 +28,7 @@ _START = 1_700_000_000.0  # 14/11/23 22:13:20
 
 
 def _points(drawn: str) -> list[Point]:
-    """The oldest first: 0 within the threshold, X breaching, - missing."""
+    """Return points, oldest first: 0 is within the threshold, X breaching, - missing."""
     values = {"0": 1.0, "X": 9.0, "-": None}
     return [Point(at=_START + 60 * index, value=values[sign]) for index, sign in enumerate(drawn.split())]
 
@@ -88,7 +88,7 @@ def test_the_tables_cover_every_treatment() -> None:
         ("LessThanOrEqualToThreshold", [True, True, False]),
     ],
 )
-def test_what_breaches(comparison: str, breaching: list[bool]) -> None:
+def test_comparison_operators(comparison: str, breaching: list[bool]) -> None:
     condition = dataclasses.replace(_THREE, comparison=comparison)
     assert [condition.is_breached_by(value) for value in (4.0, 5.0, 6.0)] == breaching
 
@@ -143,7 +143,7 @@ def test_what_breaches(comparison: str, breaching: list[bool]) -> None:
         ),
     ],
 )
-def test_the_reason_is_in_cloudwatch_s_words(
+def test_the_reason_has_cloudwatch_s_wording(
     condition: AlarmCondition, drawn: str, missing: str, reason: str
 ) -> None:
     found = _state(condition, drawn, missing=missing)

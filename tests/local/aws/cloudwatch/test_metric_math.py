@@ -1,4 +1,4 @@
-"""Metric math: the highest of several metrics, the one expression that is modelled."""
+"""Metric math: the maximum of metrics, the only expression that is modelled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _METRICS: dict[str, TimeSeries] = {"m1": {0: 1.0, 1: 2.0, 2: 3.0}, "m2": {1: 10.
         ("MAX([FILL(none, 0), FILL(m1, 0), FILL(m2, 0)])", {0: 1, 1: 10, 2: 3, 3: 0}),
     ],
 )
-def test_an_expression_is_what_cloudwatch_makes_of_it(expression: str, result: dict[int, float]) -> None:
+def test_an_expression_has_the_same_result_as_in_cloudwatch(
+    expression: str, result: dict[int, float]
+) -> None:
     assert highest(expression, _METRICS, periods=4) == result
 
 
@@ -51,6 +53,6 @@ def test_an_expression_is_what_cloudwatch_makes_of_it(expression: str, result: d
         "SELECT AVG(x) FROM y",
     ],
 )
-def test_what_is_wrong_or_not_modelled_is_an_error(expression: str) -> None:
+def test_an_invalid_or_unmodelled_expression_is_an_error(expression: str) -> None:
     with pytest.raises(ValidationError, match="Error in expression"):
         highest(expression, _METRICS, periods=4)

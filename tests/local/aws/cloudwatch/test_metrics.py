@@ -1,4 +1,4 @@
-"""Metrics by the second and by the minute, and statistics of them."""
+"""Metrics by the second and by the minute, and their statistics."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def test_the_simple_statistics(statistic: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("statistic", "value"), [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p0", 0.001)]
 )
-def test_percentiles_are_right_to_one_per_cent(statistic: str, value: float) -> None:
+def test_percentiles_are_accurate_to_one_per_cent(statistic: str, value: float) -> None:
     stats = _stats(*(number / 1000 for number in range(1, 1001)))
     assert stats.value(statistic) == pytest.approx(value, rel=0.011)
 
 
-def test_percentiles_never_lie_outside_of_what_was_measured() -> None:
+def test_percentiles_are_within_the_measured_values() -> None:
     assert _stats(0.1013).value("p99") == 0.1013
     assert _stats(-2, 0, 2).value("p0") == -2
     assert _stats(-2, 0, 2).value("p50") == 0
     assert _stats(-2, 0, 2).value("p100") == 2
 
 
-def test_sums_alone_have_no_percentiles() -> None:
-    told = Stats(count=2, total=3, low=1, high=2, classes=None)
-    assert told.value("p50") is None
+def test_aggregates_without_values_have_no_percentiles() -> None:
+    aggregates = Stats(count=2, total=3, low=1, high=2, classes=None)
+    assert aggregates.value("p50") is None
     both = _stats(1)
-    both.merge(told)
+    both.merge(aggregates)
     assert (both.value("Sum"), both.value("p50")) == (4, None)
 
 
-def test_nothing_measured_is_no_zero() -> None:
+def test_missing_data_is_not_zero() -> None:
     assert Stats().value("Sum") is None
 
 
@@ -61,11 +61,11 @@ def test_nothing_measured_is_no_zero() -> None:
         ("IQM", False),
     ],
 )
-def test_a_statistic_that_is_not_modelled_is_known_as_such(name: str, *, is_known: bool) -> None:
+def test_unmodelled_statistics_are_recognized(name: str, *, is_known: bool) -> None:
     assert is_statistic(name) is is_known
 
 
-def test_a_window_takes_what_began_in_it() -> None:
+def test_a_window_includes_its_start_and_excludes_its_end() -> None:
     series = Series()
     for second in (59, 60, 61, 119, 120):
         series.add(second + 0.5, _stats(1))
@@ -86,14 +86,14 @@ def test_old_values_remain_by_the_minute_and_memory_is_bounded() -> None:
     assert len(series._minutes) <= 1440
 
 
-def test_a_window_over_both_counts_nothing_twice() -> None:
+def test_a_window_over_seconds_and_minutes_counts_nothing_twice() -> None:
     series = Series()
     for second in range(6000):
         series.add(second, _stats(1))
     assert series.window(0, 5999).count == 5999
 
 
-def test_there_are_not_more_metrics_than_memory_allows() -> None:
+def test_the_number_of_metrics_is_bounded() -> None:
     metrics = Metrics()
     for number in range(6000):
         metrics.add(Metric(namespace="N", name=str(number)), at=0, stats=_stats(1))

@@ -47,7 +47,7 @@ def _statistics(cloudwatch: Any, *, minutes: int = 5, **more: Any) -> list[dict[
     return list(cloudwatch.get_metric_statistics(**request)["Datapoints"])
 
 
-def test_statistics_and_percentiles_come_together_by_the_period(cloudwatch: Any) -> None:
+def test_statistics_and_percentiles_are_returned_together_for_each_period(cloudwatch: Any) -> None:
     _put(cloudwatch, [number / 100 for number in range(1, 101)], second=10)
     _put(cloudwatch, [7.0], second=130)
     first, second = (
@@ -63,7 +63,7 @@ def test_statistics_and_percentiles_come_together_by_the_period(cloudwatch: Any)
     assert second[0]["ExtendedStatistics"] == pytest.approx({"p50": 0.5, "p99": 0.99}, rel=0.011)
 
 
-def test_another_value_of_a_dimension_is_another_metric(cloudwatch: Any) -> None:
+def test_each_value_of_a_dimension_is_a_separate_metric(cloudwatch: Any) -> None:
     _put(cloudwatch, [1.0])
     assert _statistics(cloudwatch, Statistics=["Sum"], Dimensions=[]) == []
     other = [{"Name": "Service", "Value": "api"}]
@@ -71,7 +71,7 @@ def test_another_value_of_a_dimension_is_another_metric(cloudwatch: Any) -> None
     assert len(_statistics(cloudwatch, Statistics=["Sum"])) == 1
 
 
-def test_a_start_within_a_minute_is_that_minute_s(cloudwatch: Any) -> None:
+def test_a_start_within_a_minute_is_rounded_down(cloudwatch: Any) -> None:
     _put(cloudwatch, [1.0], second=5)
     late = _START + dt.timedelta(seconds=34)
     assert [point["Timestamp"] for point in _statistics(cloudwatch, Statistics=["Sum"], StartTime=late)] == [
@@ -89,9 +89,7 @@ def test_a_start_within_a_minute_is_that_minute_s(cloudwatch: Any) -> None:
         ({"Statistics": ["Sum"], "Period": 1, "minutes": 60}, "exceeds the limit of 1,440"),
     ],
 )
-def test_what_cloudwatch_does_not_take_is_refused(
-    cloudwatch: Any, changes: dict[str, Any], message: str
-) -> None:
+def test_invalid_parameters_are_refused(cloudwatch: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ClientError, match=message):
         _statistics(cloudwatch, **changes)
 
@@ -116,7 +114,7 @@ def _data(cloudwatch: Any, *queries: dict[str, Any], **more: Any) -> dict[str, l
     return {entry["Id"]: entry["Values"] for entry in answer["MetricDataResults"]}
 
 
-def test_only_metrics_that_are_asked_for_are_returned(cloudwatch: Any) -> None:
+def test_only_queries_that_return_data_are_answered(cloudwatch: Any) -> None:
     _put(cloudwatch, [1.0, 1.0], name="Errors", second=70)
     _put(cloudwatch, [1.0] * 8, name="Requests", second=10)
     _put(cloudwatch, [1.0] * 4, name="Requests", second=70)
@@ -128,7 +126,7 @@ def test_only_metrics_that_are_asked_for_are_returned(cloudwatch: Any) -> None:
     assert data == {"requests": [8.0, 4.0]}
 
 
-def test_percentiles_are_data_too(cloudwatch: Any) -> None:
+def test_get_metric_data_returns_percentiles(cloudwatch: Any) -> None:
     _put(cloudwatch, [0.5])
     assert _data(cloudwatch, _query("Latency", ident="slow", stat="p99")) == {"slow": [0.5]}
 
@@ -148,12 +146,17 @@ def test_metrics_are_listed_once_each(cloudwatch: Any) -> None:
     assert cloudwatch.list_metrics(Namespace="Other")["Metrics"] == []
 
 
-def test_sums_that_were_told_as_such_are_kept(cloudwatch: Any) -> None:
-    told = {"SampleCount": 4, "Sum": 10, "Minimum": 1, "Maximum": 4}
+def test_statistic_values_are_stored(cloudwatch: Any) -> None:
+    aggregates = {"SampleCount": 4, "Sum": 10, "Minimum": 1, "Maximum": 4}
     cloudwatch.put_metric_data(
         Namespace="App",
         MetricData=[
-            {"MetricName": "Latency", "Dimensions": _DIMENSIONS, "Timestamp": _START, "StatisticValues": told}
+            {
+                "MetricName": "Latency",
+                "Dimensions": _DIMENSIONS,
+                "Timestamp": _START,
+                "StatisticValues": aggregates,
+            }
         ],
     )
     found = _statistics(cloudwatch, Statistics=["Average", "Maximum"])[0]

@@ -1,4 +1,4 @@
-"""Repository policies let another account do what they say, and nothing that they do not say plainly."""
+"""Repository policies allow another account exactly what they state explicitly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def allows(*statements: dict[str, Any], action: str = PULL) -> bool:
         {"Action": "ECR:batchgetimage"},
     ],
 )
-def test_an_allowance_for_the_account_lets_it(change: dict[str, Any]) -> None:
+def test_an_allow_for_the_account_applies(change: dict[str, Any]) -> None:
     assert allows({**ALLOW, **change})
 
 
@@ -44,18 +44,18 @@ def test_an_allowance_for_the_account_lets_it(change: dict[str, Any]) -> None:
         {"Effect": "Deny"},
     ],
 )
-def test_what_is_not_said_plainly_is_not_allowed(change: dict[str, Any]) -> None:
+def test_an_unmodelled_or_different_allow_does_not_apply(change: dict[str, Any]) -> None:
     assert not allows({**ALLOW, **change})
 
 
-def test_a_denial_goes_before_an_allowance() -> None:
+def test_a_deny_overrides_an_allow() -> None:
     denial = {"Effect": "Deny", "Principal": "*", "Action": "ecr:*"}
 
     assert not allows(ALLOW, denial)
     assert not allows(ALLOW, {**denial, "Condition": {"Bool": {"aws:SecureTransport": "false"}}})
 
 
-def test_without_a_policy_nobody_else_is_let_in() -> None:
+def test_without_a_policy_other_accounts_are_denied() -> None:
     assert not policy.allows(None, account_id="222222222222", action=PULL)
 
 

@@ -1,4 +1,4 @@
-"""ECS: clusters, task definitions and services keep what they are told, and refuse what they cannot keep."""
+"""Clusters, task definitions and services: stored settings and rejected requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ecs(fresh: Account, network: Network) -> Iterator[Ecs]:
 
 @pytest.fixture(scope="module")
 def untouched(standing: Account) -> Ecs:
-    """A cluster for services that are refused."""
+    """A cluster for rejected services."""
     return make_cluster(standing, make_network(standing))
 
 
@@ -41,17 +41,17 @@ def test_a_service_is_described_as_it_was_created(ecs: Ecs) -> None:
     assert found["platformVersion"] == "LATEST"
 
 
-def test_a_service_that_names_no_controller_describes_none(ecs: Ecs) -> None:
+def test_a_service_without_a_deployment_controller_describes_none(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
     assert "deploymentController" not in ecs.described()
 
 
-def test_tags_are_described_on_demand_alone(ecs: Ecs) -> None:
+def test_tags_are_described_only_on_request(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
     assert "tags" not in ecs.described(include=())
 
 
-def test_a_service_starts_the_tasks_that_it_is_to_have(ecs: Ecs) -> None:
+def test_a_service_starts_its_desired_tasks(ecs: Ecs) -> None:
     created = ecs.client.create_service(**{**ecs.service, "desiredCount": 2})["service"]
     assert (created["desiredCount"], created["pendingCount"]) == (2, 2)
     assert [entry["rolloutState"] for entry in created["deployments"]] == ["IN_PROGRESS"]
@@ -139,9 +139,7 @@ _REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "words"), _REFUSED.values(), ids=_REFUSED.keys())
-def test_a_service_that_cannot_be_honoured_is_an_error(
-    untouched: Ecs, changes: dict[str, Any], words: str
-) -> None:
+def test_an_unsupported_service_is_an_error(untouched: Ecs, changes: dict[str, Any], words: str) -> None:
     request = {name: value for name, value in {**untouched.service, **changes}.items() if value != ""}
     with pytest.raises(ClientError, match=words) as error:
         untouched.client.create_service(**request)
@@ -158,7 +156,7 @@ _NEWER = {
 
 
 @pytest.mark.parametrize("addition", _NEWER.values(), ids=_NEWER.keys())
-def test_what_an_older_sdk_does_not_know_is_refused_and_not_dropped(
+def test_parameters_unknown_to_the_installed_sdk_are_refused_not_dropped(
     untouched: Ecs, addition: dict[str, Any]
 ) -> None:
     request = copy.deepcopy(untouched.service)
@@ -192,7 +190,9 @@ _BAD_DETECTION: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "words"), _BAD_DETECTION.values(), ids=_BAD_DETECTION.keys())
-def test_how_failures_are_noticed_is_checked(ecs: Ecs, changes: dict[str, Any], words: str) -> None:
+def test_the_settings_of_failure_detection_are_validated(
+    ecs: Ecs, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ClientError, match=words):
         _raw(ecs.client, "CreateService", {**ecs.service, "deploymentConfiguration": changes})
 
@@ -203,7 +203,7 @@ def test_an_unknown_parameter_is_refused_by_name(ecs: Ecs) -> None:
 
 
 def _raw(client: Any, operation: str, request: dict[str, Any]) -> None:
-    """Sends a request that the installed SDK would not let pass, as a newer one would."""
+    """Send a request that the installed SDK would reject, as a newer one would."""
 
     def replace(params: dict[str, Any], **_: Any) -> None:
         params["body"] = json.dumps(request).encode()
@@ -230,7 +230,9 @@ def test_a_target_group_without_a_load_balancer_is_refused(ecs: Ecs) -> None:
         ({"containerPort": 1}, "container port 1"),
     ],
 )
-def test_a_container_that_is_not_there_cannot_be_wired(ecs: Ecs, wiring: dict[str, Any], words: str) -> None:
+def test_a_load_balancer_must_name_an_existing_container_and_port(
+    ecs: Ecs, wiring: dict[str, Any], words: str
+) -> None:
     request = ecs.service
     request["loadBalancers"][0] |= wiring
     with pytest.raises(ClientError, match=words):
@@ -247,7 +249,7 @@ def test_an_inactive_task_definition_starts_nothing(ecs: Ecs) -> None:
         ecs.client.create_service(**{**ecs.service, "serviceName": "other", "taskDefinition": "t:1"})
 
 
-def test_a_service_keeps_the_revision_that_was_deregistered_under_it(ecs: Ecs) -> None:
+def test_a_service_keeps_a_deregistered_task_definition(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
     ecs.client.deregister_task_definition(taskDefinition="t:1")
     ecs.client.update_service(cluster="c", service="s", desiredCount=1)
@@ -261,7 +263,7 @@ def test_a_family_means_its_latest_active_revision(ecs: Ecs) -> None:
     assert found["revision"] == 1
 
 
-def test_a_service_above_zero_is_deleted_by_force_alone(ecs: Ecs) -> None:
+def test_deleting_a_service_above_zero_requires_force(ecs: Ecs) -> None:
     ecs.client.create_service(**{**ecs.service, "desiredCount": 1})
     with pytest.raises(ClientError, match="scaled above 0"):
         ecs.client.delete_service(cluster="c", service="s")
@@ -269,7 +271,7 @@ def test_a_service_above_zero_is_deleted_by_force_alone(ecs: Ecs) -> None:
     assert ecs.client.list_services(cluster="c")["serviceArns"] == []
 
 
-def test_a_deleted_service_can_be_made_again_and_not_updated(ecs: Ecs) -> None:
+def test_a_deleted_service_can_be_created_again_but_not_updated(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
     ecs.client.delete_service(cluster="c", service="s")
     with pytest.raises(ClientError, match="ServiceNotActiveException"):
@@ -278,20 +280,20 @@ def test_a_deleted_service_can_be_made_again_and_not_updated(ecs: Ecs) -> None:
     assert ecs.described()["status"] == "ACTIVE"
 
 
-def test_a_service_is_made_once(ecs: Ecs) -> None:
+def test_a_service_cannot_be_created_twice(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
     with pytest.raises(ClientError, match="not idempotent"):
         ecs.client.create_service(**ecs.service)
 
 
-def test_a_cluster_with_services_stays(ecs: Ecs) -> None:
+def test_a_cluster_with_services_cannot_be_deleted(ecs: Ecs) -> None:
     ecs.client.create_service(**ecs.service)
     assert ecs.client.describe_clusters(clusters=["c"])["clusters"][0]["activeServicesCount"] == 1
     with pytest.raises(ClientError, match="ClusterContainsServicesException"):
         ecs.client.delete_cluster(cluster="c")
 
 
-def test_tasks_of_a_service_that_is_not_there_are_not_listed(ecs: Ecs) -> None:
+def test_tasks_of_an_unknown_service_are_not_listed(ecs: Ecs) -> None:
     with pytest.raises(ClientError, match="ServiceNotFoundException"):
         ecs.client.list_tasks(cluster="c", serviceName="other")
 
@@ -304,7 +306,7 @@ def test_capacity_providers_of_fargate_exist_and_others_do_not(ecs: Ecs) -> None
     assert [entry["reason"] for entry in found["failures"]] == ["MISSING"]
 
 
-def test_a_service_without_a_launch_type_takes_the_cluster_s_strategy(ecs: Ecs) -> None:
+def test_a_service_without_a_launch_type_uses_the_strategy_of_the_cluster(ecs: Ecs) -> None:
     strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
     ecs.client.put_cluster_capacity_providers(
         cluster="c", capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=strategy
@@ -325,7 +327,7 @@ def _container(**settings: Any) -> dict[str, Any]:
 
 
 def _depending(*needs: str, condition: str = "START") -> dict[str, Any]:
-    """Containers `a`, `b`, … each of which depends on the one that stands in its place in `needs`, if any."""
+    """Return containers `a`, `b`, …; each depends on the container at its index in `needs`, if any."""
     return {
         "containerDefinitions": [
             {
@@ -440,14 +442,14 @@ def test_creating_a_cluster_again_keeps_it(fresh: Account) -> None:
     assert found["settings"] == [{"name": "containerInsights", "value": "enabled"}]
 
 
-def test_tasks_that_do_not_run_are_missing(ecs: Ecs) -> None:
+def test_unknown_tasks_are_reported_as_missing(ecs: Ecs) -> None:
     found = ecs.client.describe_tasks(cluster="c", tasks=["0123456789abcdef0123456789abcdef"])
     assert [failure["reason"] for failure in found["failures"]] == ["MISSING"]
     with pytest.raises(ClientError, match="task was not found"):
         ecs.client.stop_task(cluster="c", task="0123456789abcdef0123456789abcdef")
 
 
-def test_task_definitions_are_listed_latest_first_on_demand(ecs: Ecs) -> None:
+def test_task_definitions_are_listed_latest_first_on_request(ecs: Ecs) -> None:
     for _ in range(10):
         ecs.client.register_task_definition(**task_definition())
     ecs.client.deregister_task_definition(taskDefinition="t:10")

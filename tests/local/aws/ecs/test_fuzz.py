@@ -1,4 +1,4 @@
-"""Whatever a caller of ECS sends is answered as AWS would: by an answer or a refusal, in bounded time, never by a bug."""
+"""Every request to ECS gets a result or an AWS error, in bounded time, and never causes a bug."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.local.in_process import REGION
 TARGET = "AmazonEC2ContainerServiceV20141113"
 MODEL = get_service_model("ecs")
 ALL = sorted(MODEL.operation_names)
-# What is behind the checks of a request is reached by names that are there.
+# Existing names, so that requests pass the validation.
 NAMES = (
     "web",
     "default",
@@ -54,7 +54,7 @@ JSON = some.recursive(
 
 
 def of_shape(shape: Shape, depth: int = 0) -> some.SearchStrategy[Any]:
-    """Values of a shape of the API's model: mostly of the right type, with any of the members that are not required."""
+    """Values of a shape of the API model: mostly of the right type, with any optional members."""
     if depth > 6:
         return some.none()
     if isinstance(shape, StructureShape):
@@ -91,7 +91,7 @@ CALLS = some.sampled_from(ALL).flatmap(
 
 
 def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where something stands in a document: the keys and numbers that lead there."""
+    """Return the path (keys and indexes) of every value in a document."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [here, *(place for key, one in inner for place in places(one, (*here, key)))]
 
@@ -106,7 +106,7 @@ def replaced(value: Any, place: tuple[Any, ...], by: Any) -> Any:
 
 
 def like(value: Any) -> some.SearchStrategy[Any]:
-    """Mostly other values of the same type, which the first checks let by."""
+    """Mostly other values of the same type, which pass the first checks."""
     match value:
         case bool():
             return some.booleans() | some.none()
@@ -131,7 +131,7 @@ def at(value: Any, place: tuple[Any, ...]) -> Any:
 
 @some.composite
 def mutated(draw: some.DrawFn, valid: Any) -> Any:
-    """A request that was valid before up to three of its values became others."""
+    """A valid request with up to three replaced values."""
     for _ in range(draw(some.integers(1, 3))):
         found = places(valid)
         place = draw(some.sampled_from(found[1:] or found))
@@ -284,7 +284,7 @@ def world() -> World:
     return made
 
 
-# Of the account that `task_world` makes: what it names is there, so that the task comes to run.
+# Names only resources that `task_world` creates, so that the task reaches RUNNING.
 RUNNABLE: dict[str, Any] = {
     **DEFINITION,
     "executionRoleArn": "{role}",
@@ -309,7 +309,7 @@ RUNNABLE: dict[str, Any] = {
 
 
 def with_container(**settings: Any) -> dict[str, Any]:
-    """RUNNABLE with other settings of its first container."""
+    """Return RUNNABLE with changed settings of its first container."""
     first, *others = RUNNABLE["containerDefinitions"]
     return {**RUNNABLE, "containerDefinitions": [{**first, **settings}, *others]}
 
@@ -323,7 +323,7 @@ LOGS: dict[str, Any] = with_container(
 
 
 def check(reply: Reply, what: Any) -> None:
-    """An answer, or a refusal that is the caller's fault."""
+    """Assert that the reply is a result or a client error."""
     assert reply.status < 500, what
     assert UNEXPECTED not in reply.body.decode(), (what, reply.body)
     json.loads(reply.body or b"{}")
@@ -337,7 +337,7 @@ FOUND_CALLS: list[tuple[str, Any]] = [
     ("UpdateCapacityProvider", {"name": "x", "autoScalingGroupProvider": {}}),
     ("DescribeContainerInstances", {"containerInstances": ["x"]}),
 ]
-"""What runs of the next test have found."""
+"""Failures that the next test has found."""
 
 
 @settings(max_examples=settings().max_examples // 2, suppress_health_check=list(HealthCheck))
@@ -351,7 +351,7 @@ def test_any_calls_of_ecs_are_answered(calls: list[tuple[str, Any]]) -> None:
 
 
 class Source:
-    """Knows one task, as the part of the tasks does for the metadata endpoint."""
+    """The task manager of the metadata endpoint, with one task."""
 
     def __init__(self, task: Task, container: Container) -> None:
         self._found = (task, container)
@@ -367,7 +367,7 @@ TOKEN = "0" * 32
 
 
 async def play(world: task_world.World, definition: Any) -> None:
-    """Register the definition; if that is taken, start a task of it, ask for its metadata, and stop it."""
+    """Register the definition. If it is accepted, start a task of it, read its metadata, and stop it."""
     applied = world.applied
     text = json.dumps(definition).replace("{image}", applied.image).replace("{role}", applied.role_arn)
     body = text.replace("{account}", applied.account_id).encode()
@@ -408,13 +408,15 @@ FOUND = [
     with_container(secrets=[{"name": "S", "valueFrom": "arn:aws:ssm:nowhere:x:parameter/s"}]),
     {**RUNNABLE, "executionRoleArn": "role"},
 ]
-"""What runs of this test have found: a task of it ended in a bug."""
+"""Failures that the next test has found: tasks that ended with a bug."""
 
 
 @settings(max_examples=max(5, settings().max_examples // 10), suppress_health_check=list(HealthCheck))
 @given(some.lists(mutated(RUNNABLE), min_size=1, max_size=6))
 @example(FOUND)
-def test_a_task_of_any_definition_runs_or_says_why_not(tmp_path: Path, definitions: list[Any]) -> None:
+def test_a_task_of_any_definition_runs_or_has_a_stopped_reason(
+    tmp_path: Path, definitions: list[Any]
+) -> None:
     async def scenario(world: task_world.World) -> None:
         for definition in definitions:
             await play(world, definition)
@@ -437,21 +439,21 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("operation", ["CreateCluster", "RegisterTaskDefinition", "RunTask"])
-def test_a_body_that_is_no_request_is_refused_as_such(operation: str, body: bytes) -> None:
+def test_a_malformed_body_is_refused(operation: str, body: bytes) -> None:
     reply = in_process.send(in_process.new_account(), "ecs", f"{TARGET}.{operation}", body)
 
     assert reply.status == 400
     assert json.loads(reply.body)["__type"] == "SerializationException"
 
 
-def test_a_number_that_its_type_does_not_hold_is_refused() -> None:
+def test_a_number_out_of_the_range_of_its_type_is_refused() -> None:
     reply = in_process.send(in_process.new_account(), "ecs", f"{TARGET}.RunTask", b'{"count": 4294967296}')
 
     assert (reply.status, json.loads(reply.body)["__type"]) == (400, "SerializationException")
 
 
 @pytest.mark.parametrize("service", ["kms", "logs", "ecr", "secretsmanager", "ssm"])
-def test_other_services_of_json_refuse_it_too(service: str) -> None:
+def test_other_json_services_refuse_it_too(service: str) -> None:
     model = get_service_model(service)
     operation = min(model.operation_names)
     target = f"{model.metadata['targetPrefix']}.{operation}"
@@ -461,7 +463,7 @@ def test_other_services_of_json_refuse_it_too(service: str) -> None:
     assert (reply.status, json.loads(reply.body)["__type"]) == (400, "SerializationException")
 
 
-def test_a_member_that_is_null_is_a_member_that_is_not_there() -> None:
+def test_a_null_member_counts_as_absent() -> None:
     made = world()
 
     reply = made.send("CreateCluster", {"clusterName": "nulls", "tags": None, "settings": None})
@@ -476,7 +478,7 @@ def test_a_member_that_is_null_is_a_member_that_is_not_there() -> None:
 @example("111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/web:v1\n")
 @example("111111111111.dkr.ecr.ap-northeast-2.amazonaws.com/" + "a/" * 10_000 + "A")
 @example("\u0661" * 12 + ".dkr.ecr.ap-northeast-2.amazonaws.com/web:v1")
-def test_any_reference_names_an_image_or_says_why_not(text: str) -> None:
+def test_any_reference_is_parsed_or_rejected_with_a_reason(text: str) -> None:
     reason, image = "", None
     try:
         reference = images.parse(text)

@@ -1,4 +1,4 @@
-"""Services with real tasks whose traffic is shifted: each strategy under traffic, and back."""
+"""Traffic shifts with real tasks: each strategy under traffic, and rollbacks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fast_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Loca
 
 @pytest.fixture
 def make(fast_server: local.LocalAws, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Rollouts]]:
-    """Version 1 runs, twice, and serves production as well as test traffic."""
+    """Create services with two tasks of version 1, which serve production and test traffic."""
     account = account_of(fast_server, f"{abs(hash(request.node.nodeid)) % 10**12:012d}")
 
     def made(strategy: str) -> Rollouts:
@@ -66,7 +66,7 @@ def test_traffic_moves_to_a_new_version_and_no_request_fails(
     assert len(running.tasks()) == 2
 
 
-def test_a_green_that_is_refused_never_has_production_traffic(make: Callable[[str], Rollouts]) -> None:
+def test_a_rejected_green_never_gets_production_traffic(make: Callable[[str], Rollouts]) -> None:
     running = make("BLUE_GREEN")
     with running.traffic() as traffic:
         running.update(taskDefinition=running.register("2"))
@@ -77,7 +77,7 @@ def test_a_green_that_is_refused_never_has_production_traffic(make: Callable[[st
     assert set(traffic.answers) == {"1"}
 
 
-def test_a_rollback_in_the_middle_of_a_canary_drops_nothing(make: Callable[[str], Rollouts]) -> None:
+def test_a_rollback_during_a_canary_drops_no_request(make: Callable[[str], Rollouts]) -> None:
     running = make("CANARY")
     with running.traffic() as traffic:
         running.update(taskDefinition=running.register("2"))

@@ -64,7 +64,7 @@ def test_an_object_is_named_as_aws_names_it() -> None:
     )
 
 
-def test_lines_come_together_in_one_object(world: ElbWorld, logs: AccessLogs) -> None:
+def test_lines_are_collected_in_one_object(world: ElbWorld, logs: AccessLogs) -> None:
     bucket = f"logs-{world.account_id}"
     _log_to(world, bucket, prefix="")
     for line in ("http one", "http two"):
@@ -76,7 +76,7 @@ def test_lines_come_together_in_one_object(world: ElbWorld, logs: AccessLogs) ->
     assert text == "http one\nhttp two\n"
 
 
-def test_nothing_is_kept_of_a_load_balancer_that_does_not_log(world: ElbWorld, logs: AccessLogs) -> None:
+def test_lines_of_a_load_balancer_without_access_logs_are_dropped(world: ElbWorld, logs: AccessLogs) -> None:
     logs.take(AccessLog(load_balancer_arn=world.arn, lines=("http one",)))
     bucket = f"logs-{world.account_id}"
     _log_to(world, bucket, prefix="")
@@ -84,7 +84,7 @@ def test_nothing_is_kept_of_a_load_balancer_that_does_not_log(world: ElbWorld, l
     assert _written(world, bucket) == {}
 
 
-def test_what_is_left_is_written_at_the_end(world: ElbWorld, logs: AccessLogs) -> None:
+def test_remaining_lines_are_written_at_the_end(world: ElbWorld, logs: AccessLogs) -> None:
     bucket = f"logs-{world.account_id}"
     _log_to(world, bucket, prefix="")
 
@@ -100,7 +100,7 @@ def test_what_is_left_is_written_at_the_end(world: ElbWorld, logs: AccessLogs) -
     assert list(_written(world, bucket).values()) == ["http one\n"]
 
 
-def test_a_bucket_that_is_gone_is_a_problem_that_is_told(world: ElbWorld, logs: AccessLogs) -> None:
+def test_a_missing_bucket_is_reported_as_a_problem(world: ElbWorld, logs: AccessLogs) -> None:
     bucket = f"logs-{world.account_id}"
     _log_to(world, bucket, prefix="")
     logs.take(AccessLog(load_balancer_arn=world.arn, lines=("http one",)))

@@ -1,4 +1,4 @@
-"""Load balancers: what exists before them is checked, and what protects them holds."""
+"""Load balancers: their prerequisites are checked, and deletion protection holds."""
 
 from __future__ import annotations
 
@@ -99,27 +99,29 @@ def test_a_load_balancer_is_active_from_the_first_answer(fresh: Account, network
     assert made["LoadBalancers"][0]["CanonicalHostedZoneId"] == "ZWKZPGTI48KDX"
 
 
-def test_a_load_balancer_without_groups_gets_the_vpc_s_own(fresh: Account, network: Network) -> None:
+def test_a_load_balancer_without_groups_gets_the_default_security_group(
+    fresh: Account, network: Network
+) -> None:
     made = fresh.client("elbv2").create_load_balancer(Name="web", Subnets=network.subnet_ids)
     group_ids = made["LoadBalancers"][0]["SecurityGroups"]
     found = fresh.client("ec2").describe_security_groups(GroupIds=group_ids)["SecurityGroups"]
     assert [(network.vpc_id, "default")] == [(group["VpcId"], group["GroupName"]) for group in found]
 
 
-def test_attributes_are_described_before_anybody_sets_them(elb: Elb) -> None:
+def test_attributes_have_defaults(elb: Elb) -> None:
     found = elb.client.describe_load_balancer_attributes(LoadBalancerArn=elb.arn)["Attributes"]
     values = {entry["Key"]: entry["Value"] for entry in found}
     assert values["idle_timeout.timeout_seconds"] == "60"
     assert values["routing.http.drop_invalid_header_fields.enabled"] == "false"
 
 
-def test_a_name_is_taken_once(elb: Elb) -> None:
+def test_a_name_is_unique(elb: Elb) -> None:
     with pytest.raises(ClientError, match="DuplicateLoadBalancerName"):
         elb.client.create_load_balancer(Name="web", Subnets=elb.network.subnet_ids)
 
 
 @pytest.mark.parametrize("name", ["internal-web", "-web", "web-", "w" * 33, "web_1"])
-def test_a_name_that_aws_does_not_take_is_refused(untouched: Elb, name: str) -> None:
+def test_an_invalid_name_is_refused(untouched: Elb, name: str) -> None:
     with pytest.raises(ClientError, match="ValidationError"):
         untouched.client.create_load_balancer(
             Name=name,
@@ -135,7 +137,7 @@ def test_one_zone_is_not_enough(elb: Elb) -> None:
     assert names == ["web"]
 
 
-def test_the_internet_needs_a_gateway(fresh: Account) -> None:
+def test_an_internet_facing_load_balancer_needs_an_internet_gateway(fresh: Account) -> None:
     ec2 = fresh.client("ec2")
     vpc_id = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnets = [
@@ -183,7 +185,7 @@ def test_https_needs_a_certificate_that_exists(elb: Elb) -> None:
     elb.listen(**https, Certificates=[{"CertificateArn": arn}])
 
 
-def test_a_certificate_exists_under_the_arn_that_was_asked_for(fresh: Account) -> None:
+def test_a_certificate_is_created_with_the_given_arn(fresh: Account) -> None:
     arn = f"arn:aws:acm:{REGION}:{fresh.account_id}:certificate/00000000-0000-4000-8000-000000000001"
     put_certificate(fresh, arn=arn)
     acm = fresh.client("acm")
@@ -194,7 +196,7 @@ def test_a_certificate_exists_under_the_arn_that_was_asked_for(fresh: Account) -
     assert (described["Status"], described["DomainName"]) == ("ISSUED", "mclass.example")
 
 
-def test_a_listener_that_shows_another_certificate_than_the_one_that_was_applied_is_noticed(elb: Elb) -> None:
+def test_a_listener_with_another_certificate_than_the_applied_one_is_detected(elb: Elb) -> None:
     prefix = f"arn:aws:acm:{REGION}:{elb.account.account_id}:certificate/00000000-0000-4000-8000-00000000000"
     applied, other = f"{prefix}1", f"{prefix}2"
     for arn in (applied, other):
@@ -226,7 +228,7 @@ def test_a_listener_that_shows_another_certificate_than_the_one_that_was_applied
 
 
 def until(look: Callable[[], T]) -> T:
-    """Return what it sees as soon as the load balancers' process has come to it."""
+    """Return the result of `look` as soon as the load balancer process listens."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -246,7 +248,7 @@ def put_certificate(account: Account, *, arn: str) -> None:
     assert ask(account.server, "acm/certificates", body) == {"arn": arn}
 
 
-def test_a_certificate_stays_as_long_as_a_listener_shows_it(elb: Elb) -> None:
+def test_a_certificate_that_a_listener_uses_cannot_be_deleted(elb: Elb) -> None:
     arn = f"arn:aws:acm:{REGION}:{elb.account.account_id}:certificate/00000000-0000-4000-8000-000000000001"
     put_certificate(elb.account, arn=arn)
     acm, iam = elb.account.client("acm"), elb.account.client("iam")
@@ -268,13 +270,13 @@ def test_a_certificate_stays_as_long_as_a_listener_shows_it(elb: Elb) -> None:
     iam.delete_server_certificate(ServerCertificateName="web")
 
 
-def test_a_port_is_listened_on_once(elb: Elb) -> None:
+def test_a_port_has_one_listener(elb: Elb) -> None:
     elb.listen()
     with pytest.raises(ClientError, match="DuplicateListener"):
         elb.listen()
 
 
-def test_a_target_group_knows_the_load_balancers_that_use_it(elb: Elb) -> None:
+def test_a_target_group_lists_the_load_balancers_that_use_it(elb: Elb) -> None:
     listener = elb.listen()
     assert elb.used_by(elb.green) == []
     rule = elb.client.create_rule(
@@ -289,7 +291,7 @@ def test_a_target_group_knows_the_load_balancers_that_use_it(elb: Elb) -> None:
     assert elb.used_by(elb.green) == []
 
 
-def test_a_listener_that_is_gone_uses_nothing(elb: Elb) -> None:
+def test_a_deleted_listener_uses_no_target_group(elb: Elb) -> None:
     listener = elb.listen(DefaultActions=[{"Type": "forward", "TargetGroupArn": elb.blue}])
     assert elb.used_by(elb.blue) == [elb.arn]
     elb.client.delete_listener(ListenerArn=listener)
@@ -316,7 +318,7 @@ def test_a_target_group_serves_one_load_balancer(elb: Elb) -> None:
         )
 
 
-def test_a_listener_forwards_to_groups_that_exist(elb: Elb) -> None:
+def test_a_listener_forwards_only_to_existing_target_groups(elb: Elb) -> None:
     listener = elb.listen()
     missing = elb.blue.replace("/blue/", "/gone/")
     with pytest.raises(ClientError, match="TargetGroupNotFound"):
@@ -336,7 +338,7 @@ def test_a_listener_forwards_to_groups_that_exist(elb: Elb) -> None:
         ("routing.http.preserve_host_header.enabled", "yes", "must be one of"),
     ],
 )
-def test_an_attribute_of_a_load_balancer_that_aws_does_not_take_is_refused(
+def test_an_invalid_load_balancer_attribute_is_refused(
     untouched: Elb, key: str, value: str, words: str
 ) -> None:
     with pytest.raises(ClientError, match=f"ValidationError.*'{key}' value '{value}' {words}"):
@@ -358,7 +360,7 @@ def test_an_attribute_of_a_load_balancer_that_aws_does_not_take_is_refused(
         ("slow_start.seconds", "30", "is not recognized"),
     ],
 )
-def test_an_attribute_of_a_target_group_that_aws_does_not_take_is_refused(
+def test_an_invalid_target_group_attribute_is_refused(
     untouched: Elb, key: str, value: str, words: str
 ) -> None:
     with pytest.raises(ClientError, match=f"ValidationError.*'{key}'.* {words}"):
@@ -367,7 +369,7 @@ def test_an_attribute_of_a_target_group_that_aws_does_not_take_is_refused(
         )
 
 
-def test_attributes_are_taken_up_to_their_bounds(elb: Elb) -> None:
+def test_attributes_are_accepted_up_to_their_bounds(elb: Elb) -> None:
     elb.set(idle_timeout__timeout_seconds="4000", client_keep_alive__seconds="604800")
     wanted = {
         "deregistration_delay.timeout_seconds": "3600",
@@ -382,7 +384,7 @@ def test_attributes_are_taken_up_to_their_bounds(elb: Elb) -> None:
 
 
 @pytest.mark.parametrize("codes", ["200,abc", "99", "200-500", "299-200", "200,"])
-def test_a_matcher_that_aws_does_not_take_is_refused(untouched: Elb, codes: str) -> None:
+def test_an_invalid_matcher_is_refused(untouched: Elb, codes: str) -> None:
     matcher = {"HttpCode": codes}
     with pytest.raises(ClientError, match=r"ValidationError.*within '200-499' inclusive"):
         untouched.client.modify_target_group(TargetGroupArn=untouched.blue, Matcher=matcher)
@@ -427,7 +429,7 @@ def test_a_health_check_stays_on_the_traffic_port(elb: Elb) -> None:
         ),
     ],
 )
-def test_an_action_that_aws_does_not_take_is_refused(elb: Elb, action: dict[str, Any], words: str) -> None:
+def test_an_invalid_action_is_refused(elb: Elb, action: dict[str, Any], words: str) -> None:
     listener = elb.listen()
     with pytest.raises(ClientError, match=words):
         elb.client.create_rule(ListenerArn=listener, Priority=1, Conditions=[_EVERYTHING], Actions=[action])
@@ -437,7 +439,7 @@ def test_an_action_that_aws_does_not_take_is_refused(elb: Elb, action: dict[str,
         elb.listen(Port=81, DefaultActions=[action])
 
 
-def test_a_source_that_is_no_range_is_refused(elb: Elb) -> None:
+def test_an_invalid_source_ip_range_is_refused(elb: Elb) -> None:
     listener = elb.listen()
     wrong = {"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/33"]}}
     with pytest.raises(ClientError, match=r"ValidationError.*10\.0\.0\.0/33"):
@@ -449,8 +451,8 @@ def test_a_source_that_is_no_range_is_refused(elb: Elb) -> None:
         elb.client.modify_rule(RuleArn=rule, Conditions=[wrong])
 
 
-def test_clients_find_a_listener_by_the_admin_endpoint(elb: Elb) -> None:
-    """The load balancers' process says where it listens; a client may connect there at once."""
+def test_the_admin_endpoint_returns_the_addresses_of_listeners(elb: Elb) -> None:
+    """The load balancer process reports where it listens, and clients can connect at once."""
     listener = elb.listen()
     deadline = time.monotonic() + 30
     while True:
@@ -474,7 +476,7 @@ def _status(request: urllib.request.Request) -> int:
             return error.code
 
 
-def test_the_clock_is_set_and_told(server: LocalAws) -> None:
+def test_the_clock_speed_can_be_set_and_read(server: LocalAws) -> None:
     def set_speed(speed: float) -> int:
         body = json.dumps({"speed": speed}).encode()
         url, opening = f"{server.url}/_mclass/clock", {"Authorization": server.key.authorization}

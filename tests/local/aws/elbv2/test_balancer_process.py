@@ -1,4 +1,4 @@
-"""The control plane's side of the load balancers' process, with a process that stands in for it."""
+"""The control plane of the load balancer process, with a fake process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.aws.elbv2.balancer_process import COMMAND, Balancer
-from mclass_tf.local.aws.elbv2.snapshot import Built
+from mclass_tf.local.aws.elbv2.snapshot import BuiltSnapshot
 from mclass_tf.local.balancer.report import Applied, Report
 from mclass_tf.local.balancer.snapshot import HealthCheck, Snapshot, Target, TargetGroup
 from mclass_tf.local.live import live
@@ -25,7 +25,7 @@ _DEADLINE = 20.0
 
 @dataclass(kw_only=True)
 class State:
-    """What the control plane would build snapshots of, and what it hears."""
+    """The source of the snapshots, and the reports that were received."""
 
     folder: Path
     speed: float = 1
@@ -36,7 +36,7 @@ class State:
     reports: list[Report] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def build(self, version: int) -> Built:
+    def build(self, version: int) -> BuiltSnapshot:
         assert self.lock.locked()
         if self.fault is not None:
             raise AttributeError(self.fault)
@@ -49,13 +49,13 @@ class State:
             targets=self.targets,
         )
         snapshot = Snapshot(version=version, speed=self.speed, load_balancers=(), target_groups=(group,))
-        return Built(snapshot=snapshot, next_end=self.next_end)
+        return BuiltSnapshot(snapshot=snapshot, next_end=self.next_end)
 
     def take(self, report: Report) -> None:
         assert self.lock.locked()
         self.reports.append(report)
 
-    def told(self) -> list[Snapshot]:
+    def sent(self) -> list[Snapshot]:
         return [Snapshot.from_json(path.read_text()) for path in sorted(self.folder.glob("*.json"))]
 
     @contextlib.contextmanager
@@ -93,7 +93,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_it_is_told_what_has_changed_and_nothing_twice(state: State) -> None:
+def test_each_change_is_sent_once(state: State) -> None:
     async def scenario() -> None:
         async with running(state) as balancer:
             await until(lambda: balancer.applied == 1)
@@ -107,7 +107,10 @@ def test_it_is_told_what_has_changed_and_nothing_twice(state: State) -> None:
             await until(lambda: balancer.applied == 3)
 
     asyncio.run(scenario())
-    assert [(told.version, told.speed, len(told.target_groups[0].targets)) for told in state.told()] == [
+    assert [
+        (snapshot.version, snapshot.speed, len(snapshot.target_groups[0].targets))
+        for snapshot in state.sent()
+    ] == [
         (1, 1.0, 0),
         (2, 1.0, 1),
         (3, 10.0, 1),
@@ -115,7 +118,7 @@ def test_it_is_told_what_has_changed_and_nothing_twice(state: State) -> None:
     assert Applied(version=2) in state.reports
 
 
-def test_a_target_that_has_drained_leaves_without_anybody_saying_so(state: State) -> None:
+def test_a_drained_target_is_removed_without_another_change(state: State) -> None:
     async def scenario() -> None:
         state.targets = (Target(ip="10.0.0.7", port=3000, address=None, is_draining=True),)
         state.next_end = time.time() + 0.3
@@ -125,10 +128,10 @@ def test_a_target_that_has_drained_leaves_without_anybody_saying_so(state: State
             await until(lambda: balancer.applied == 2)
 
     asyncio.run(scenario())
-    assert [len(told.target_groups[0].targets) for told in state.told()] == [1, 0]
+    assert [len(snapshot.target_groups[0].targets) for snapshot in state.sent()] == [1, 0]
 
 
-def test_it_is_started_again_when_it_dies_and_told_all_anew(state: State) -> None:
+def test_it_is_restarted_when_it_dies_and_receives_everything_again(state: State) -> None:
     before = len(live.problems)
 
     async def scenario() -> None:
@@ -137,14 +140,14 @@ def test_it_is_started_again_when_it_dies_and_told_all_anew(state: State) -> Non
             await until(lambda: balancer.applied == 2)
 
     asyncio.run(scenario())
-    first, second = state.told()
+    first, second = state.sent()
     assert first.target_groups == second.target_groups
     assert list(live.problems)[before:] == [
-        "the load balancers' process ended with status 7; it was started again"
+        "the load balancer process ended with status 7; it was started again"
     ]
 
 
-def test_a_snapshot_that_cannot_be_made_leaves_the_one_before_in_force(state: State) -> None:
+def test_if_a_snapshot_fails_the_previous_one_stays_in_force(state: State) -> None:
     before = len(live.problems)
 
     async def scenario() -> None:
@@ -161,12 +164,12 @@ def test_a_snapshot_that_cannot_be_made_leaves_the_one_before_in_force(state: St
 
     asyncio.run(scenario())
     assert list(live.problems)[before:] == [
-        "what the load balancers are to do cannot be made out, they go on as before: AttributeError: no certificate"
+        "the load balancers keep their previous configuration, because their snapshot failed: AttributeError: no certificate"
     ]
-    assert [told.speed for told in state.told()] == [1.0, 10.0]
+    assert [snapshot.speed for snapshot in state.sent()] == [1.0, 10.0]
 
 
-def test_what_the_process_complains_of_is_a_problem_once(
+def test_an_error_in_the_log_of_the_process_is_reported_once(
     state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(live.problems)
@@ -182,13 +185,13 @@ def test_what_the_process_complains_of_is_a_problem_once(
     asyncio.run(scenario())
     (problem,) = list(live.problems)[before:]
     assert problem == (
-        "the load balancers' process: The attributes of arn:group are not in force: "
+        "the load balancer process: The attributes of arn:group are not in force: "
         "slow_start.duration_seconds is no number: 'abc'"
     )
     assert capsys.readouterr().err.count("slow_start.duration_seconds is no number") == 2
 
 
-def test_it_ends_with_the_part_that_runs_it(state: State) -> None:
+def test_it_ends_when_run_is_cancelled(state: State) -> None:
     async def scenario() -> None:
         async with running(state) as balancer:
             await until(lambda: balancer.applied == 1)

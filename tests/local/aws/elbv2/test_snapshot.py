@@ -1,4 +1,4 @@
-"""What the load balancers' process is told of what the calls of AWS have left."""
+"""The snapshot that the load balancer process receives, after calls of AWS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def world() -> Iterator[ElbWorld]:
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
+def topics() -> Iterator[list[str]]:
     topics: list[str] = []
     unlisten = live.listen(topics.append)
     yield topics
@@ -48,26 +48,26 @@ def _forward(world: ElbWorld, *, weight: int) -> dict[str, Any]:
     return {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
 
 
-def test_rules_come_in_the_order_in_which_they_are_tried(world: ElbWorld) -> None:
+def test_rules_are_in_the_order_of_their_priority(world: ElbWorld) -> None:
     listener = world.forward()
     for priority in (100, 20, 3):
         _rule(world, listener, priority=priority, path=f"/{priority}/*")
-    (told,) = world.load_balancer().listeners
-    assert [rule.priority for rule in told.rules] == [3, 20, 100, None]
-    assert told.rules[0].conditions[0]["PathPatternConfig"] == {"Values": ["/3/*"]}
-    assert (told.port, told.protocol, told.certificate) == (80, "HTTP", None)
+    (entry,) = world.load_balancer().listeners
+    assert [rule.priority for rule in entry.rules] == [3, 20, 100, None]
+    assert entry.rules[0].conditions[0]["PathPatternConfig"] == {"Values": ["/3/*"]}
+    assert (entry.port, entry.protocol, entry.certificate) == (80, "HTTP", None)
 
 
-def test_weights_are_told_at_once(world: ElbWorld, told: list[str]) -> None:
+def test_changed_weights_are_announced_at_once(world: ElbWorld, topics: list[str]) -> None:
     rule = _rule(world, world.forward(), priority=1, path="/*")
-    told.clear()
+    topics.clear()
     world.client("elbv2").modify_rule(RuleArn=rule, Actions=[_forward(world, weight=7)])
-    assert "elbv2" in told
+    assert "elbv2" in topics
     (action,) = world.load_balancer().listeners[0].rules[0].actions
     assert action["ForwardConfig"]["TargetGroups"] == [{"TargetGroupArn": world.group, "Weight": 7}]
 
 
-def test_attributes_and_the_health_check_are_told_as_the_api_has_them(world: ElbWorld) -> None:
+def test_attributes_and_health_check_match_the_api(world: ElbWorld) -> None:
     world.forward()
     elb = world.client("elbv2")
     elb.modify_load_balancer_attributes(
@@ -87,7 +87,7 @@ def test_attributes_and_the_health_check_are_told_as_the_api_has_them(world: Elb
     assert (check.path, check.interval, check.timeout, check.matcher) == ("/health", 10, 5, "200-299")
 
 
-def test_the_certificate_comes_with_its_key(world: ElbWorld, tmp_path: Path) -> None:
+def test_the_certificate_has_its_private_key(world: ElbWorld, tmp_path: Path) -> None:
     arn = f"arn:aws:acm:{in_process.REGION}:{world.account_id}:certificate/1"
     with in_process.aws().exclusive():
         acm.put_certificate(
@@ -106,7 +106,7 @@ def test_the_certificate_comes_with_its_key(world: ElbWorld, tmp_path: Path) -> 
 
 
 def _shake_hands(serving: ssl.SSLContext, trusting: ssl.SSLContext, *, name: str) -> None:
-    """Fails where a client that trusts the certificate alone would not take the server for `name`."""
+    """Fail if a client that trusts only the certificate does not accept the server as `name`."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(back, there, server_hostname=name)
     server = serving.wrap_bio(there, back, server_side=True)
@@ -117,7 +117,7 @@ def _shake_hands(serving: ssl.SSLContext, trusting: ssl.SSLContext, *, name: str
     assert client.version() == "TLSv1.3"
 
 
-def test_a_group_that_nobody_uses_is_not_told(world: ElbWorld) -> None:
+def test_an_unused_target_group_is_not_in_the_snapshot(world: ElbWorld) -> None:
     assert world.groups() == []
     listener = world.forward()
     assert [group.name for group in world.groups()] == ["blue"]
@@ -125,10 +125,10 @@ def test_a_group_that_nobody_uses_is_not_told(world: ElbWorld) -> None:
     assert world.groups() == []
 
 
-# ---- who is reachable
+# ---- reachability
 
 
-def test_a_target_is_reachable_where_its_task_is_and_may_be_reached(world: ElbWorld) -> None:
+def test_a_target_has_the_address_of_its_task_if_it_is_reachable(world: ElbWorld) -> None:
     world.forward()
     world.register()
     assert [target.address for target in world.targets()] == [None], "no task has this address"
@@ -138,18 +138,18 @@ def test_a_target_is_reachable_where_its_task_is_and_may_be_reached(world: ElbWo
     assert [target.address for target in world.targets()] == [ADDRESS]
 
 
-def test_a_rule_that_is_revoked_closes_at_once(world: ElbWorld, told: list[str]) -> None:
+def test_a_revoked_rule_takes_effect_at_once(world: ElbWorld, topics: list[str]) -> None:
     world.forward()
     world.attach()
     world.register()
     world.open()
-    told.clear()
+    topics.clear()
     world.close()
-    assert "elbv2" in told
+    assert "elbv2" in topics
     assert [target.address for target in world.targets()] == [None]
 
 
-def test_nodes_that_may_not_send_reach_nobody(world: ElbWorld) -> None:
+def test_nodes_without_egress_reach_no_target(world: ElbWorld) -> None:
     world.forward()
     world.attach()
     world.register()
@@ -172,7 +172,7 @@ def test_nodes_that_may_not_send_reach_nobody(world: ElbWorld) -> None:
     assert [target.address for target in world.targets()] == [ADDRESS]
 
 
-def test_ranges_and_prefix_lists_must_hold_all_zones_of_the_load_balancer(world: ElbWorld) -> None:
+def test_ranges_and_prefix_lists_must_cover_all_zones_of_the_load_balancer(world: ElbWorld) -> None:
     world.forward()
     world.attach()
     world.register()
@@ -188,7 +188,7 @@ def test_ranges_and_prefix_lists_must_hold_all_zones_of_the_load_balancer(world:
     assert [target.address for target in world.targets()] == [ADDRESS]
 
 
-def test_a_network_acl_closes_the_way_between_subnets(world: ElbWorld, told: list[str]) -> None:
+def test_a_network_acl_blocks_traffic_between_subnets(world: ElbWorld, topics: list[str]) -> None:
     world.forward()
     world.attach()
     world.register()
@@ -199,7 +199,7 @@ def test_a_network_acl_closes_the_way_between_subnets(world: ElbWorld, told: lis
         for entry in ec2.describe_network_acls()["NetworkAcls"]
         if entry["VpcId"] == world.vpc_id
     )
-    told.clear()
+    topics.clear()
     ec2.create_network_acl_entry(
         NetworkAclId=acl,
         RuleNumber=50,
@@ -209,14 +209,14 @@ def test_a_network_acl_closes_the_way_between_subnets(world: ElbWorld, told: lis
         CidrBlock="10.0.1.0/24",
         PortRange={"From": 3000, "To": 3000},
     )
-    assert "elbv2" in told
+    assert "elbv2" in topics
     assert [target.address for target in world.targets()] == [None]
 
 
 # ---- draining
 
 
-def test_a_target_that_drains_is_told_as_such_until_its_delay_is_over(world: ElbWorld) -> None:
+def test_a_target_is_draining_until_its_delay_ends(world: ElbWorld) -> None:
     world.forward()
     world.register()
     elb = world.client("elbv2")
@@ -233,7 +233,7 @@ def test_a_target_that_drains_is_told_as_such_until_its_delay_is_over(world: Elb
     assert world.targets() == ()
 
 
-def test_what_the_health_checks_found_is_described(world: ElbWorld) -> None:
+def test_describe_target_health_returns_the_results_of_health_checks(world: ElbWorld) -> None:
     world.forward()
     world.register()
     found = Health(
@@ -265,7 +265,7 @@ def test_a_target_in_a_zone_that_is_not_enabled_is_unused(world: ElbWorld) -> No
     assert world.targets() == ()
 
 
-def test_health_is_found_anew_when_another_load_balancer_takes_the_group(world: ElbWorld) -> None:
+def test_health_is_reset_when_another_load_balancer_uses_the_group(world: ElbWorld) -> None:
     listener = world.forward()
     world.register()
     world.backend.take_health(Health(target_group_arn=world.group, ip="10.0.0.7", port=3000, state="healthy"))

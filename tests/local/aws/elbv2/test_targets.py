@@ -1,4 +1,4 @@
-"""The targets of a target group: registered, checked, draining, gone."""
+"""The targets of a target group: registration, health and draining."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_new_target_is_initial_until_it_was_checked(targets: Targets) -> None:
     assert [entry.since for entry in targets.all(now=102, delay=_DELAY)] == [101.0]
 
 
-def test_what_is_known_already_is_no_news(targets: Targets) -> None:
+def test_an_unchanged_result_changes_nothing(targets: Targets) -> None:
     assert targets.take(_HEALTHY, now=101)
     assert not targets.take(_HEALTHY, now=102)
 
@@ -44,7 +44,7 @@ def test_registering_again_changes_nothing(targets: Targets) -> None:
     assert _states(targets, now=102) == [("10.0.0.7", "healthy", None)]
 
 
-def test_a_target_drains_for_the_delay_and_is_gone(targets: Targets) -> None:
+def test_a_target_drains_for_the_delay_and_is_removed(targets: Targets) -> None:
     targets.deregister("10.0.0.7", 3000, now=110)
     assert _states(targets, now=139.9) == [("10.0.0.7", "draining", "Target.DeregistrationInProgress")]
     assert targets.next_end(delay=_DELAY) == 140
@@ -52,7 +52,7 @@ def test_a_target_drains_for_the_delay_and_is_gone(targets: Targets) -> None:
     assert targets.next_end(delay=_DELAY) is None
 
 
-def test_deregistering_again_does_not_begin_the_delay_again(targets: Targets) -> None:
+def test_deregistering_again_does_not_restart_the_delay(targets: Targets) -> None:
     targets.deregister("10.0.0.7", 3000, now=110)
     targets.deregister("10.0.0.7", 3000, now=130)
     assert _states(targets, now=140) == []
@@ -98,7 +98,7 @@ def make_group(elb: Any, network: Network, **settings: Any) -> str:
 
 
 def use(elb: Any, network: Network, group: str, *, port: int = 80) -> str:
-    """A load balancer that forwards to the group; return its ARN."""
+    """Create a load balancer that forwards to the group, and return its ARN."""
     made = elb.create_load_balancer(
         Name="web", Subnets=list(network.subnet_ids), SecurityGroups=[network.group_id]
     )
@@ -112,8 +112,8 @@ def use(elb: Any, network: Network, group: str, *, port: int = 80) -> str:
     return arn
 
 
-def health(elb: Any, group: str, *asked: dict[str, Any]) -> list[tuple[str, int, str, str | None]]:
-    request = {"TargetGroupArn": group, **({"Targets": list(asked)} if asked else {})}
+def health(elb: Any, group: str, *requested: dict[str, Any]) -> list[tuple[str, int, str, str | None]]:
+    request = {"TargetGroupArn": group, **({"Targets": list(requested)} if requested else {})}
     return [
         (
             entry["Target"]["Id"],
@@ -125,7 +125,7 @@ def health(elb: Any, group: str, *asked: dict[str, Any]) -> list[tuple[str, int,
     ]
 
 
-def test_targets_of_a_group_that_nobody_uses_are_unused(elb: Any, group: str) -> None:
+def test_targets_of_an_unused_group_are_unused(elb: Any, group: str) -> None:
     elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.0.7"}])
     assert health(elb, group) == [("10.0.0.7", 3000, "unused", "Target.NotInUse")]
 
@@ -149,7 +149,7 @@ def test_one_address_may_be_a_target_on_two_ports(elb: Any, group: str, network:
     assert [state for _, _, state, _ in health(elb, group)] == ["draining", "initial"]
 
 
-def test_a_deregistered_target_drains_and_an_unknown_one_is_no_error(
+def test_a_deregistered_target_drains_and_an_unknown_one_is_ignored(
     elb: Any, group: str, network: Network
 ) -> None:
     use(elb, network, group)
@@ -158,7 +158,7 @@ def test_a_deregistered_target_drains_and_an_unknown_one_is_no_error(
     assert health(elb, group) == [("10.0.0.7", 3000, "draining", "Target.DeregistrationInProgress")]
 
 
-def test_a_target_without_delay_is_gone_at_once(elb: Any, group: str, network: Network) -> None:
+def test_a_target_without_delay_is_removed_at_once(elb: Any, group: str, network: Network) -> None:
     use(elb, network, group)
     elb.modify_target_group_attributes(
         TargetGroupArn=group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]
@@ -179,15 +179,13 @@ def test_a_target_without_delay_is_gone_at_once(elb: Any, group: str, network: N
         ({"Id": "i-0123456789abcdef0"}, "not a valid IPv4 address"),
     ],
 )
-def test_a_target_that_aws_does_not_take_is_refused(
-    elb: Any, group: str, target: dict[str, Any], message: str
-) -> None:
+def test_an_invalid_target_is_refused(elb: Any, group: str, target: dict[str, Any], message: str) -> None:
     with pytest.raises(ClientError, match=message):
         elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.0.8"}, target])
     assert health(elb, group) == []
 
 
-def test_a_group_of_instances_takes_no_address(elb: Any, network: Network) -> None:
+def test_an_instance_target_group_rejects_addresses(elb: Any, network: Network) -> None:
     group = make_group(elb, network, TargetType="instance")
     with pytest.raises(ClientError, match=r"Instance ID '10\.0\.0\.7' is not valid"):
         elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.0.7"}])
@@ -196,8 +194,6 @@ def test_a_group_of_instances_takes_no_address(elb: Any, network: Network) -> No
 @pytest.mark.parametrize(
     "settings", [{"Protocol": "TCP"}, {"ProtocolVersion": "GRPC"}, {"HealthCheckPort": "8080"}]
 )
-def test_a_group_that_the_load_balancer_here_cannot_serve_is_refused(
-    elb: Any, network: Network, settings: dict[str, Any]
-) -> None:
+def test_an_unmodelled_target_group_is_refused(elb: Any, network: Network, settings: dict[str, Any]) -> None:
     with pytest.raises(ClientError, match="The local AWS"):
         make_group(elb, network, **settings)

@@ -1,4 +1,4 @@
-"""The metrics of load balancers and of services, from what the parts of the local AWS tell."""
+"""The metrics of load balancers and services, from the reports of the local AWS's parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _suffix(arn: str) -> str:
     return arn.rsplit(":", maxsplit=1)[-1].removeprefix("loadbalancer/")
 
 
-def _places(world: ElbWorld) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+def _scopes(world: ElbWorld) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     load_balancer = {"LoadBalancer": _suffix(world.arn)}
     group = {"TargetGroup": _suffix(world.group)}
     return load_balancer, group, {**load_balancer, **group}
@@ -43,18 +43,18 @@ def _places(world: ElbWorld) -> tuple[dict[str, str], dict[str, str], dict[str, 
 def _statistic(
     account_id: str,
     name: str,
-    place: Mapping[str, str],
+    scope: Mapping[str, str],
     statistic: str = "Sum",
     *,
     namespace: str = "AWS/ApplicationELB",
 ) -> float | None:
-    """The statistic of the minute, None where nothing was measured."""
+    """Return the statistic of the minute, or None without data."""
     extended = statistic.startswith("p")
     start = dt.datetime.fromtimestamp(_NOW, dt.UTC)
     answer = in_process.client(account_id, "cloudwatch").get_metric_statistics(
         Namespace=namespace,
         MetricName=name,
-        Dimensions=[{"Name": key, "Value": value} for key, value in place.items()],
+        Dimensions=[{"Name": key, "Value": value} for key, value in scope.items()],
         StartTime=start,
         EndTime=start + dt.timedelta(minutes=1),
         Period=60,
@@ -86,13 +86,13 @@ def _heal(world: ElbWorld, *ips: str) -> None:
 
 
 def test_requests_count_for_the_load_balancer_and_for_its_group(world: ElbWorld) -> None:
-    load_balancer, _, both = _places(world)
+    load_balancer, _, both = _scopes(world)
     _pass(world, world.group, RequestCount=3, HTTPCode_Target_2XX_Count=2, HTTPCode_Target_5XX_Count=1)
     _pass(world, None, RequestCount=1, HTTPCode_ELB_5XX_Count=1, HTTPCode_ELB_503_Count=1)
     counted = {
-        (name, len(place)): _statistic(world.account_id, name, place)
+        (name, len(scope)): _statistic(world.account_id, name, scope)
         for name in ("RequestCount", "HTTPCode_Target_2XX_Count", "HTTPCode_ELB_503_Count")
-        for place in (load_balancer, both)
+        for scope in (load_balancer, both)
     }
     assert counted == {
         ("RequestCount", 1): 4,
@@ -104,16 +104,16 @@ def test_requests_count_for_the_load_balancer_and_for_its_group(world: ElbWorld)
     }
 
 
-def test_connections_that_fail_are_the_groups_and_errors_of_the_load_balancer_are_not(
+def test_failed_connections_count_for_the_group_but_load_balancer_errors_do_not(
     world: ElbWorld,
 ) -> None:
-    load_balancer, _, both = _places(world)
+    load_balancer, _, both = _scopes(world)
     _pass(world, world.group, RequestCount=3, TargetConnectionErrorCount=2)
     _pass(world, None, HTTPCode_ELB_5XX_Count=2, HTTPCode_ELB_502_Count=2)
     counted = {
-        (name, len(place)): _statistic(world.account_id, name, place)
+        (name, len(scope)): _statistic(world.account_id, name, scope)
         for name in ("TargetConnectionErrorCount", "HTTPCode_ELB_5XX_Count", "HTTPCode_Target_5XX_Count")
-        for place in (load_balancer, both)
+        for scope in (load_balancer, both)
     }
     assert counted == {
         ("TargetConnectionErrorCount", 1): 2,
@@ -126,7 +126,7 @@ def test_connections_that_fail_are_the_groups_and_errors_of_the_load_balancer_ar
 
 
 def test_each_group_has_its_own_counts(world: ElbWorld) -> None:
-    load_balancer, _, both = _places(world)
+    load_balancer, _, both = _scopes(world)
     other = world.group.replace("targetgroup/", "targetgroup/other-")
     _pass(world, world.group, 0.1, RequestCount=3, HTTPCode_Target_5XX_Count=1)
     _pass(world, other, 0.9, RequestCount=5, HTTPCode_Target_5XX_Count=2)
@@ -139,38 +139,38 @@ def test_each_group_has_its_own_counts(world: ElbWorld) -> None:
 
 
 def test_response_times_have_percentiles(world: ElbWorld) -> None:
-    load_balancer, _, both = _places(world)
+    load_balancer, _, both = _scopes(world)
     _pass(world, world.group, *(number / 1000 for number in range(1, 101)), RequestCount=100)
-    for place in (load_balancer, both):
-        assert _statistic(world.account_id, "TargetResponseTime", place, "p99") == pytest.approx(
+    for scope in (load_balancer, both):
+        assert _statistic(world.account_id, "TargetResponseTime", scope, "p99") == pytest.approx(
             0.099, rel=0.011
         )
 
 
-def test_requests_per_target_are_those_of_an_average_healthy_one(world: ElbWorld) -> None:
-    _, group, both = _places(world)
+def test_requests_per_target_are_divided_by_the_healthy_targets(world: ElbWorld) -> None:
+    _, group, both = _scopes(world)
     _heal(world, "10.0.0.7", "10.0.1.7")
     world.register("10.0.1.8")
     _pass(world, world.group, RequestCount=10, second=1)
     _pass(world, world.group, RequestCount=20, second=2)
-    for place in (group, both):
-        assert _statistic(world.account_id, "RequestCountPerTarget", place) == 15
+    for scope in (group, both):
+        assert _statistic(world.account_id, "RequestCountPerTarget", scope) == 15
 
 
 def test_hosts_are_counted_by_health_and_zone(world: ElbWorld) -> None:
-    _, _, both = _places(world)
+    _, _, both = _scopes(world)
     _heal(world, "10.0.0.7", "10.0.1.7")
     world.register("10.0.1.8")
     world.backend.take_health(
         Health(target_group_arn=world.group, ip="10.0.1.8", port=3000, state="unhealthy")
     )
     with in_process.aws().exclusive():
-        traffic_metrics.tell_hosts(now=_NOW + 10)
+        traffic_metrics.record_hosts(now=_NOW + 10)
     by_zone = {**both, "AvailabilityZone": f"{in_process.REGION}c"}
     counted = {
-        (name, len(place)): _statistic(world.account_id, name, place, "Maximum")
+        (name, len(scope)): _statistic(world.account_id, name, scope, "Maximum")
         for name in ("HealthyHostCount", "UnHealthyHostCount")
-        for place in (both, by_zone)
+        for scope in (both, by_zone)
     }
     assert counted == {
         ("HealthyHostCount", 2): 2,
@@ -180,10 +180,10 @@ def test_hosts_are_counted_by_health_and_zone(world: ElbWorld) -> None:
     }
 
 
-def test_no_requests_are_zero_and_not_unknown(world: ElbWorld) -> None:
-    load_balancer, group, _ = _places(world)
+def test_without_requests_the_count_is_zero(world: ElbWorld) -> None:
+    load_balancer, group, _ = _scopes(world)
     with in_process.aws().exclusive():
-        traffic_metrics.tell_hosts(now=_NOW + 10)
+        traffic_metrics.record_hosts(now=_NOW + 10)
     assert _statistic(world.account_id, "RequestCount", load_balancer) == 0
     assert _statistic(world.account_id, "RequestCountPerTarget", group) == 0
     assert _statistic(world.account_id, "HTTPCode_Target_5XX_Count", load_balancer) is None
@@ -218,7 +218,7 @@ def _usage(*, cpu: float, mib: int) -> Usage:
     return Usage(memory_bytes=mib * 1024 * 1024, cpu_seconds=cpu)
 
 
-def test_utilization_is_the_share_of_what_a_task_reserves() -> None:
+def test_utilization_is_relative_to_the_reservation() -> None:
     before = UsageSample(at=10, usage=_usage(cpu=1.0, mib=1))
     now = UsageSample(at=12, usage=_usage(cpu=1.5, mib=256))
     found = service_metrics.shares(_task("1"), before=before, now=now)

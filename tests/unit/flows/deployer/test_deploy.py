@@ -1,4 +1,4 @@
-"""What a release decides: what it starts, takes up or refuses, and what it says when the rollout does not succeed."""
+"""The decisions of a release: what it starts, adopts or refuses, and the errors of unsuccessful rollouts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from mclass_tf.errors import (
     SupersededError,
 )
 from mclass_tf.flows.attempt import Attempt, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, Watching
+from mclass_tf.flows.deployer.deploy import Deployer, WatchOptions
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.release import require_free, require_not_worse, runs, start_or_adopt
-from mclass_tf.ledger import Answered, Compared
-from mclass_tf.rollout import End, Outcome, Patience
-from mclass_tf.rollout.view import Snapshot
+from mclass_tf.ledger import AnalysisResult, VersionCounts
+from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome
+from mclass_tf.rollout.view import RolloutReading
 from mclass_tf.service import Ecs
 from tests.unit.fake_service import (
     BEGAN,
@@ -60,7 +60,7 @@ OUTPUTS = cast(
         task_definition_arn=NEW,
     ),
 )
-WATCHING = Watching(show=lambda _: None, on_interrupt=flows.detach_on_interrupt, stall_after=60.0)
+WATCHING = WatchOptions(show=lambda _: None, on_interrupt=flows.detach_on_interrupt, stall_after=60.0)
 RUNNING_OLD = service(deployment(OLD, status="PRIMARY"))
 EMPTY = replace(service(deployment(OLD, status="PRIMARY", desired=0, running=0)), desired=0)
 
@@ -78,7 +78,7 @@ class FakeScaling:
 
 
 class WithImages(FakeEcs):
-    """A fake that also knows the images of task definitions: the old one is the one before any image."""
+    """A fake ECS with the images of task definitions; the old one has the placeholder."""
 
     def task_definition(self, reference: str) -> Mapping[str, Any]:
         digest = verify.PLACEHOLDER if reference == OLD else DIGEST
@@ -96,18 +96,22 @@ def deployer(ecs: FakeEcs, *, scaling: FakeScaling | None = None) -> Deployer:
         session=cast("Any", session),
         outputs=OUTPUTS,
         ecs=cast("Ecs", ecs),
-        patience=Patience(tell=lambda _: None, clock=clock, wait=clock.wait),
+        patience=Patience(report=lambda _: None, clock=clock, wait=clock.wait),
     )
 
 
-def end(outcome: Outcome, *, by: Any = None) -> End:
-    last = Snapshot(deployment=service_deployment(), service=RUNNING_OLD, running=(), target_states={})
-    return End(outcome=outcome, last=last, by=by)
+def end(outcome: RolloutOutcome, *, by: Any = None) -> RolloutEnd:
+    last = RolloutReading(deployment=service_deployment(), service=RUNNING_OLD, running=(), target_states={})
+    return RolloutEnd(outcome=outcome, last=last, by=by)
 
 
-def failed(ecs: FakeEcs, outcome: Outcome, *, back_to: int | None = None, by: Any = None) -> RolloutError:
+def failed(
+    ecs: FakeEcs, outcome: RolloutOutcome, *, reset_to: int | None = None, by: Any = None
+) -> RolloutError:
     with pytest.raises(RolloutError) as caught:
-        deployer(ecs).require_success(end(outcome, by=by), WATCHING, task_definition_arn=NEW, back_to=back_to)
+        deployer(ecs).require_success(
+            end(outcome, by=by), WATCHING, task_definition_arn=NEW, reset_to=reset_to
+        )
     assert caught.value.exit_code == 6
     assert caught.value.cause
     assert caught.value.hint
@@ -117,14 +121,14 @@ def failed(ecs: FakeEcs, outcome: Outcome, *, back_to: int | None = None, by: An
 @pytest.mark.parametrize(
     ("outcome", "kind", "told"),
     [
-        (Outcome.ROLLED_BACK, RolledBackError, "the release to dev failed; ECS rolled it back"),
-        (Outcome.ROLLBACK_FAILED, RolledBackError, "could not go back to what ran before"),
-        (Outcome.STOPPED, RolloutStoppedError, "was stopped"),
-        (Outcome.STALLED, StalledError, "nothing has moved in dev for 60 s"),
+        (RolloutOutcome.ROLLED_BACK, RolledBackError, "the release to dev failed; ECS rolled it back"),
+        (RolloutOutcome.ROLLBACK_FAILED, RolledBackError, "could not go back to what ran before"),
+        (RolloutOutcome.STOPPED, RolloutStoppedError, "was stopped"),
+        (RolloutOutcome.STALLED, StalledError, "nothing has moved in dev for 60 s"),
     ],
 )
-def test_each_bad_end_is_an_error_of_its_own_with_cause_and_way_on(
-    outcome: Outcome, kind: type[RolloutError], told: str
+def test_each_unsuccessful_end_is_its_own_error_with_cause_and_next_step(
+    outcome: RolloutOutcome, kind: type[RolloutError], told: str
 ) -> None:
     ecs = FakeEcs(RUNNING_OLD)
     ecs.stopped = [
@@ -140,21 +144,21 @@ def test_each_bad_end_is_an_error_of_its_own_with_cause_and_way_on(
     assert ecs.calls == []
 
 
-def test_who_has_superseded_it_is_named() -> None:
+def test_the_superseding_deployment_is_named() -> None:
     ecs = FakeEcs(RUNNING_OLD, revisions={"revision/later": OTHER})
 
-    error = failed(ecs, Outcome.SUPERSEDED, back_to=0, by=service_deployment("later", seconds=5))
+    error = failed(ecs, RolloutOutcome.SUPERSEDED, reset_to=0, by=service_deployment("later", seconds=5))
 
     assert type(error) is SupersededError
     assert "mclass-task:3 was deployed meanwhile" in error.cause
     assert ecs.calls == [], "the service is theirs now"
 
 
-def test_a_deployment_of_others_that_has_our_pause_is_told_so() -> None:
+def test_somebody_elses_deployment_that_inherits_our_pause_is_reported() -> None:
     paused = {"lifecycleHooks": [{"targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"]}]}
     ecs = FakeEcs(replace(RUNNING_OLD, configuration=paused), revisions={"revision/later": OTHER})
 
-    error = failed(ecs, Outcome.SUPERSEDED, by=service_deployment("later", seconds=5))
+    error = failed(ecs, RolloutOutcome.SUPERSEDED, by=service_deployment("later", seconds=5))
 
     assert "`continue dev` lets it go on" in error.hint
 
@@ -162,7 +166,7 @@ def test_a_deployment_of_others_that_has_our_pause_is_told_so() -> None:
 def test_a_first_release_that_fails_puts_the_service_back_and_says_so() -> None:
     ecs = FakeEcs(RUNNING_OLD)
 
-    error = failed(ecs, Outcome.STALLED, back_to=0)
+    error = failed(ecs, RolloutOutcome.STALLED, reset_to=0)
 
     assert error.message.endswith("; the service is back at 0 tasks")
     assert ecs.calls == [("update", None, 0, False)]
@@ -170,12 +174,16 @@ def test_a_first_release_that_fails_puts_the_service_back_and_says_so() -> None:
 
 def test_what_serves_though_it_did_worse_is_an_error_and_not_proven() -> None:
     attempt = Attempt(record="", digest=DIGEST, revision="", started_at=BEGAN)
-    nothing = Answered(requests=0, errors=0)
-    attempt.analysis = Compared(verdict=FAILED, reason="new 20.0 % failed", new=nothing, old=nothing)
+    nothing = VersionCounts(requests=0, errors=0)
+    attempt.analysis = AnalysisResult(verdict=FAILED, reason="new 20.0 % failed", new=nothing, old=nothing)
 
     with pytest.raises(ServesWorseError, match=r"serves there.* new 20.0 % failed") as caught:
         deployer(FakeEcs(RUNNING_OLD)).require_success(
-            end(Outcome.SUCCEEDED), WATCHING, task_definition_arn=NEW, back_to=None, attempt=attempt
+            end(RolloutOutcome.SUCCEEDED),
+            WATCHING,
+            task_definition_arn=NEW,
+            reset_to=None,
+            attempt=attempt,
         )
     attempt.failed(caught.value)
 
@@ -199,7 +207,7 @@ def test_a_throttled_question_about_a_task_definition_is_asked_again() -> None:
 
 def test_success_is_no_error() -> None:
     deployer(FakeEcs(RUNNING_OLD)).require_success(
-        end(Outcome.SUCCEEDED), WATCHING, task_definition_arn=NEW, back_to=0
+        end(RolloutOutcome.SUCCEEDED), WATCHING, task_definition_arn=NEW, reset_to=0
     )
 
 
@@ -235,20 +243,20 @@ def test_somebody_elses_deployment_is_refused(revision: str, status: str, digest
     assert "`rollback dev`" in caught.value.hint
 
 
-def test_a_deployment_of_the_same_image_is_free_to_be_taken_up() -> None:
+def test_a_deployment_of_the_same_image_may_be_adopted() -> None:
     current = service_deployment()
     require_free(deployer(FakeEcs(RUNNING_OLD, own=current, listed=[current])), DIGEST)
 
 
-def test_a_deployment_of_what_was_applied_is_taken_up_and_not_started_again() -> None:
+def test_a_deployment_of_what_was_applied_is_adopted_and_not_started_again() -> None:
     current = service_deployment()
     ecs = WithImages(RUNNING_OLD, own=current, listed=[current])
 
-    begun, back_to = start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
+    begun, reset_to = start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
 
     assert begun.service_deployment_arn == current.arn
     assert ecs.calls == []
-    assert back_to == 0, "it came from nothing that could run"
+    assert reset_to == 0, "it came from nothing that could run"
 
 
 def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
@@ -256,11 +264,11 @@ def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
     ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD, "revision/own": NEW})
     ecs.on_change = lambda: ecs.listed.append(service_deployment("own", seconds=1))
 
-    begun, back_to = start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
+    begun, reset_to = start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
 
     assert begun.service_deployment_arn.endswith("/own")
     assert ecs.calls == [("update", NEW, None, False)]
-    assert back_to is None
+    assert reset_to is None
 
 
 def test_a_deployment_that_somebody_began_during_the_apply_is_refused() -> None:
@@ -277,10 +285,10 @@ def test_a_service_at_0_is_raised_and_goes_back_to_0_should_it_fail() -> None:
     ecs = WithImages(EMPTY)
     ecs.on_change = lambda: ecs.listed.append(service_deployment())
 
-    _, back_to = start_or_adopt(deployer(ecs), None, service=EMPTY, before=EMPTY)
+    _, reset_to = start_or_adopt(deployer(ecs), None, service=EMPTY, before=EMPTY)
 
     assert ecs.calls == [("update", NEW, 2, False)]
-    assert back_to == 0
+    assert reset_to == 0
 
 
 @pytest.mark.parametrize(
@@ -299,7 +307,7 @@ def test_a_service_runs_what_its_primary_deployment_has_completed(*, found: Any,
 
 
 def test_the_rollouts_package_gives_what_callers_need() -> None:
-    assert rollout.Choice.LEAVE is flows.Choice.LEAVE
+    assert rollout.Choice.DETACH is flows.Choice.DETACH
 
 
 def test_what_did_worse_is_no_better_for_being_released_again() -> None:

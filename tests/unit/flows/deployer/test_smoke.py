@@ -1,4 +1,4 @@
-"""What a new version is asked through the load balancer, before it gets traffic and when it has all, and what counts as an answer."""
+"""The requests to a new version through the load balancer, before and after the shift, and the accepted answers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mclass_tf.errors import EndpointError, NotServingError
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer import deploy, smoke
 from mclass_tf.flows.endpoints import locate
-from mclass_tf.ledger import Smoke
-from mclass_tf.load_balancer_endpoint import Endpoint, HttpAnswer
+from mclass_tf.ledger import SmokeResult
+from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs
 from mclass_tf.session import Session
@@ -27,12 +27,12 @@ OUTPUTS = cast("verify.Outputs", SimpleNamespace(test_url="http://test:8080", ce
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None:
-    """Have the load balancer answer so, from a version that names its revision "new"; nobody waits."""
+    """Fake the load balancer's answers of a version that names its revision "new", without waiting."""
     now = [0.0]
 
-    def get(_: Endpoint, path: str, *, seconds: float) -> HttpAnswer:
+    def get(_: Endpoint, path: str, *, seconds: float) -> HttpResponse:
         assert seconds
-        return HttpAnswer(status=statuses[path], body=b'{"revision": "new"}')
+        return HttpResponse(status=statuses[path], body=b'{"revision": "new"}')
 
     def wait(seconds: float) -> None:
         now[0] += seconds
@@ -44,8 +44,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
 
 def asked(
     monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int], *paths: str, revision: str = "new"
-) -> tuple[Smoke, ...]:
-    """Ask a version on the test listener."""
+) -> tuple[SmokeResult, ...]:
+    """Run the smoke test on the test listener."""
     answering(monkeypatch, statuses)
     settings = ReleaseSettings(smoke=paths or None)
     session = SimpleNamespace(cloud=None, environment=SimpleNamespace(release=settings))
@@ -55,13 +55,16 @@ def asked(
 def test_the_version_path_and_every_path_that_is_named_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     found = asked(monkeypatch, {"/version": 200, "/orders": 204}, "/orders")
 
-    assert found == (Smoke(path="/version"), Smoke(path="/orders"))
+    assert found == (SmokeResult(path="/version"), SmokeResult(path="/orders"))
 
 
 def test_what_comes_after_a_path_that_fails_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     found = asked(monkeypatch, {"/version": 200, "/orders": 500}, "/orders", "/never")
 
-    assert found == (Smoke(path="/version"), Smoke(path="/orders", problem="/orders answers with 500"))
+    assert found == (
+        SmokeResult(path="/version"),
+        SmokeResult(path="/orders", problem="/orders answers with 500"),
+    )
 
 
 def test_a_redirect_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +80,7 @@ def test_another_revision_on_the_version_path_fails(monkeypatch: pytest.MonkeyPa
 
 
 def proven(monkeypatch: pytest.MonkeyPatch, *, revision: str) -> bool:
-    """Prove a release of which ECS says that it is done; return whether it came to verify the environment."""
+    """Prove a release that ECS reports as successful; return whether the environment was verified."""
     answering(monkeypatch, {"/version": 200})
     monkeypatch.setattr(deploy, "verify_environment", lambda _: SimpleNamespace(ok=True))
     ecs = FakeEcs(service(deployment(NEW, status="PRIMARY")))
@@ -98,7 +101,7 @@ def proven(monkeypatch: pytest.MonkeyPatch, *, revision: str) -> bool:
         session=cast("Session", session),
         outputs=cast("verify.Outputs", outputs),
         ecs=cast("Ecs", ecs),
-        patience=Patience(tell=print),
+        patience=Patience(report=print),
     )
     deployer.prove(attempt, digest=DIGEST)
     return attempt.is_verified
@@ -111,7 +114,7 @@ def test_a_release_is_proven_by_answers_of_its_own_revision_alone(monkeypatch: p
         proven(monkeypatch, revision="newer")
 
 
-def test_who_answers_over_tls_must_show_the_certificate_that_was_applied() -> None:
+def test_the_load_balancer_must_present_the_applied_certificate_over_tls() -> None:
     class Acm:
         def get_certificate(self, **_: str) -> dict[str, str]:
             return {"Certificate": "PEM"}

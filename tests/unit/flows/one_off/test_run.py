@@ -1,4 +1,4 @@
-"""A one-off task: what is registered for it, how it is followed to its end, and what is left of it; against a fake ECS."""
+"""One-off tasks on a fake ECS: their task definition, how they are followed to their end, and what remains."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from mclass_tf.errors import (
     RolloutError,
     UsageError,
 )
-from mclass_tf.flows import Ran, before
+from mclass_tf.flows import RunResult, before
 from mclass_tf.flows.attempt import Attempt
-from mclass_tf.flows.before import STARTED_BY, remaining_commands, run_before
+from mclass_tf.flows.before import STARTED_BY, remaining_commands, run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off import run as one_off
 from mclass_tf.flows.one_off.definition import definition, family
-from mclass_tf.flows.one_off.follow import Finished, Follower
-from mclass_tf.flows.one_off.log import Stream, TaskLog, stream_of
+from mclass_tf.flows.one_off.follow import FinishedTask, Follower
+from mclass_tf.flows.one_off.log import LogStream, TaskLog, stream_of
 from mclass_tf.flows.one_off.run import OneOffCommand, run_in
 from mclass_tf.flows.release import is_adopted
-from mclass_tf.ledger import OneOff
+from mclass_tf.ledger import OneOffResult
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Container, Ecs, Task
 from tests.unit.fake_service import (
@@ -52,7 +52,7 @@ ARN = "arn:aws:ecs:ap-northeast-2:111111111111:task/mclass-cluster/5d0c"
 DEFINITION = "arn:aws:ecs:ap-northeast-2:111111111111:task-definition/mclass-task:7"
 ONE_OFF = "arn:aws:ecs:ap-northeast-2:111111111111:task-definition/mclass-task-run:1"
 CLOCK = Clock()
-STREAM = Stream(group="/ecs/mclass-task", name="mclass-server/mclass-server/5d0c")
+STREAM = LogStream(group="/ecs/mclass-task", name="mclass-server/mclass-server/5d0c")
 MAIN: dict[str, Any] = {
     "name": "mclass-server",
     "image": "repository@sha256:1",
@@ -117,7 +117,7 @@ STOPPED_BY_USER = task("STOPPED", exit_code=0, stop_code="UserInitiated", reason
 
 @dataclass
 class FakeEcs:
-    """ECS with one task: each look takes the next of `looks`, the last of them again and again; None: unknown.
+    """A fake ECS with one task. Each look returns the next of `looks`, and then the last one repeatedly; None: unknown task.
 
     `on_stop` is what the task becomes when it is told to stop; `troubles` are raised by the next calls, in their order.
     """
@@ -170,11 +170,11 @@ class FakeEcs:
 
 
 class FakeLogs:
-    """A stream: `pages` are what each read that is not at its end yields; None: there is no stream yet."""
+    """A log stream: each read yields the next of `pages`; None: the stream does not exist yet."""
 
-    def __init__(self, *pages: list[str] | None, trouble: Exception | None = None) -> None:
+    def __init__(self, *pages: list[str] | None, retry_message: Exception | None = None) -> None:
         self.pages = list(pages)
-        self.trouble = trouble
+        self.retry_message = retry_message
         self.tokens: list[str] = []
 
     def get_log_events(
@@ -187,8 +187,8 @@ class FakeLogs:
     ) -> Mapping[str, Any]:
         assert (logGroupName, logStreamName, startFromHead) == (STREAM.group, STREAM.name, True)
         self.tokens.append(nextToken)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.retry_message is not None:
+            raise self.retry_message
         page: list[str] | None = self.pages.pop(0) if self.pages else []
         if page is None:
             raise ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": ""}}, "GetLogEvents")
@@ -197,7 +197,7 @@ class FakeLogs:
 
 
 class Interruption:
-    """Interrupts at the wait of that number, from 1; 0: never."""
+    """Interrupts at the wait with that number, from 1; 0: never."""
 
     is_final = False
 
@@ -217,7 +217,7 @@ class Interruption:
 
 @dataclass
 class World:
-    """A deployer over the fakes, and what was reported and shown."""
+    """A deployer on the fakes, with the reported and shown lines."""
 
     ecs: FakeEcs = field(default_factory=FakeEcs)
     logs: FakeLogs = field(default_factory=FakeLogs)
@@ -243,10 +243,12 @@ class World:
             session=cast("Any", session),
             outputs=cast("Any", outputs),
             ecs=cast("Ecs", self.ecs),
-            patience=Patience(tell=self.told.append, clock=CLOCK, wait=CLOCK.wait),
+            patience=Patience(report=self.told.append, clock=CLOCK, wait=CLOCK.wait),
         )
 
-    def follow(self, *, at: int = 0, timeout: float | None = None, log: Stream | None = STREAM) -> Finished:
+    def follow(
+        self, *, at: int = 0, timeout: float | None = None, log: LogStream | None = STREAM
+    ) -> FinishedTask:
         follower = Follower(
             deployer=self.deployer,
             task=task("PROVISIONING"),
@@ -256,7 +258,7 @@ class World:
         )
         return follower.follow(Interruption(CLOCK, at=at))
 
-    def run(self, *argv: str) -> Finished:
+    def run(self, *argv: str) -> FinishedTask:
         return run_in(
             self.deployer, DEFINITION, OneOffCommand(argv=argv or ("true",)), show=self.shown.append
         )
@@ -264,7 +266,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def never_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let time go by on the fakes' clock also where a command waits for an interrupt of its own process."""
+    """Advance the fakes' clock when a command waits for an interrupt of its own process."""
     for module in (one_off, before):
         monkeypatch.setattr(module, "deferred_interrupts", lambda: nullcontext(Interruption(CLOCK)))
 
@@ -355,8 +357,8 @@ def test_a_log_that_goes_elsewhere_has_no_stream(changed: dict[str, Any]) -> Non
 
 def reader(logs: FakeLogs, told: list[str]) -> TaskLog:
     clock = Clock()
-    patience = Patience(tell=told.append, clock=clock, wait=clock.wait)
-    return TaskLog(logs, STREAM, patience=patience, tell=told.append)
+    patience = Patience(report=told.append, clock=clock, wait=clock.wait)
+    return TaskLog(logs, STREAM, patience=patience, report=told.append)
 
 
 def test_each_line_of_a_log_is_read_once_from_the_first_on() -> None:
@@ -371,9 +373,9 @@ def test_each_line_of_a_log_is_read_once_from_the_first_on() -> None:
     assert told == []
 
 
-def test_a_log_that_may_not_be_read_is_told_once() -> None:
+def test_a_log_that_may_not_be_read_is_reported_once() -> None:
     told: list[str] = []
-    log = reader(FakeLogs(trouble=denied("GetLogEvents")), told)
+    log = reader(FakeLogs(retry_message=denied("GetLogEvents")), told)
 
     assert [*log.read(), *log.read()] == []
     assert len(told) == 1
@@ -420,7 +422,7 @@ def test_a_command_that_ends_as_it_is_interrupted_is_interrupted_all_the_same() 
     assert isinstance(world.follow(at=1).error, InterruptedByUserError)
 
 
-def test_a_task_that_may_not_be_stopped_is_told_and_watched_to_its_end() -> None:
+def test_a_task_that_may_not_be_stopped_is_reported_and_watched_to_its_end() -> None:
     world = World(FakeEcs([task(), task(), ended(0)]))
     world.ecs.stop_task = _refused  # type: ignore[method-assign]
 
@@ -481,14 +483,14 @@ def test_a_task_that_ecs_does_not_know_yet_is_waited_for_and_not_for_ever() -> N
         World(FakeEcs([None])).follow()
 
 
-def test_throttling_is_borne_with_and_told() -> None:
+def test_throttling_is_retried_and_reported() -> None:
     world = World(FakeEcs(troubles=[throttled(), throttled()]))
 
     assert world.follow().exit_code == 0
     assert sum("asking again" in line for line in world.told) == 2
 
 
-def test_aws_that_never_answers_ends_it_and_says_that_the_task_may_go_on() -> None:
+def test_aws_that_never_answers_ends_the_command_and_says_that_the_task_may_still_run() -> None:
     world = World(FakeEcs(troubles=[throttled() for _ in range(100)]))
 
     with pytest.raises(OneOffError, match="may go on") as caught:
@@ -498,7 +500,7 @@ def test_aws_that_never_answers_ends_it_and_says_that_the_task_may_go_on() -> No
 
 
 def test_a_log_that_goes_elsewhere_is_not_asked_for() -> None:
-    assert World(logs=FakeLogs(trouble=AssertionError())).follow(log=None).exit_code == 0
+    assert World(logs=FakeLogs(retry_message=AssertionError())).follow(log=None).exit_code == 0
 
 
 # How it is started, and what is left
@@ -543,7 +545,7 @@ def test_a_task_that_ecs_does_not_take_tells_why_and_leaves_no_revision() -> Non
     assert world.ecs.calls == [("deregister", ONE_OFF)]
 
 
-def test_a_revision_that_may_not_be_registered_is_told_in_awss_words() -> None:
+def test_a_revision_that_may_not_be_registered_is_reported_with_awss_reason() -> None:
     finished = World(FakeEcs(troubles=[denied("RegisterTaskDefinition")])).run()
 
     assert isinstance(finished.error, OneOffError)
@@ -559,7 +561,7 @@ def test_the_revision_is_deregistered_when_it_goes_wrong_on_the_way() -> None:
     assert world.ecs.calls == [("deregister", ONE_OFF)]
 
 
-def test_a_revision_that_cannot_be_deregistered_is_told_and_hides_nothing() -> None:
+def test_a_revision_that_cannot_be_deregistered_is_reported_and_hides_nothing() -> None:
     world = World()
     world.ecs.deregister = _denied  # type: ignore[method-assign]
 
@@ -574,7 +576,7 @@ def _denied(arn: str) -> None:
 # Before a rollout
 
 
-def attempt(*ran: OneOff) -> Attempt:
+def attempt(*ran: OneOffResult) -> Attempt:
     return Attempt(
         record="s3://…/",
         digest="sha256:1",
@@ -585,8 +587,8 @@ def attempt(*ran: OneOff) -> Attempt:
     )
 
 
-def ran(command: str, exit_code: int | None = 0) -> OneOff:
-    return OneOff(command=command, task_arn=ARN, exit_code=exit_code)
+def ran(command: str, exit_code: int | None = 0) -> OneOffResult:
+    return OneOffResult(command=command, task_arn=ARN, exit_code=exit_code)
 
 
 @pytest.mark.parametrize(
@@ -601,7 +603,7 @@ def ran(command: str, exit_code: int | None = 0) -> OneOff:
     ],
 )
 def test_of_a_releases_commands_those_are_left_that_have_not_succeeded_in_their_order(
-    done: tuple[OneOff, ...], expected: tuple[str, ...]
+    done: tuple[OneOffResult, ...], expected: tuple[str, ...]
 ) -> None:
     assert remaining_commands(("a", "b", "a"), done) == expected
 
@@ -610,7 +612,7 @@ def test_the_commands_before_a_rollout_run_in_their_order_in_the_new_version_and
     world = World(before=("python -m app.migrate --to '4 2'", "date"))
     made = attempt()
 
-    run_before(world.deployer, made)
+    run_before_commands(world.deployer, made)
 
     words = [
         (d["containerDefinitions"][0]["entryPoint"], d["containerDefinitions"][0].get("command"))
@@ -625,7 +627,7 @@ def test_a_command_that_has_run_is_not_run_again() -> None:
     world = World(before=("a", "b"))
     made = attempt(ran("a"))
 
-    run_before(world.deployer, made)
+    run_before_commands(world.deployer, made)
 
     assert made.before == (ran("a"), ran("b"))
     assert len(world.ecs.registered) == 1
@@ -636,7 +638,7 @@ def test_the_first_command_that_fails_ends_the_release_and_names_itself_code_and
     made = attempt()
 
     with pytest.raises(BeforeFailedError) as caught:
-        run_before(world.deployer, made)
+        run_before_commands(world.deployer, made)
 
     error = caught.value
     assert (error.exit_code, error.outcome) == (6, "failed")
@@ -652,26 +654,26 @@ def test_a_command_that_does_not_start_ends_the_release_too() -> None:
     made = attempt()
 
     with pytest.raises(BeforeFailedError, match="which runs before the rollout: Capacity is unavailable"):
-        run_before(world.deployer, made)
+        run_before_commands(world.deployer, made)
 
-    assert made.before == (OneOff(command="date", task_arn="", exit_code=None),)
+    assert made.before == (OneOffResult(command="date", task_arn="", exit_code=None),)
 
 
-def test_a_command_that_is_lost_sight_of_is_noted_as_not_ended() -> None:
+def test_a_command_that_aws_no_longer_reports_is_recorded_as_not_ended() -> None:
     world = World(FakeEcs([None]), before=("date",))
     made = attempt()
 
     with pytest.raises(RolloutError):
-        run_before(world.deployer, made)
+        run_before_commands(world.deployer, made)
 
-    assert made.before == (OneOff(command="date", task_arn="", exit_code=None),)
+    assert made.before == (OneOffResult(command="date", task_arn="", exit_code=None),)
 
 
 def test_the_command_of_an_attempt_that_was_cut_off_is_let_end_first() -> None:
     world = World(before=("date",))
     world.ecs.running = [task(started_by=STARTED_BY), task(started_by="mclass-tf/run")]
 
-    run_before(world.deployer, attempt())
+    run_before_commands(world.deployer, attempt())
 
     assert sum("still runs" in line for line in world.told) == 1
     assert world.ecs.calls == [("deregister", ONE_OFF), ("deregister", ONE_OFF)]
@@ -686,14 +688,14 @@ def test_without_commands_nothing_is_asked() -> None:
     world = World()
     world.ecs.tasks_of_family = _unasked  # type: ignore[method-assign]
 
-    run_before(world.deployer, attempt())
+    run_before_commands(world.deployer, attempt())
 
 
 @pytest.mark.parametrize(
     ("revision", "status", "expected"),
     [(NEW, "IN_PROGRESS", True), (OLD, "IN_PROGRESS", False), (OLD, "ROLLBACK_IN_PROGRESS", False)],
 )
-def test_a_rollout_that_is_under_way_is_taken_up_and_the_applys_own_is_not(
+def test_a_rollout_under_way_is_adopted_but_not_that_of_the_apply(
     *, revision: str, status: str, expected: bool
 ) -> None:
     running_old = service(deployment(OLD, status="PRIMARY"))
@@ -711,7 +713,7 @@ def test_a_rollout_that_is_under_way_is_taken_up_and_the_applys_own_is_not(
 
 
 class Wire:
-    """Answers calls of ECS, and keeps what was asked."""
+    """Answers ECS calls, and records them."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -726,7 +728,7 @@ def ecs(wire: Wire) -> Ecs:
     return Ecs(cast("Any", wire), cluster="mclass-cluster", name="mclass-service")
 
 
-def test_a_services_placement_is_told_in_run_tasks_words() -> None:
+def test_a_services_placement_has_the_format_of_run_task() -> None:
     network = {"awsvpcConfiguration": {"subnets": ["subnet-1"], "assignPublicIp": "DISABLED"}}
     described = {
         "serviceName": "mclass-service",
@@ -790,10 +792,12 @@ def test_a_command_line_that_names_no_command_is_refused(argv: tuple[str, ...]) 
 
 
 def test_the_document_tells_the_commands_exit_code_from_ours() -> None:
-    own = Finished(task_arn=ARN, exit_code=6, stopped_reason="Essential container in task exited", log=STREAM)
-    ours = Finished(error=OneOffError("no", cause="no"))
+    own = FinishedTask(
+        task_arn=ARN, exit_code=6, stopped_reason="Essential container in task exited", log=STREAM
+    )
+    ours = FinishedTask(error=OneOffError("no", cause="no"))
 
-    assert run_document(Ran(environment="dev", digest="sha256:1", finished=own)) == {
+    assert run_document(RunResult(environment="dev", digest="sha256:1", finished=own)) == {
         "environment": "dev",
         "digest": "sha256:1",
         "task": ARN,
@@ -801,5 +805,5 @@ def test_the_document_tells_the_commands_exit_code_from_ours() -> None:
         "stopped_reason": "Essential container in task exited",
         "log_stream": STREAM.name,
     }
-    document = run_document(Ran(environment="dev", digest="sha256:1", finished=ours))
+    document = run_document(RunResult(environment="dev", digest="sha256:1", finished=ours))
     assert (document["task"], document["exit_code"], document["log_stream"]) == (None, None, None)

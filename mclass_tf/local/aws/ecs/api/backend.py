@@ -1,4 +1,4 @@
-"""ECS's state in one account and region: moto's, with services of our own."""
+"""The state of ECS in one account and region: that of moto, except for services and tasks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mclass_tf.local.aws.ecs.api import parameters, task_definition
 from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS, check_service, check_strategy
 from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
 from mclass_tf.local.aws.ecs.model import errors, service
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.ecs.scheduler.counts import count_tasks
 from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
-_COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
+_STARTING = ("PROVISIONING", "PENDING", "ACTIVATING")
 _INSIGHTS = ("disabled", "enabled", "enhanced")
 
 
 class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is not typed for us
-    """The methods that take a `request` are called by `responses`; the others by moto itself, too."""
+    """`responses` calls the methods that take a `request`; moto also calls the others."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
@@ -33,12 +33,12 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
 
     # ---- clusters
 
-    def create(self, request: Mapping[str, Any]) -> Any:
+    def create_cluster_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.CREATE_CLUSTER)
         name = request.get("clusterName") or "default"
         existing = self.clusters.get(name)
         if existing is not None and existing.status == "ACTIVE":
-            return existing  # CreateCluster is idempotent; moto makes a new one and forgets the old one's settings
+            return existing  # CreateCluster is idempotent; moto would lose the settings
         self._check_cluster(request)
         return super().create_cluster(
             name,
@@ -49,7 +49,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             request.get("defaultCapacityProviderStrategy") or [],
         )
 
-    def update(self, request: Mapping[str, Any]) -> Any:
+    def update_cluster_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.UPDATE_CLUSTER)
         self.active_cluster(request.get("cluster"))
         self._check_cluster(request)
@@ -57,7 +57,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             request.get("cluster"), request.get("settings"), request.get("configuration"), None
         )
 
-    def put_providers(self, request: Mapping[str, Any]) -> Any:
+    def put_cluster_providers(self, request: Mapping[str, Any]) -> Any:
         cluster = self.active_cluster(request.get("cluster"))
         self._check_cluster(request)
         kept = set(request.get("capacityProviders") or [])
@@ -89,7 +89,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             cluster.active_services_count = len(self.active_services(cluster.name))
             tasks = self.tasks_of(cluster)
             cluster.running_tasks_count = sum(1 for task in tasks if task.last_status == "RUNNING")
-            cluster.pending_tasks_count = sum(1 for task in tasks if task.last_status in _COMING)
+            cluster.pending_tasks_count = sum(1 for task in tasks if task.last_status in _STARTING)
         return clusters, failures
 
     def list_clusters(self) -> list[str]:
@@ -118,13 +118,13 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
 
     # ---- task definitions
 
-    def register(self, request: Mapping[str, Any]) -> Any:
+    def register_task_definition_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.REGISTER_TASK_DEFINITION)
         task_definition.check_task_definition(request, account_id=self.account_id)
         registered = super().register_task_definition(
             family=request["family"],
             container_definitions=[
-                task_definition.described(entry) for entry in request["containerDefinitions"]
+                task_definition.describe_container(entry) for entry in request["containerDefinitions"]
             ],
             volumes=request.get("volumes"),
             network_mode=request.get("networkMode"),
@@ -151,7 +151,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         return definition
 
     def describe_task_definition(self, task_definition_str: str) -> Any:
-        """A family alone means its latest ACTIVE revision; moto takes the latest of any status."""
+        """Return a task definition. A family without a revision means its latest ACTIVE one; moto ignores the status."""
         reference = task_definition_str.rsplit("/", maxsplit=1)[-1]
         if ":" in reference:
             if not _REVISION.fullmatch(reference.rpartition(":")[2]):
@@ -167,7 +167,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         return self.task_definitions[reference][max(active)]
 
     def usable_task_definition(self, reference: str) -> Any:
-        """The task definition for new tasks: an INACTIVE one cannot be used.
+        """Return the task definition for new tasks. An INACTIVE one is refused.
 
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deregister-task-definition-v2.html
         """
@@ -197,7 +197,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         settings["taskDefinition"] = definition.arn
         if not settings["launchType"] and not settings["capacityProviderStrategy"]:
             settings["capacityProviderStrategy"] = cluster.default_capacity_provider_strategy or None
-        self._check(settings, cluster=cluster, definition=definition)
+        self._check_service(settings, cluster=cluster, definition=definition)
         created = service.Service(
             name=name,
             arn=f"arn:aws:ecs:{self.region_name}:{self.account_id}:service/{cluster.name}/{name}",
@@ -230,7 +230,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         )
         if changes.get("capacityProviderStrategy"):
             changes["launchType"] = None
-        self._check({**current.settings, **changes}, cluster=cluster, definition=definition)
+        self._check_service({**current.settings, **changes}, cluster=cluster, definition=definition)
         current.update(changes, force=bool(request.get("forceNewDeployment")))
         reconcile(current)
         return current
@@ -244,10 +244,10 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         reconcile(current)
         return current
 
-    def described(self, current: service.Service) -> service.Service:
-        """The service with its tasks counted as they are now."""
+    def refresh_counts(self, current: service.Service) -> service.Service:
+        """Return the service with current task counts."""
         if current.deployments:
-            count_tasks(current, place.all(self.account_id, self.region_name))
+            count_tasks(current, runner_holder.all(self.account_id, self.region_name))
         return current
 
     def active_service(self, *, cluster: Any, reference: str) -> service.Service:
@@ -270,7 +270,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
     def list_services(
         self, cluster_str: str, scheduling_strategy: str | None = None, launch_type: str | None = None
     ) -> list[str]:
-        """Active ones alone; moto lists deleted ones, and those of clusters whose name ends alike."""
+        """List ACTIVE services. moto also lists deleted ones, and those of clusters whose names have the same ending."""
         return sorted(
             entry.arn
             for entry in self.active_services(self._get_cluster(cluster_str).name)
@@ -281,14 +281,14 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
     # ---- tasks
 
     def tasks_of(self, cluster: Any) -> list[Task]:
-        """The tasks of a cluster, those that have stopped within the hour among them."""
+        """Return the tasks of a cluster, including those that stopped within the last hour."""
         return [
             task
-            for task in place.all(self.account_id, self.region_name)
+            for task in runner_holder.all(self.account_id, self.region_name)
             if task.launch.cluster_arn == cluster.arn
         ]
 
-    def _check(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
+    def _check_service(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
         check_service(
             settings,
             cluster=cluster,

@@ -1,4 +1,4 @@
-"""What ECS checks of a service before it accepts it, in ECS's words where they are known."""
+"""Validates services as ECS does. Messages have the wording of ECS where it is known."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHOICES = {
 def check_service(
     settings: Mapping[str, Any], *, cluster: Any, task_definition: Any, account_id: str, region: str
 ) -> None:
-    """Raises InvalidParameterException for settings that ECS would refuse."""
+    """Raise InvalidParameterException for settings that ECS rejects."""
     for name, choices in _CHOICES.items():
         if settings[name] not in choices:
             raise invalid(f"{name} should be one of [{','.join(choices)}], not {settings[name]}.")
@@ -75,7 +75,7 @@ def _check_percents(settings: Mapping[str, Any]) -> None:
 
 
 def check_capacity(settings: Mapping[str, Any], *, cluster: Any) -> None:
-    """Raises InvalidParameterException for a launch type or capacity provider that there is not."""
+    """Raise InvalidParameterException for an unknown launch type or capacity provider."""
     strategy = settings.get("capacityProviderStrategy")
     launch_type = settings.get("launchType")
     if strategy and launch_type:
@@ -101,7 +101,7 @@ def check_strategy(strategy: Iterable[Mapping[str, Any]], *, associated: Iterabl
 
 
 def check_network(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
-    """Raises InvalidParameterException for subnets and security groups that ECS would refuse.
+    """Raise InvalidParameterException for subnets and security groups that ECS rejects.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AwsVpcConfiguration.html
     """
@@ -135,8 +135,8 @@ def _check_load_balancers(
     if settings.get("healthCheckGracePeriodSeconds") and not load_balancers:
         raise invalid("Health check grace period is only valid for services configured to use load balancers")
     groups = elbv2_backends[account_id][region].target_groups
-    for wiring in load_balancers:
-        arn = wiring.get("targetGroupArn")
+    for load_balancer in load_balancers:
+        arn = load_balancer.get("targetGroupArn")
         group = groups.get(arn)
         if group is None:
             raise invalid(f"The target group {arn} does not exist.")
@@ -149,11 +149,11 @@ def _check_load_balancers(
                 f"The provided target group {arn} has target type {group.target_type}, which is incompatible with "
                 "the awsvpc network mode specified in the task definition."
             )
-        _check_container(wiring, containers=task_definition.container_definitions)
+        _check_container(load_balancer, containers=task_definition.container_definitions)
 
 
-def _check_container(wiring: Mapping[str, Any], *, containers: Iterable[Mapping[str, Any]]) -> None:
-    name, port = wiring.get("containerName"), wiring.get("containerPort")
+def _check_container(load_balancer: Mapping[str, Any], *, containers: Iterable[Mapping[str, Any]]) -> None:
+    name, port = load_balancer.get("containerName"), load_balancer.get("containerPort")
     container = next((entry for entry in containers if entry["name"] == name), None)
     if container is None:
         raise invalid(f"The container {name} does not exist in the task definition.")

@@ -1,4 +1,4 @@
-"""Client tokens: what a request has started is not started again when it is repeated.
+"""Client tokens: a repeated request starts nothing again.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
 """
@@ -28,7 +28,7 @@ class _Use:
 
 
 class ClientTokens:
-    """The tokens of one account and region, each known in its cluster alone."""
+    """The tokens of one account and region. The scope of a token is its cluster."""
 
     def __init__(self) -> None:
         self._uses: dict[tuple[str, str], _Use] = {}
@@ -36,12 +36,12 @@ class ClientTokens:
     def find(
         self, cluster_arn: str, token: str, *, request: Mapping[str, Any], clock: Clock
     ) -> Sequence[Task] | None:
-        """Return what the same request has started, None where the token is new; raise ConflictException."""
-        self._forget_old(clock)
+        """Return the tasks of the same earlier request, or None. Raise ConflictException if the requests differ."""
+        self._drop_expired(clock)
         use = self._uses.get((cluster_arn, token))
         if use is None:
             return None
-        if use.request != _text(request):
+        if use.request != _canonical(request):
             raise conflict(
                 "The provided clientToken is already in use with a different RunTask request.",
                 resource_ids=[task.arn for task in use.tasks],
@@ -51,9 +51,9 @@ class ClientTokens:
     def keep(
         self, cluster_arn: str, token: str, *, request: Mapping[str, Any], tasks: Sequence[Task]
     ) -> None:
-        self._uses[cluster_arn, token] = _Use(at=time.time(), request=_text(request), tasks=tuple(tasks))
+        self._uses[cluster_arn, token] = _Use(at=time.time(), request=_canonical(request), tasks=tuple(tasks))
 
-    def _forget_old(self, clock: Clock) -> None:
+    def _drop_expired(self, clock: Clock) -> None:
         now = time.time()
         kept, after_stop = clock.real(_KEPT), clock.real(_KEPT_AFTER_STOP)
 
@@ -65,5 +65,5 @@ class ClientTokens:
         self._uses = {key: use for key, use in self._uses.items() if not is_old(use)}
 
 
-def _text(request: Mapping[str, Any]) -> str:
+def _canonical(request: Mapping[str, Any]) -> str:
     return json.dumps({**request, "clientToken": None}, sort_keys=True)

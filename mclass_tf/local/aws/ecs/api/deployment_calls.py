@@ -1,8 +1,8 @@
-"""ECS's calls on service deployments and service revisions."""
+"""The API calls for service deployments and service revisions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mclass_tf.local.aws.ecs.api.backend import EcsBackend
@@ -17,11 +17,11 @@ _MOST_DESCRIBED = 20
 
 
 def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The latest first.
+    """List the deployments of a service, latest first.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
     """
-    cluster = backend.active_cluster(request.get("cluster") or _cluster_in(str(request.get("service"))))
+    cluster = backend.active_cluster(request.get("cluster") or _cluster_of_arn(str(request.get("service"))))
     service = backend.active_service(cluster=cluster, reference=str(request.get("service")))
     statuses = request.get("status") or STATUSES
     for status in statuses:
@@ -41,19 +41,19 @@ def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) ->
 def describe_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html"""
     for service in _services(backend):
-        backend.described(service)
+        backend.refresh_counts(service)
     known = {record.arn: record for service in _services(backend) for record in service.records}
-    return _described(request, key="serviceDeploymentArns", name="serviceDeployments", known=known)
+    return _describe(request, key="serviceDeploymentArns", name="serviceDeployments", known=known)
 
 
 def describe_service_revisions(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceRevisions.html"""
     known = {arn: revision for service in _services(backend) for arn, revision in service.revisions.items()}
-    return _described(request, key="serviceRevisionArns", name="serviceRevisions", known=known)
+    return _describe(request, key="serviceRevisionArns", name="serviceRevisions", known=known)
 
 
 def stop_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Roll a deployment back that is going on; "the valid values are ROLLBACK".
+    """Roll back the current deployment; "the valid values are ROLLBACK".
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
     """
@@ -64,14 +64,14 @@ def stop_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> 
     if record.has_ended or record is not service.primary.record:
         raise errors.conflict(f"The service deployment cannot be stopped: it is {record.status}.")
     if record.status in {"PENDING", "IN_PROGRESS"}:
-        record.move("ROLLBACK_REQUESTED")
+        record.set_status("ROLLBACK_REQUESTED")
         reconcile(service)
         live.changed("ecs")
     return {"serviceDeploymentArn": record.arn}
 
 
 def continue_service_deployment(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer a PAUSE hook that awaits its action: CONTINUE, which is the default, or ROLLBACK.
+    """Answer a PAUSE hook with CONTINUE (the default) or ROLLBACK.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContinueServiceDeployment.html
     """
@@ -79,7 +79,7 @@ def continue_service_deployment(backend: EcsBackend, request: Mapping[str, Any])
     action = request.get("action") or "CONTINUE"
     if action not in {"CONTINUE", "ROLLBACK"}:
         raise errors.invalid(f"Invalid action {action}. The valid values are CONTINUE and ROLLBACK.")
-    hook = record.progress.pause(str(request.get("hookId")))
+    hook = record.progress.find_hook(str(request.get("hookId")))
     if hook is None:
         raise errors.invalid(f"The service deployment is not paused at the hook {request.get('hookId')}.")
     if not hook.is_awaiting or record.status != "IN_PROGRESS":
@@ -92,16 +92,13 @@ def continue_service_deployment(backend: EcsBackend, request: Mapping[str, Any])
     return {"serviceDeploymentArn": record.arn}
 
 
-def _described(
-    request: Mapping[str, Any], *, key: str, name: str, known: Mapping[str, Any]
-) -> dict[str, Any]:
-    asked = request.get(key) or []
-    if not asked or len(asked) > _MOST_DESCRIBED:
+def _describe(request: Mapping[str, Any], *, key: str, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    arns = request.get(key) or []
+    if not arns or len(arns) > _MOST_DESCRIBED:
         raise errors.invalid(f"{key} must hold from 1 to {_MOST_DESCRIBED} ARNs.")
-    describe: Callable[[Any], dict[str, Any]] = lambda entry: entry.document()  # noqa: E731
     return {
-        name: [describe(known[arn]) for arn in asked if arn in known],
-        "failures": [{"arn": arn, "reason": "MISSING"} for arn in asked if arn not in known],
+        name: [known[arn].document() for arn in arns if arn in known],
+        "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known],
     }
 
 
@@ -115,13 +112,12 @@ def _find(backend: EcsBackend, request: Mapping[str, Any]) -> tuple[Service, Ser
 
 
 def _services(backend: EcsBackend) -> Iterator[Service]:
-    """When a service is deleted, its service deployments are: developerguide/service-deployment.html."""
+    """ECS deletes service deployments with their service: developerguide/service-deployment.html."""
     for service in backend.services.values():
         if service.status != "INACTIVE":
             yield service
 
 
-def _cluster_in(reference: str) -> str | None:
-    """The cluster's name in the ARN of a service."""
+def _cluster_of_arn(reference: str) -> str | None:
     parts = reference.partition(":service/")[2].split("/")
     return parts[0] if len(parts) > 1 else None

@@ -1,4 +1,4 @@
-"""Lists by the page, as ECS gives them."""
+"""Pagination as in ECS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LARGEST = 100
 
 
 def page(items: Sequence[Any], request: Mapping[str, Any], *, size: int) -> tuple[list[Any], dict[str, str]]:
-    """Return the items that the request asks for, and `nextToken` where there are more; `size` is the default."""
+    """Return one page of items, and `nextToken` if there are more. `size` is the default page size."""
     page_size = request.get("maxResults") or size
     if page_size not in range(1, _LARGEST + 1):
         raise invalid("maxResults must be between 1 and 100.")

@@ -1,4 +1,4 @@
-"""What of a request the local AWS honours; everything else is an error, never a silent success."""
+"""The request parameters that the local AWS supports. Every other one is an error, never a silent success."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MOST_TAGS = 50
 _LONGEST_KEY = 128
 _LONGEST_VALUE = 256
 
-# Accepted, and without an effect on what is modelled.
+# Accepted, without effect on what is modelled.
 _NEUTRAL = frozenset({"clientToken"})
 
-# Accepted as long as they ask for nothing: tools send them empty.
+# Accepted only if empty: tools send them empty.
 _EMPTY_ONLY = frozenset(
     {
         "placementConstraints",
@@ -135,12 +135,12 @@ _WITHIN_DEPLOYMENT = {
 _OVERRIDES = frozenset(
     {"containerOverrides", "cpu", "ephemeralStorage", "executionRoleArn", "memory", "taskRoleArn"}
 )
-# memoryReservation is the room on a container instance that Fargate does not have: it is told, and does nothing there either.
+# memoryReservation reserves memory on container instances. On Fargate, ECS also describes it without effect.
 _CONTAINER_OVERRIDE = frozenset({"command", "cpu", "environment", "memory", "memoryReservation", "name"})
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:
-    """Raises InvalidParameterException for an override that would have no effect; empty ones ask for nothing."""
+    """Raise InvalidParameterException for an override that is not modelled, unless it is empty."""
     _check_names(_without_empty(overrides), honoured=_OVERRIDES, within="overrides")
     for override in overrides.get("containerOverrides") or []:
         within = "overrides.containerOverrides"
@@ -152,7 +152,7 @@ def _without_empty(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
-    """Raises InvalidParameterException for a parameter that would have no effect."""
+    """Raise InvalidParameterException for a parameter that is not modelled."""
     for name, value in request.items():
         if name not in honoured:
             raise invalid(f"The local AWS does not model the parameter {name}.")
@@ -172,7 +172,7 @@ def check(request: Mapping[str, Any], *, honoured: frozenset[str]) -> None:
 
 
 def check_tags(tags: Sequence[Mapping[str, Any]]) -> None:
-    """Raises InvalidParameterException for tags that ECS would refuse.
+    """Raise InvalidParameterException for tags that ECS rejects.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html#tag-restrictions
     """

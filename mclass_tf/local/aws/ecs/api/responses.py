@@ -1,7 +1,7 @@
-"""ECS's calls, answered in JSON as ECS does.
+"""The API calls of ECS in JSON.
 
-moto answers through botocore's model, which drops what that version of botocore does not know: both parameters
-of a request and attributes of an answer. Here a request is read as it came, and an answer is written whole.
+moto parses requests and serializes responses with the model of the installed botocore, which drops parameters and attributes that
+it does not know. Here requests are read raw, and responses are written in full.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mclass_tf.local.aws.ecs.model.service import Service
 
 class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
     def parse_parameters(self, request: Any) -> None:
-        """A call that is newer than the installed botocore is read from its body alone."""
+        """Accept calls that the installed botocore does not know. Their parameters are read from the body."""
         try:
             super().parse_parameters(request)
         except OperationNotFoundError:
@@ -38,16 +38,16 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         return backend
 
     def create_cluster(self) -> Any:
-        return ActionResult({"cluster": self._backend.create(self._request)})
+        return ActionResult({"cluster": self._backend.create_cluster_from(self._request)})
 
     def update_cluster(self) -> Any:
-        return ActionResult({"cluster": self._backend.update(self._request)})
+        return ActionResult({"cluster": self._backend.update_cluster_from(self._request)})
 
     def put_cluster_capacity_providers(self) -> Any:
-        return ActionResult({"cluster": self._backend.put_providers(self._request)})
+        return ActionResult({"cluster": self._backend.put_cluster_providers(self._request)})
 
     def describe_capacity_providers(self) -> str:
-        """AWS makes the Fargate ones; moto knows those alone that somebody created."""
+        """Describe the Fargate providers, which AWS predefines. moto knows only created ones."""
         asked = [name.split("/")[-1] for name in self._request.get("capacityProviders") or FARGATE_PROVIDERS]
         prefix = f"arn:aws:ecs:{self.region}:{self.current_account}:capacity-provider"
         providers: list[dict[str, Any]] = [
@@ -63,22 +63,22 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         return self._json({"capacityProviders": providers, "failures": failures})
 
     def register_task_definition(self) -> Any:
-        registered = self._backend.register(self._request)
+        registered = self._backend.register_task_definition_from(self._request)
         return ActionResult({"taskDefinition": registered, "tags": registered.tags})
 
     def create_service(self) -> str:
         return self._json(
-            {"service": self._described(self._backend.create_service(self._request)).document(tags=True)}
+            {"service": self._refreshed(self._backend.create_service(self._request)).document(tags=True)}
         )
 
     def update_service(self) -> str:
         return self._json(
-            {"service": self._described(self._backend.update_service(self._request)).document(tags=True)}
+            {"service": self._refreshed(self._backend.update_service(self._request)).document(tags=True)}
         )
 
     def delete_service(self) -> str:
         return self._json(
-            {"service": self._described(self._backend.delete_service(self._request)).document()}
+            {"service": self._refreshed(self._backend.delete_service(self._request)).document()}
         )
 
     def describe_services(self) -> str:
@@ -89,13 +89,13 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         tags = "TAGS" in (request.get("include") or [])
         return self._json(
             {
-                "services": [self._described(entry).document(tags=tags) for entry in services],
+                "services": [self._refreshed(entry).document(tags=tags) for entry in services],
                 "failures": failures,
             }
         )
 
     def tag_resource(self) -> Any:
-        """Moto takes tags without a key."""
+        """Reject invalid tags; moto accepts tags without a key."""
         parameters.check_tags(self._request.get("tags") or [])
         return super().tag_resource()
 
@@ -127,7 +127,7 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         return self._json(deployment_calls.continue_service_deployment(self._backend, self._request))
 
     def list_task_definitions(self) -> str:
-        """In the order of their revisions; moto ignores `sort`, which asks for the latest first."""
+        """List the ARNs by family and revision, honouring `sort`, which moto ignores."""
         request = self._request
         family, status = request.get("familyPrefix"), request.get("status") or "ACTIVE"
         definitions = [
@@ -140,8 +140,8 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
         ordered = sorted(definitions, key=lambda entry: (entry.family, entry.revision), reverse=latest_first)
         return self._json({"taskDefinitionArns": [entry.arn for entry in ordered]})
 
-    def _described(self, service: Service) -> Service:
-        return self._backend.described(service)
+    def _refreshed(self, service: Service) -> Service:
+        return self._backend.refresh_counts(service)
 
     def _json(self, document: dict[str, Any]) -> str:
         self.response_headers["Content-Type"] = "application/x-amz-json-1.1"

@@ -1,4 +1,4 @@
-"""RunTask: tasks that belong to no service.
+"""RunTask: starts standalone tasks.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 """
@@ -12,15 +12,15 @@ from mclass_tf.local.aws.ecs.api import parameters, run_task_checks
 from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.task_document import document
 from mclass_tf.local.aws.ecs.model.errors import client, invalid
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.live import live
 
 
 def run_task(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Start the tasks, or tell those that the same request has started before.
+    """Start the tasks, or return those that the same request has started before.
 
-    `failures` is always empty: they are of capacity, which does not run out here.
+    `failures` is always empty: ECS reports a lack of capacity there, which does not occur here.
     """
     parameters.check(request, honoured=parameters.RUN_TASK)
     cluster = backend.active_cluster(request.get("cluster"))
@@ -36,7 +36,7 @@ def run_task(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _start(backend: EcsBackend, cluster: Any, request: Mapping[str, Any]) -> list[Task]:
     launch = _launch(backend, cluster, request)
-    runner = place.runner
+    runner = runner_holder.runner
     if runner is None:
         raise client("The local AWS runs no tasks now: it is starting, or going down.")
     return [runner.launch(launch) for _ in range(run_task_checks.count(request))]
@@ -69,7 +69,7 @@ def _launch(backend: EcsBackend, cluster: Any, request: Mapping[str, Any]) -> La
 
 
 def _settings(request: Mapping[str, Any], *, cluster: Any) -> dict[str, Any]:
-    """Where the task is to run: by the request, else by the cluster's default."""
+    """Return the launch settings; the default capacity provider strategy is that of the cluster."""
     launch_type, strategy = request.get("launchType"), request.get("capacityProviderStrategy")
     if not launch_type and not strategy:
         strategy = cluster.default_capacity_provider_strategy
@@ -83,7 +83,7 @@ def _settings(request: Mapping[str, Any], *, cluster: Any) -> dict[str, Any]:
 
 
 def _tags(request: Mapping[str, Any], *, cluster: Any, definition: Any) -> list[dict[str, str]]:
-    """The request's own go before those of the task definition.
+    """Return the tags of the task. Those of the request override those of the task definition.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html
     """

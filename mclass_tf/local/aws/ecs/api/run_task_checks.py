@@ -1,4 +1,4 @@
-"""What ECS checks of a RunTask before it starts anything, in ECS's words where they are known.
+"""Validates RunTask requests as ECS does. Messages have the wording of ECS where it is known.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 """
@@ -24,12 +24,12 @@ _PROPAGATE = ("NONE", "TASK_DEFINITION")
 
 
 def count(request: Mapping[str, Any]) -> int:
-    """How many tasks are asked for."""
+    """Return the requested number of tasks."""
     return 1 if request.get("count") is None else int(request["count"])
 
 
 def check_request(request: Mapping[str, Any]) -> None:
-    """Raises InvalidParameterException for what can be told without looking at anything else."""
+    """Raise InvalidParameterException for parameters that are invalid by themselves."""
     if count(request) not in range(1, _MOST_TASKS + 1):
         raise invalid(f"count must be from 1 to {_MOST_TASKS}, not {count(request)}.")
     if len(request.get("group") or "") > _LONGEST_GROUP:
@@ -44,7 +44,7 @@ def check_request(request: Mapping[str, Any]) -> None:
 
 
 def check_place(settings: Mapping[str, Any], *, cluster: Any, account_id: str, region: str) -> None:
-    """Where the task is to run; raises InvalidParameterException or PlatformUnknownException."""
+    """Check capacity, platform version and network. Raise InvalidParameterException or PlatformUnknownException."""
     checks.check_capacity(settings, cluster=cluster)
     if settings["platformVersion"] not in _PLATFORM_VERSIONS:
         raise platform_unknown()
@@ -52,7 +52,7 @@ def check_place(settings: Mapping[str, Any], *, cluster: Any, account_id: str, r
 
 
 def check_execute_command(request: Mapping[str, Any], *, definition: Any) -> None:
-    """Raises InvalidParameterException: commands are executed with the task's role."""
+    """Raise InvalidParameterException if ECS Exec is enabled without a task role, which it needs."""
     role = (request.get("overrides") or {}).get("taskRoleArn") or getattr(definition, "task_role_arn", None)
     if request.get("enableExecuteCommand") and not role:
         raise invalid(
@@ -62,7 +62,7 @@ def check_execute_command(request: Mapping[str, Any], *, definition: Any) -> Non
 
 
 def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id: str) -> None:
-    """Raises InvalidParameterException, or what ECS raises for the same in a task definition."""
+    """Raise InvalidParameterException, or the error for the same mistake in a task definition."""
     if not overrides:
         return
     parameters.check_overrides(overrides)
@@ -75,13 +75,13 @@ def check_overrides(overrides: Mapping[str, Any], *, definition: Any, account_id
     size = {name: str(overrides.get(name) or getattr(definition, name)) for name in ("cpu", "memory")}
     task_definition.check_size(**size)
     task_definition.check_storage(overrides)
-    given = {entry.get("name"): entry for entry in overrides.get("containerOverrides") or [] if entry}
+    overridden = {entry.get("name"): entry for entry in overrides.get("containerOverrides") or [] if entry}
     defined = {entry["name"]: entry for entry in definition.container_definitions}
-    for name in given:
+    for name in overridden:
         if name not in defined:
             raise invalid(f"Override for container named {name} is not a container in the TaskDefinition.")
     for name, container in defined.items():
-        _check_container({**container, **given.get(name, {})}, size=size)
+        _check_container({**container, **overridden.get(name, {})}, size=size)
 
 
 def _check_container(container: Mapping[str, Any], *, size: Mapping[str, str]) -> None:

@@ -1,11 +1,11 @@
-"""What ECS checks of a deployment strategy: its numbers, its hooks, and the wiring that it shifts traffic with.
+"""Validates deployment strategies as ECS does: percentages, hooks, and the load balancers that shift traffic.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AdvancedConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CanaryConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LinearConfiguration.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentLifecycleHook.html
-ECS's limits; its words are not documented.
+The limits are those of ECS; its messages are not documented.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from moto.elbv2 import elbv2_backends
 
 from mclass_tf.local.aws import functions
 from mclass_tf.local.aws.ecs.model.errors import invalid
-from mclass_tf.local.aws.ecs.model.stages import ASKABLE, LAMBDA, PAUSABLE, PAUSE, ROLLING
+from mclass_tf.local.aws.ecs.model.stages import FUNCTION_STAGES, LAMBDA, PAUSE, PAUSE_STAGES, ROLLING
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.ecs.scheduler import traffic
 from mclass_tf.local.aws.policies import NotModelledError
@@ -27,53 +27,53 @@ STRATEGIES = (ROLLING, "BLUE_GREEN", "LINEAR", "CANARY")
 _NEEDS_LOAD_BALANCER = ("LINEAR", "CANARY")
 _MOST_MINUTES = 1440
 _MOST_TIMEOUTS = {LAMBDA: 1440, PAUSE: 20160}
-_STAGES_OF = {LAMBDA: ASKABLE, PAUSE: PAUSABLE}
+_STAGES_OF = {LAMBDA: FUNCTION_STAGES, PAUSE: PAUSE_STAGES}
 _ACTIONS = ("CONTINUE", "ROLLBACK")
 _NEEDED = ("alternateTargetGroupArn", "productionListenerRule", "roleArn")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Range:
+class _StepLimits:
     strategy: str
     percent: str
     least: float
     minutes: str
 
 
-_RANGES = {
-    "canaryConfiguration": _Range(
+_STEP_LIMITS = {
+    "canaryConfiguration": _StepLimits(
         strategy="CANARY", percent="canaryPercent", least=0.1, minutes="canaryBakeTimeInMinutes"
     ),
-    "linearConfiguration": _Range(
+    "linearConfiguration": _StepLimits(
         strategy="LINEAR", percent="stepPercent", least=3.0, minutes="stepBakeTimeInMinutes"
     ),
 }
 
 
 def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
-    """Raises InvalidParameterException."""
+    """Raise InvalidParameterException for a strategy that ECS rejects."""
     configuration = settings["deploymentConfiguration"]
     strategy = configuration["strategy"]
     if strategy not in STRATEGIES:
         raise invalid(f"strategy should be one of [{','.join(STRATEGIES)}], not {strategy}.")
-    for name, limits in _RANGES.items():
-        _check_range(configuration.get(name), name=name, limits=limits, strategy=strategy)
+    for name, limits in _STEP_LIMITS.items():
+        _check_steps(configuration.get(name), name=name, limits=limits, strategy=strategy)
     for hook in configuration.get("lifecycleHooks") or ():
         _check_hook(hook)
     load_balancers = settings["loadBalancers"]
     if strategy in _NEEDS_LOAD_BALANCER and not load_balancers:
         raise invalid(f"The deployment strategy {strategy} requires a load balancer.")
-    for wiring in load_balancers:
-        advanced = wiring.get("advancedConfiguration")
+    for load_balancer in load_balancers:
+        advanced = load_balancer.get("advancedConfiguration")
         if not advanced and strategy != ROLLING:
             raise invalid(
                 f"advancedConfiguration is required in loadBalancers with the deployment strategy {strategy}."
             )
         if advanced:
-            _check_wiring(wiring, advanced, account_id=account_id, region=region)
+            _check_load_balancer(load_balancer, advanced, account_id=account_id, region=region)
 
 
-def _check_range(given: Mapping[str, Any] | None, *, name: str, limits: _Range, strategy: str) -> None:
+def _check_steps(given: Mapping[str, Any] | None, *, name: str, limits: _StepLimits, strategy: str) -> None:
     if given is None:
         return
     if strategy != limits.strategy:
@@ -82,7 +82,7 @@ def _check_range(given: Mapping[str, Any] | None, *, name: str, limits: _Range, 
         )
     if not limits.least <= given[limits.percent] <= 100:  # noqa: PLR2004  per cent
         raise invalid(f"{name}.{limits.percent} must be from {limits.least} to 100.0.")
-    # Not by a division: 0.3 / 0.1 is no 3 to a computer.
+    # A division would not do: 0.3 / 0.1 is not exactly 3.
     if round(given[limits.percent], 1) != given[limits.percent]:
         raise invalid(f"{name}.{limits.percent} must be a multiple of 0.1.")
     minutes = given[limits.minutes]
@@ -130,13 +130,13 @@ def _check_timeout(timeout: Mapping[str, Any], *, most: int) -> None:
         raise invalid(f"timeoutConfiguration.action should be one of [{','.join(_ACTIONS)}].")
 
 
-def _check_wiring(
-    wiring: Mapping[str, Any], advanced: Mapping[str, Any], *, account_id: str, region: str
+def _check_load_balancer(
+    load_balancer: Mapping[str, Any], advanced: Mapping[str, Any], *, account_id: str, region: str
 ) -> None:
     for name in _NEEDED:
         if not advanced.get(name):
             raise invalid(f"advancedConfiguration.{name} can not be blank.")
-    groups = (str(wiring.get("targetGroupArn")), str(advanced["alternateTargetGroupArn"]))
+    groups = (str(load_balancer.get("targetGroupArn")), str(advanced["alternateTargetGroupArn"]))
     if groups[0] == groups[1]:
         raise invalid("alternateTargetGroupArn must not be the targetGroupArn.")
     _check_alternate(groups, account_id=account_id, region=region)

@@ -1,4 +1,4 @@
-"""ECS's calls on tasks."""
+"""The API calls for tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.pages import page
 from mclass_tf.local.aws.ecs.api.task_document import document
 from mclass_tf.local.aws.ecs.model.errors import invalid
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.model.task import Task
 
 _MOST_DESCRIBED = 100
@@ -64,10 +64,10 @@ def stop_task(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]
     cluster = backend.active_cluster(request.get("cluster"))
     task_id = _id(str(request.get("task")))
     task = next((task for task in backend.tasks_of(cluster) if task.id == task_id), None)
-    if task is None or place.runner is None:
+    if task is None or runner_holder.runner is None:
         raise invalid("The referenced task was not found.")
     reason = request.get("reason") or "Task stopped by user"
-    place.runner.stop(task, code="UserInitiated", reason=reason, drain=False)
+    runner_holder.runner.stop(task, code="UserInitiated", reason=reason, drain=False)
     return {"task": document(task, tags=False)}
 
 

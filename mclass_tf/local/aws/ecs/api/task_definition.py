@@ -1,4 +1,4 @@
-"""What ECS checks of a task definition before it registers it, and adds to it."""
+"""Validates task definitions as ECS does, and adds what ECS adds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FARGATE_MEMORY: dict[int, tuple[int, ...]] = {
 
 
 def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> None:
-    """Raises what ECS raises; moto registers all of these."""
+    """Raise the errors of ECS. moto registers invalid task definitions."""
     check_text(request)
     if not _FAMILY.fullmatch(str(request.get("family"))):
         raise client("Family contains invalid characters, or more than 255 of them.")
@@ -70,29 +70,29 @@ def check_task_definition(request: Mapping[str, Any], *, account_id: str) -> Non
 
 
 def check_text(request: Mapping[str, Any]) -> None:
-    """Raises ClientException for a request that is too large, or has in it what no program can be given."""
+    """Raise ClientException for a request that is too large or contains NUL, which no process can receive."""
     text = json.dumps(request, separators=(",", ":"), ensure_ascii=False)
     if len(text.encode(errors="replace")) > _LARGEST:
         raise client(f"The task definition is larger than {_LARGEST} bytes.")
-    if any("\0" in word for word in _words(request)):
+    if any("\0" in word for word in _strings(request)):
         raise client("The task definition has a NUL character in it.")
 
 
-def _words(value: Any) -> Iterator[str]:
-    """Every text in a document."""
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every string in a document, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for name, inner in value.items():
             yield name
-            yield from _words(inner)
+            yield from _strings(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _words(inner)
+            yield from _strings(inner)
 
 
 def check_environment(container: Mapping[str, Any]) -> None:
-    """Raises ClientException for variables that no process can have."""
+    """Raise ClientException for invalid names of environment variables."""
     for entry in container.get("environment") or []:
         if not entry.get("name") or "=" in entry["name"]:
             raise client(
@@ -100,8 +100,8 @@ def check_environment(container: Mapping[str, Any]) -> None:
             )
 
 
-def described(container: Mapping[str, Any]) -> dict[str, Any]:
-    """The container as DescribeTaskDefinition gives it back: awsvpc maps a port to itself."""
+def describe_container(container: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the container as DescribeTaskDefinition does: awsvpc maps each port to itself."""
     ports = [
         {**mapping, "hostPort": mapping.get("containerPort"), "protocol": mapping.get("protocol") or "tcp"}
         for mapping in container.get("portMappings") or []
@@ -110,14 +110,14 @@ def described(container: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_roles(settings: Mapping[str, Any], *, account_id: str) -> None:
-    """Raises AccessDeniedException for a role of another account."""
+    """Raise AccessDeniedException for a role of another account."""
     for role in (settings.get("executionRoleArn"), settings.get("taskRoleArn")):
         if role and role.startswith("arn:") and f":iam::{account_id}:role/" not in role:
             raise denied("Cross-account pass role is not allowed.")
 
 
 def check_size(*, cpu: str, memory: str) -> None:
-    """Raises ClientException for a size that Fargate does not have."""
+    """Raise ClientException for a size that Fargate does not offer."""
     if not cpu or not memory:
         raise client("Fargate requires that 'cpu' and 'memory' be defined at the task level.")
     if not cpu.isdigit() or not memory.isdigit() or int(memory) not in FARGATE_MEMORY.get(int(cpu), ()):
@@ -139,7 +139,7 @@ def _check_host(request: Mapping[str, Any]) -> None:
 
 
 def check_storage(settings: Mapping[str, Any]) -> None:
-    """Raises ClientException for ephemeral storage that Fargate does not have."""
+    """Raise ClientException for ephemeral storage that Fargate does not offer."""
     storage = (settings.get("ephemeralStorage") or {}).get("sizeInGiB")
     if storage is not None and storage not in _EPHEMERAL_GIB:
         raise client(f"Ephemeral storage must be from 21 to 200 GiB, not {storage}.")
@@ -205,7 +205,7 @@ def _check_dependencies(containers: Collection[Mapping[str, Any]]) -> None:
                 raise client(
                     f"Container '{name}' depends on the health of '{other}', which has no health check."
                 )
-    while waiting:  # as containers would start: those first that wait for none
+    while waiting:  # simulate the start: first the containers without open dependencies
         ready = [
             name for name, needed in waiting.items() if not {other for other, _ in needed} & waiting.keys()
         ]

@@ -1,4 +1,4 @@
-"""A task as DescribeTasks gives it.
+"""Describes a task as DescribeTasks does.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
 """
@@ -15,7 +15,7 @@ _PLATFORM_VERSION = "1.4.0"  # what LATEST means
 
 
 def document(task: Task, *, tags: bool) -> dict[str, Any]:
-    """What is not known yet is absent."""
+    """Return the description, without what is not known yet."""
     launch, definition = task.launch, task.launch.definition
     storage = {"sizeInGiB": specification.storage_gib(launch)}
     architecture = (definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"

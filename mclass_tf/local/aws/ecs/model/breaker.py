@@ -1,4 +1,4 @@
-"""When the deployment circuit breaker trips.
+"""The deployment circuit breaker and the service throttle logic.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
 """
@@ -13,7 +13,7 @@ _WHOLE = 100
 
 
 def threshold(configuration: Mapping[str, Any], *, desired: int) -> int:
-    """Return how many failed tasks fail a deployment; `configuration` is a deploymentCircuitBreaker."""
+    """Return how many failed tasks fail a deployment. `configuration` is a deploymentCircuitBreaker."""
     chosen = configuration.get("thresholdConfiguration") or {}
     kind, value = chosen.get("type", "BOUNDED_PERCENT"), int(chosen.get("value", 50))
     if kind == "COUNT":
@@ -23,16 +23,16 @@ def threshold(configuration: Mapping[str, Any], *, desired: int) -> int:
 
 
 def resets(configuration: Mapping[str, Any]) -> bool:
-    """Return whether a task that becomes healthy sets the count back to 0."""
+    """Return whether a task that becomes healthy resets the failure count."""
     return configuration.get("resetOnHealthyTask") is not False
 
 
-_THROTTLED_AFTER = 2  # failures to start in a row; below, the next start is not delayed
+_THROTTLED_AFTER = 2  # consecutive launch failures; fewer delay nothing
 _FIRST_DELAY, _LONGEST_DELAY = 30.0, 1620.0  # AWS's seconds; the longest is documented, the first is not
 
 
 def launch_delay(failures: int) -> float:
-    """Return the pause in AWS's seconds after so many tasks in a row that never were RUNNING.
+    """Return the delay of the next launch, in AWS's seconds, after this many consecutive tasks that never were RUNNING.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-throttle-logic.html
     """

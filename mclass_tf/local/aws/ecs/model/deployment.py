@@ -1,4 +1,4 @@
-"""A deployment of a service: one revision, on its way in or out.
+"""A deployment of a service: the tasks of one service revision.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
 """
@@ -23,11 +23,12 @@ _SHARED = (
 
 @dataclass(kw_only=True)
 class Deployment:
-    """`record` is the service deployment that watches over it.
+    """`record` is the service deployment that it belongs to. Times in seconds since the epoch.
 
-    `failed_tasks` counts for the circuit breaker, `launch_failures` those in a row that never were RUNNING; `ended_at` are the
-    times at which tasks ended by themselves, `held_until` the one before which none is started. Times in seconds since the epoch.
-    `is_wanted`: it is to have all tasks; `production` and `test` are its shares of the traffic in per cent, None where they are not shifted.
+    `failed_tasks` is the count of the circuit breaker, `launch_failures` the number of consecutive tasks that never were RUNNING.
+    `ended_at` has the times at which tasks stopped unexpectedly. No task is launched before `no_launch_before`.
+    `keeps_tasks`: it is scaled to the desired count, not to 0. `production` and `test` are its traffic shares in per cent, None
+    if traffic is not shifted.
     """
 
     id: str
@@ -41,12 +42,12 @@ class Deployment:
     counts: TaskCounts = field(default_factory=TaskCounts)
     failed_tasks: int = 0
     launch_failures: int = 0
-    held_until: float = 0.0
+    no_launch_before: float = 0.0
     ended_at: list[float] = field(default_factory=list)
     baking_until: float | None = None
     is_impaired: bool = False
     is_stuck: bool = False
-    is_wanted: bool = True
+    keeps_tasks: bool = True
     production: float | None = None
     test: float | None = None
 
@@ -59,25 +60,25 @@ class Deployment:
         return self.rollout_state == "FAILED"
 
     def begin(self, *, reason: str) -> None:
-        """Make it the one that is to have all tasks; what went wrong before does not count."""
+        """Make it the primary deployment, with all failure counts reset."""
         self.status = "PRIMARY"
-        self.is_wanted = True
-        self.move("IN_PROGRESS", reason=reason)
+        self.keeps_tasks = True
+        self.set_rollout_state("IN_PROGRESS", reason=reason)
         self.failed_tasks = 0
         self.launch_failures = 0
-        self.held_until = 0.0
+        self.no_launch_before = 0.0
         self.ended_at = []
         self.baking_until = None
         self.is_impaired = False
         self.is_stuck = False
 
-    def move(self, state: str, *, reason: str) -> None:
+    def set_rollout_state(self, state: str, *, reason: str) -> None:
         self.rollout_state = state
         self.rollout_state_reason = reason
         self.updated_at = time.time()
 
     def count_failed_tasks(self, number: int) -> None:
-        """Set the count of the circuit breaker, while the rollout is in progress; what led to a rollback stays on record."""
+        """Set the failure count while the rollout is in progress. The record keeps the count that led to a rollback."""
         if not self.is_in_progress:
             return
         self.failed_tasks = number

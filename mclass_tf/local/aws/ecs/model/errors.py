@@ -46,7 +46,7 @@ def unknown_service_deployment() -> Exception:
 
 
 def conflict(message: str, *, resource_ids: Sequence[str] = ()) -> Exception:
-    """`resource_ids`: the ARNs of what is in the way, where ECS tells them."""
+    """`resource_ids` are the ARNs of the conflicting resources, if ECS names them."""
     error = _error("ConflictException", message)
     if resource_ids:
         error.resource_ids = list(resource_ids)  # type: ignore[attr-defined]  # moto answers with the attributes of the model

@@ -1,4 +1,4 @@
-"""Where the image of a container is: the references of task definitions, resolved as a pull resolves them.
+"""Resolves the image references of task definitions as a pull does.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html
 """
@@ -26,18 +26,18 @@ _ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
 
 
 class UnresolvedImageError(Exception):
-    """No image is there by the reference; the message is what stands after ECS's CannotPullContainerError."""
+    """The reference leads to no image. The message follows "CannotPullContainerError: " in ECS's reason."""
 
 
 class Blobs(Protocol):
-    """Where the bytes of images are: the registry's store."""
+    """The blob store of the registry."""
 
     def blob(self, digest: str) -> Path: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReference:
-    """An image in a repository of ECR, as a task definition names it. `text` is what the runtime calls it."""
+    """A reference to an image in ECR. `text` is the reference as the task definition has it."""
 
     text: str
     account_id: str
@@ -52,7 +52,7 @@ class ImageReference:
 
     @property
     def version(self) -> str:
-        """What the registry is asked for: the digest goes before the tag."""
+        """The digest or, without one, the tag: what a pull requests."""
         return self.digest or self.tag
 
     @property
@@ -62,7 +62,7 @@ class ImageReference:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedImage:
-    """What a reference leads to: `digest` is what it names (of an index, perhaps), `manifest_digest` what is run."""
+    """An image. `digest` is that of the referenced manifest or index, `manifest_digest` that of the platform's manifest."""
 
     digest: str
     manifest_digest: str
@@ -71,7 +71,7 @@ class ResolvedImage:
 
 
 def parse(text: str) -> ImageReference:
-    """Raise UnresolvedImageError for an image that is not in ECR: nothing else can be reached from the local AWS."""
+    """Raise UnresolvedImageError for an image outside ECR: the local AWS reaches no other registry."""
     parts = _ECR.fullmatch(text)
     if parts is None:
         raise UnresolvedImageError(
@@ -95,9 +95,9 @@ def parse(text: str) -> ImageReference:
 
 
 def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
-    """Return the image for the platform; raise UnresolvedImageError. It reads moto's state: call it under the lock."""
+    """Return the image for the platform or raise UnresolvedImageError. This reads moto's state: call it under the lock."""
     repository = ecr_backends[reference.account_id][reference.region].repositories.get(reference.repository)
-    image = None if repository is None else _find(repository, reference)
+    image = None if repository is None else _find_image(repository, reference)
     if image is None:
         raise UnresolvedImageError(
             f"pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: not found"
@@ -106,7 +106,7 @@ def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
     manifest = json.loads(text)
     if "manifests" not in manifest:
         return ResolvedImage(digest=digest, manifest_digest=digest, manifest=text, size_bytes=_size(manifest))
-    chosen = _for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
+    chosen = _manifest_for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
     if chosen is None:
         raise UnresolvedImageError(
             "pull image manifest has been retried 7 time(s): image Manifest does not contain descriptor matching "
@@ -121,7 +121,7 @@ def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
 
 
 def check_storage(image: ResolvedImage, *, gib: int) -> None:
-    """Raise UnresolvedImageError for an image whose layers alone exceed the task's ephemeral storage."""
+    """Raise UnresolvedImageError if the layers exceed the ephemeral storage of the task."""
     if image.size_bytes > gib * 1024**3:
         raise UnresolvedImageError(
             "ref pull has been retried 1 time(s): failed to extract layer: write: no space left on device: unknown"
@@ -129,7 +129,7 @@ def check_storage(image: ResolvedImage, *, gib: int) -> None:
 
 
 def store_manifest(image: ResolvedImage, *, blobs: Blobs) -> None:
-    """Put the manifest, which ECR's state holds, among the blobs, where a driver finds what it runs."""
+    """Copy the manifest from ECR's state to the blobs, where the driver looks for it."""
     path = blobs.blob(image.manifest_digest)
     if path.exists():
         return
@@ -138,7 +138,7 @@ def store_manifest(image: ResolvedImage, *, blobs: Blobs) -> None:
     partial.replace(path)
 
 
-def _find(repository: Any, reference: ImageReference) -> Any:
+def _find_image(repository: Any, reference: ImageReference) -> Any:
     for image in repository.images:
         if reference.digest and image.image_digest == reference.digest:
             return image
@@ -147,12 +147,12 @@ def _find(repository: Any, reference: ImageReference) -> Any:
     return None
 
 
-def _for_platform(index: Mapping[str, Any], repository: Any, *, architecture: str) -> Any:
-    held = {image.image_digest: image for image in repository.images}
+def _manifest_for_platform(index: Mapping[str, Any], repository: Any, *, architecture: str) -> Any:
+    by_digest = {image.image_digest: image for image in repository.images}
     for entry in index["manifests"]:
         platform = entry.get("platform") or {}
         if platform.get("os") == "linux" and platform.get("architecture") == architecture:
-            return held.get(entry["digest"])
+            return by_digest.get(entry["digest"])
     return None
 
 

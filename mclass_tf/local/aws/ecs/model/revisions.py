@@ -1,4 +1,4 @@
-"""Service revisions: what a deployment deploys, as it was when the deployment began.
+"""Service revisions: the configuration that a deployment deploys, frozen when it begins.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceRevision.html
 """
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# The settings of a service that belong to its revision: changing one of them starts a deployment.
+# The settings of a service revision. A change of one of them starts a deployment.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
 DEPLOYED = (
     "capacityProviderStrategy",
@@ -34,8 +34,9 @@ _DESCRIBED = (
 
 @dataclass(kw_only=True)
 class Revision:
-    """`settings` are the service's, as ECS names them; `target_groups` those in which its tasks are, one for each load balancer;
-    `digests` are the images' by container, once they are known.
+    """`settings` are those of the service, as ECS names them. `target_groups` has one entry per load balancer.
+
+    `digests` are the image digests by container name, as far as they are known.
     """
 
     arn: str
@@ -48,7 +49,7 @@ class Revision:
     digests: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """Return it as DescribeServiceRevisions gives it."""
+        """Return the revision as DescribeServiceRevisions does."""
         return {
             "serviceRevisionArn": self.arn,
             "serviceArn": self.service_arn,
@@ -61,13 +62,14 @@ class Revision:
             "createdAt": self.created_at,
             "resolvedConfiguration": {
                 "loadBalancers": [
-                    {"targetGroupArn": group, **_production_rule(wiring)} for wiring, group in self.wirings()
+                    {"targetGroupArn": group, **_production_rule(load_balancer)}
+                    for load_balancer, group in self.load_balancer_groups()
                 ]
             },
         }
 
-    def wirings(self) -> list[tuple[Mapping[str, Any], str]]:
-        """The service's load balancers, each with the target group that this revision uses."""
+    def load_balancer_groups(self) -> list[tuple[Mapping[str, Any], str]]:
+        """Return the load balancers of the service, each with the target group of this revision."""
         load_balancers = self.settings.get("loadBalancers") or []
         return list(zip(load_balancers, self.target_groups, strict=True))
 
@@ -79,21 +81,21 @@ class Revision:
 def choose_target_groups(
     load_balancers: Iterable[Mapping[str, Any]], *, in_use: Collection[str], is_shifting: bool
 ) -> tuple[str, ...]:
-    """Return the group for each load balancer: where traffic is shifted the one that is not in use, else the one that is.
+    """Return the target group for each load balancer: the unused one if traffic is shifted, else the one in use.
 
-    A service without a revision begins with `targetGroupArn`; so does one that has no alternate target group.
+    The first revision, and any without an alternate target group, uses `targetGroupArn`.
     """
-    return tuple(_choose(wiring, in_use=in_use, is_shifting=is_shifting) for wiring in load_balancers)
+    return tuple(_target_group(entry, in_use=in_use, is_shifting=is_shifting) for entry in load_balancers)
 
 
-def _choose(wiring: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool) -> str:
-    main = str(wiring["targetGroupArn"])
-    alternate = (wiring.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
+def _target_group(load_balancer: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool) -> str:
+    main = str(load_balancer["targetGroupArn"])
+    alternate = (load_balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
     if not alternate or (main not in in_use and alternate not in in_use):
         return main
     return str(alternate) if (main in in_use) == is_shifting else main
 
 
-def _production_rule(wiring: Mapping[str, Any]) -> dict[str, str]:
-    rule = (wiring.get("advancedConfiguration") or {}).get("productionListenerRule")
+def _production_rule(load_balancer: Mapping[str, Any]) -> dict[str, str]:
+    rule = (load_balancer.get("advancedConfiguration") or {}).get("productionListenerRule")
     return {"productionListenerRule": rule} if rule else {}

@@ -1,4 +1,4 @@
-"""Who starts and stops tasks: the calls of AWS look it up here, since nothing can be passed to them."""
+"""The runner of tasks. API calls look it up here, since moto gives no way to pass it to them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Protocol
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 
 
-class Runner(Protocol):
-    """Every method is called under the lock of the calls."""
+class TaskRunner(Protocol):
+    """Starts and stops tasks. Call every method under the lock of the API calls."""
 
     def launch(self, launch: Launch) -> Task: ...
 
@@ -18,13 +18,13 @@ class Runner(Protocol):
 
 
 class RunnerHolder:
-    """Holds the runner while there is one: none runs where the calls are used without the server."""
+    """Holds the current runner; None if the API is used without the server."""
 
     def __init__(self) -> None:
-        self.runner: Runner | None = None
+        self.runner: TaskRunner | None = None
 
     def all(self, account_id: str, region: str) -> list[Task]:
         return [] if self.runner is None else self.runner.all(account_id, region)
 
 
-place = RunnerHolder()
+runner_holder = RunnerHolder()

@@ -1,4 +1,4 @@
-"""The secrets of a container: what their references name, and what they hold.
+"""Parses and resolves the secret references of containers.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specifying-sensitive-data.html
 """
@@ -23,12 +23,12 @@ _ALL_PARTS = 10  # … :json-key:version-stage:version-id
 
 
 class NoSecretError(Exception):
-    """The secret cannot be had; the message is what stands after ECS's "unable to pull secrets or registry auth"."""
+    """The secret cannot be read. The message follows "unable to pull secrets or registry auth: " in ECS's reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecretReference:
-    """What `valueFrom` names: a secret of Secrets Manager, or a parameter of Systems Manager."""
+    """A parsed `valueFrom`: a secret of Secrets Manager or a parameter of Systems Manager."""
 
     service: str
     account_id: str
@@ -41,7 +41,7 @@ class SecretReference:
 
 
 def parse(value_from: str, *, account_id: str, region: str) -> SecretReference:
-    """A parameter of the task's own region may be named without its ARN."""
+    """Parse `valueFrom` or raise NoSecretError. A parameter in the region of the task needs no ARN."""
     parts = value_from.split(":")
     if not value_from.startswith("arn:"):
         arn = f"arn:aws:ssm:{region}:{account_id}:parameter/{value_from.removeprefix('/')}"
@@ -73,12 +73,12 @@ def parse(value_from: str, *, account_id: str, region: str) -> SecretReference:
 
 
 def read(reference: SecretReference) -> str:
-    """Return the value; raise NoSecretError. It reads moto's state: call it under the lock."""
-    return _parameter(reference) if reference.service == "ssm" else _secret(reference)
+    """Return the value or raise NoSecretError. This reads moto's state: call it under the lock."""
+    return _read_parameter(reference) if reference.service == "ssm" else _read_secret(reference)
 
 
 def key_of(reference: SecretReference) -> str | None:
-    """The customer's key that encrypts it; None for AWS's own key, or where there is no such secret."""
+    """Return the customer managed key that encrypts the secret; None for an AWS managed key or a missing secret."""
     if reference.service == "ssm":
         parameter = ssm_backends[reference.account_id][reference.region].get_parameter(reference.name)
         secure = parameter is not None and parameter.parameter_type == "SecureString"
@@ -90,12 +90,12 @@ def key_of(reference: SecretReference) -> str | None:
 
 
 def full_arn(reference: SecretReference) -> str | None:
-    """The ARN of the secret that is there: its reference may lack the six characters at its end."""
+    """Return the full ARN of the secret, whose reference may lack the six-character suffix; None if it is missing."""
     secret = secretsmanager_backends[reference.account_id][reference.region].secrets.get(reference.arn)
     return None if secret is None else str(secret.arn)
 
 
-def _parameter(reference: SecretReference) -> str:
+def _read_parameter(reference: SecretReference) -> str:
     parameters = ssm_backends[reference.account_id][reference.region].get_parameters([reference.name])
     if not parameters:
         raise NoSecretError(
@@ -106,29 +106,28 @@ def _parameter(reference: SecretReference) -> str:
     return str(parameter.decrypt(parameter.value))
 
 
-def _secret(reference: SecretReference) -> str:
+def _read_secret(reference: SecretReference) -> str:
     backend = secretsmanager_backends[reference.account_id][reference.region]
     try:
         answer = backend.get_secret_value(
             reference.arn, reference.version_id or None, reference.version_stage or None
         )
     except (ServiceException, JsonRESTError) as error:
-        code = (
-            getattr(error, "error_type", None) or error.code
-        )  # moto's older errors have the status as their code
+        # Older moto errors have the HTTP status as code.
+        code = getattr(error, "error_type", None) or error.code
         raise NoSecretError(
-            f"unable to retrieve secret from asm: {_fetching(reference)}operation error Secrets Manager: GetSecretValue, "
+            f"unable to retrieve secret from asm: {_fetch_prefix(reference)}operation error Secrets Manager: GetSecretValue, "
             f"https response error StatusCode: 400, {code}: {error.message}"
         ) from None
     value = answer.get("SecretString")
     if value is None:
         raise NoSecretError(
-            f"unable to retrieve secret from asm: {_fetching(reference)}secret is binary, not a string"
+            f"unable to retrieve secret from asm: {_fetch_prefix(reference)}secret is binary, not a string"
         )
-    return _by_key(str(value), reference) if reference.json_key else str(value)
+    return _json_member(str(value), reference) if reference.json_key else str(value)
 
 
-def _by_key(value: str, reference: SecretReference) -> str:
+def _json_member(value: str, reference: SecretReference) -> str:
     try:
         document = documents.parse(value)
     except documents.MalformedDocumentError:
@@ -142,5 +141,5 @@ def _by_key(value: str, reference: SecretReference) -> str:
     return member if isinstance(member, str) else json.dumps(member)
 
 
-def _fetching(reference: SecretReference) -> str:
+def _fetch_prefix(reference: SecretReference) -> str:
     return f"failed to fetch secret {reference.arn} from secrets manager: "

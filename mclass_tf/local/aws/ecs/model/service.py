@@ -1,4 +1,4 @@
-"""A service as ECS keeps and describes it.
+"""A service: its state, and its description as ECS gives it.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html
 """
@@ -28,10 +28,10 @@ _DELETED = "Service deployment stopped because the service was deleted."
 
 
 class Service:
-    """One service. `settings` holds the attributes of its description that requests set, as ECS names them.
+    """One service. `settings` contains the attributes that requests set, as ECS names them.
 
-    `deployments` are those that have tasks, the primary first; `completed` is the one to roll back to; `definition_of` finds a task
-    definition. What happens to its tasks is decided elsewhere (`reconcile`), which `live.changed` notifies.
+    `deployments` are those with tasks, the primary one first. `completed` is the deployment to roll back to. `definition_of`
+    returns a task definition. The scheduler (`reconcile`), which `live.changed` wakes, starts and stops the tasks.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class Service:
         self.settings: dict[str, Any] = dict(settings)
         self.created_at = time.time()
         self.tags: list[dict[str, str]] = list(settings.get("tags") or [])
-        self.task_sets: list[Any] = []  # what moto's other calls look at
+        self.task_sets: list[Any] = []  # read by other calls of moto
         self.deployments: list[Deployment] = []
         self.completed: Deployment | None = None
         self.records: list[ServiceDeployment] = []
         self.revisions: dict[str, Revision] = {}
         self.events: list[dict[str, Any]] = []
         self.is_steady = False
-        self.notes: dict[str, set[str]] = {}  # by task id, the transitions that have been recorded
+        self.recorded_transitions: dict[str, set[str]] = {}  # by task id
         self._definition_of = definition_of
         self._deployment_ids: set[str] = set()
         self._deploy()
 
     @property
     def physical_resource_id(self) -> str:
-        """What moto's tagging API calls the ARN."""
+        """The ARN, as moto's tagging API names it."""
         return self.arn
 
     @property
@@ -118,7 +118,7 @@ class Service:
         live.changed("ecs")
 
     def delete(self) -> None:
-        """Its tasks are stopped as when it is scaled to 0; it is DRAINING until they are."""
+        """Scale the service to 0. It is DRAINING until its tasks have stopped."""
         self.settings["desiredCount"] = 0
         self.status = "DRAINING"
         for record in self.records:
@@ -126,33 +126,33 @@ class Service:
         live.changed("ecs")
 
     def switch(self, deployment: Deployment, *, reason: str) -> None:
-        """Make a deployment of before the primary one again."""
+        """Make this deployment, new or earlier, the primary one."""
         for other in self.deployments:
             other.status = "ACTIVE"
-            other.is_wanted = False
+            other.keeps_tasks = False
         self.deployments = [deployment, *(other for other in self.deployments if other is not deployment)]
         self.settings.update(deployment.revision.settings)
         deployment.begin(reason=reason)
 
     def _deploy(self) -> None:
         now = time.time()
-        if self.deployments and self._serves_already(self.primary.record):
+        if self.deployments and self._is_already_serving(self.primary.record):
             self.completed = self.primary
-        revision = self._revise(now)
-        record = self._record(revision, now)
+        revision = self._create_revision(now)
+        record = self._create_record(revision, now)
         for earlier in self.records[1:]:
             earlier.end("STOPPED", reason=_SUPERSEDED)
         deployment = Deployment(
-            id=f"ecs-svc/{_number()}", revision=revision, record=record, created_at=now, updated_at=now
+            id=f"ecs-svc/{_random_number()}", revision=revision, record=record, created_at=now, updated_at=now
         )
         self._deployment_ids.add(deployment.id)
         self.switch(deployment, reason=f"ECS deployment {deployment.id} in progress.")
         self.is_steady = False
 
-    def _revise(self, now: float) -> Revision:
+    def _create_revision(self, now: float) -> Revision:
         definition = self._definition_of(self.settings["taskDefinition"])
         revision = Revision(
-            arn=self._arn_of("service-revision", _number()),
+            arn=self._arn_of("service-revision", _random_number()),
             service_arn=self.arn,
             cluster_arn=self.cluster_arn,
             settings={name: self.settings.get(name) for name in DEPLOYED},
@@ -173,16 +173,15 @@ class Service:
 
     @property
     def _groups_in_use(self) -> tuple[str, ...]:
-        """The target groups of the revision that serves."""
         serving = self.completed or (self.primary if self.deployments else None)
         return () if serving is None else serving.revision.target_groups
 
-    def _serves_already(self, record: ServiceDeployment) -> bool:
-        """Whether the primary deployment is the one to go back to though its service deployment has not ended."""
+    def _is_already_serving(self, record: ServiceDeployment) -> bool:
+        """Return whether the primary deployment is a rollback candidate although its service deployment has not ended."""
         is_shifting = stages.ROLLING not in {self._strategy, record.configuration["strategy"]}
         return record.is_cleaning_up or (record.progress.is_rollback and is_shifting)
 
-    def _begin(self) -> stages.Progress:
+    def _initial_progress(self) -> stages.Progress:
         under_way = self.deployments and self.primary is not self.completed
         return stages.deployment_progress(
             self.settings["deploymentConfiguration"],
@@ -191,7 +190,7 @@ class Service:
             has_shifted=bool(under_way) and self.primary.record.configuration["strategy"] != stages.ROLLING,
         )
 
-    def _record(self, revision: Revision, now: float) -> ServiceDeployment:
+    def _create_record(self, revision: Revision, now: float) -> ServiceDeployment:
         record = ServiceDeployment(
             arn=self._arn_of("service-deployment", secrets.token_urlsafe(16)[:21]),
             service_arn=self.arn,
@@ -199,7 +198,7 @@ class Service:
             target_arn=revision.arn,
             sources=[(entry.revision.arn, entry.counts) for entry in self.deployments],
             configuration=dict(self.settings["deploymentConfiguration"]),
-            progress=self._begin(),
+            progress=self._initial_progress(),
             created_at=now,
             updated_at=now,
             breaker_threshold=breaker.threshold(
@@ -216,8 +215,8 @@ class Service:
 
     # ---- events and description
 
-    def tell(self, message: str, *, deployment_id: str | None = None) -> None:
-        """Add an event; `deployment_id` where ECS names it beside the service."""
+    def add_event(self, message: str, *, deployment_id: str | None = None) -> None:
+        """Add a service event. Some events also name a deployment."""
         of = f", taskSet {deployment_id}" if deployment_id else ""
         event = {
             "id": str(uuid.uuid4()),
@@ -227,7 +226,7 @@ class Service:
         self.events = [event, *self.events][:_EVENTS_KEPT]
 
     def document(self, *, tags: bool = False) -> dict[str, Any]:
-        """As DescribeServices gives it; what was never set is absent."""
+        """Return the service as DescribeServices does, without what was never set."""
         settings = {
             name: value
             for name, value in self.settings.items()
@@ -250,23 +249,23 @@ class Service:
             **settings,
             "deployments": [deployment.document() for deployment in self.deployments],
             "currentServiceDeployment": self.records[0].arn,
-            "currentServiceRevisions": list(_summaries(self.deployments)),
+            "currentServiceRevisions": list(_revision_summaries(self.deployments)),
             "events": list(self.events),
             **({"tags": list(self.tags)} if tags else {}),
         }
 
 
-def _summaries(deployments: Iterable[Deployment]) -> Iterable[dict[str, Any]]:
+def _revision_summaries(deployments: Iterable[Deployment]) -> Iterable[dict[str, Any]]:
     for deployment in deployments:
         yield deployment.counts.summary(deployment.revision.arn)
 
 
-def _number() -> str:
+def _random_number() -> str:
     return str(random.randint(10**18, 10**19 - 1))  # noqa: S311  an identifier, not a secret
 
 
 def defaults(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of a new service: the request's, and ECS's own where the request is silent."""
+    """Return the attributes of a new service: those of the request over the defaults of ECS."""
     deployment = deployment_configuration(request.get("deploymentConfiguration") or {}, current={})
     can_surge = deployment["maximumPercent"] > 100  # noqa: PLR2004  per cent
     return {
@@ -279,13 +278,13 @@ def defaults(request: Mapping[str, Any]) -> dict[str, Any]:
         "networkConfiguration": request.get("networkConfiguration"),
         "healthCheckGracePeriodSeconds": request.get("healthCheckGracePeriodSeconds"),
         "schedulingStrategy": request.get("schedulingStrategy") or "REPLICA",
-        # Only when the request names it; moto always says ECS, which the provider takes for a change.
+        # Only if the request contains it: moto always returns ECS, which the provider takes for a change.
         "deploymentController": request.get("deploymentController"),
         "deploymentConfiguration": deployment,
         "enableECSManagedTags": request.get("enableECSManagedTags", False),
         "enableExecuteCommand": request.get("enableExecuteCommand", False),
         "propagateTags": request.get("propagateTags") or "NONE",
-        # ECS turns it on for a new service that does not say, where the service can surge.
+        # ECS enables it by default for a new service that can surge.
         # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
         "availabilityZoneRebalancing": request.get("availabilityZoneRebalancing")
         or ("ENABLED" if can_surge else "DISABLED"),
@@ -293,8 +292,8 @@ def defaults(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def deployment_configuration(asked: Mapping[str, Any], *, current: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole configuration: what is asked over what is in force over ECS's defaults."""
+def deployment_configuration(requested: Mapping[str, Any], *, current: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the full configuration: the requested one over the current one over the defaults of ECS."""
     standard = {
         "deploymentCircuitBreaker": {"enable": False, "rollback": False},
         "maximumPercent": _MAXIMUM_PERCENT,
@@ -305,17 +304,17 @@ def deployment_configuration(asked: Mapping[str, Any], *, current: Mapping[str, 
     configuration = {
         **standard,
         **current,
-        **{name: value for name, value in asked.items() if value is not None},
+        **{name: value for name, value in requested.items() if value is not None},
     }
-    for strategy, (name, usual) in _STEPS.items():
+    for strategy, (name, step_defaults) in _STEP_DEFAULTS.items():
         if configuration["strategy"] == strategy:
-            configuration[name] = {**usual, **(configuration.get(name) or {})}
-        elif name not in asked:
-            configuration.pop(name, None)  # of a strategy that was
+            configuration[name] = {**step_defaults, **(configuration.get(name) or {})}
+        elif name not in requested:
+            configuration.pop(name, None)  # of an earlier strategy
     return configuration
 
 
-_STEPS = {
+_STEP_DEFAULTS = {
     "CANARY": ("canaryConfiguration", stages.CANARY_DEFAULTS),
     "LINEAR": ("linearConfiguration", stages.LINEAR_DEFAULTS),
 }

@@ -1,4 +1,4 @@
-"""A service deployment: the lasting record of one rollout, with its rollback if there was one.
+"""A service deployment: the permanent record of one rollout and its rollback.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html (its states)
@@ -29,7 +29,7 @@ _ENDED = ("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED")
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCounts:
-    """Tasks of one revision, and its share of the traffic in per cent where ECS shifts that."""
+    """The tasks of one revision and, if ECS shifts traffic, its traffic shares in per cent."""
 
     requested: int = 0
     running: int = 0
@@ -52,7 +52,7 @@ class TaskCounts:
 
 @dataclass(kw_only=True)
 class Monitor:
-    """A way to notice failure, the circuit breaker or alarms: DISABLED, MONITORING, TRIGGERED or MONITORING_COMPLETE."""
+    """The circuit breaker or the alarms of a deployment: DISABLED, MONITORING, TRIGGERED or MONITORING_COMPLETE."""
 
     status: str = "DISABLED"
 
@@ -69,7 +69,7 @@ class Monitor:
 
 @dataclass(kw_only=True)
 class ServiceDeployment:
-    """`sources` are the revisions that ran when it began, `target` the one it deploys. Times in seconds since the epoch."""
+    """`sources` are the revisions that ran at its start, `target` is the deployed one. Times in seconds since the epoch."""
 
     arn: str
     service_arn: str
@@ -99,34 +99,34 @@ class ServiceDeployment:
 
     @property
     def is_cleaning_up(self) -> bool:
-        """The new revision has all traffic for good: what is left is to stop the old one."""
+        """Whether the new revision has all traffic and only the old tasks remain to be stopped."""
         return self.progress.stage == "CLEAN_UP" and not self.progress.is_rollback
 
     def begin(self, *, ignores_alarms: bool) -> None:
-        self.move("IN_PROGRESS")
+        self.set_status("IN_PROGRESS")
         self.started_at = self.updated_at
         self.breaker.watch(is_enabled=bool(self._option("deploymentCircuitBreaker").get("enable")))
         self.alarms.watch(is_enabled=bool(self._option("alarms").get("enable")) and not ignores_alarms)
 
-    def move(self, status: str, *, reason: str | None = None) -> None:
+    def set_status(self, status: str, *, reason: str | None = None) -> None:
         self.status = status
         self.reason = reason or self.reason
         self.updated_at = time.time()
 
     def end(self, status: str, *, reason: str | None = None) -> None:
-        """Come to an end, unless it has: an end is for good."""
+        """End the service deployment, unless it has ended already."""
         if self.has_ended:
             return
-        self.move(status, reason=reason)
+        self.set_status(status, reason=reason)
         self.finished_at = self.updated_at
         if status == "STOPPED":
             self.stopped_at = self.updated_at
         self.breaker.end()
         self.alarms.end()
-        self.progress.give_up()
+        self.progress.fail_open_hooks()
 
     def roll_back(self, *, reason: str, revision_arn: str) -> None:
-        self.move("ROLLBACK_IN_PROGRESS", reason=reason)
+        self.set_status("ROLLBACK_IN_PROGRESS", reason=reason)
         self.rollback = {
             "reason": reason,
             "startedAt": self.updated_at,
@@ -134,7 +134,7 @@ class ServiceDeployment:
         }
 
     def brief(self) -> dict[str, Any]:
-        """Return it as ListServiceDeployments gives it."""
+        """Return the ServiceDeploymentBrief of ListServiceDeployments."""
         return without_none(
             {
                 "serviceDeploymentArn": self.arn,
@@ -150,7 +150,7 @@ class ServiceDeployment:
         )
 
     def document(self) -> dict[str, Any]:
-        """Return it as DescribeServiceDeployments gives it."""
+        """Return the service deployment as DescribeServiceDeployments does."""
         alarms = self._option("alarms")
         return without_none(
             {
@@ -189,5 +189,5 @@ class ServiceDeployment:
 
 
 def without_none(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description as AWS gives it: what has no value is left out."""
+    """Return the document without the keys that have no value, as AWS does."""
     return {name: value for name, value in document.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The lifecycle stages of a service deployment: which there are, and how it goes from one to the next.
+"""The lifecycle stages of a service deployment and the progress through them.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-deployment-how-it-works.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/canary-deployment.html
@@ -19,7 +19,7 @@ from typing import Any
 ROLLING = "ROLLING"
 CANARY_DEFAULTS = {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}
 LINEAR_DEFAULTS = {"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}
-PAUSABLE = (
+PAUSE_STAGES = (
     "RECONCILE_SERVICE",
     "PRE_SCALE_UP",
     "POST_SCALE_UP",
@@ -28,33 +28,33 @@ PAUSABLE = (
     "POST_PRODUCTION_TRAFFIC_SHIFT",
 )
 
-# Where a Lambda function is asked: in all of these, and those in which traffic is on the move.
-ASKABLE = (*PAUSABLE, "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT")
+# Lambda hooks are also allowed in the stages that shift traffic.
+FUNCTION_STAGES = (*PAUSE_STAGES, "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT")
 PAUSE, LAMBDA = "PAUSE", "AWS_LAMBDA"
 
-_ASKED_AGAIN_AFTER = 30.0  # AWS's seconds, where the function does not say
+_CALLBACK_SECONDS = 30.0  # AWS's seconds; the default of callBackDelay
 _WHOLE = 100.0
 _TIMEOUT_MINUTES = 1440
 _MINUTE = 60.0
 
 
 class Need(Enum):
-    """What must be so before a step does what it does."""
+    """The condition that a step waits for before it shifts traffic."""
 
     NOTHING = "nothing"
-    BLUE = "blue"  # the revision that served before has its minimum of healthy tasks
+    BLUE = "blue"  # the blue deployment has its minimum of healthy tasks
     MINIMUM = "minimum"  # the primary deployment has its minimum of healthy tasks
     SERVING = "serving"  # the primary deployment has a healthy task
     SCALED = "scaled"  # every task of the primary deployment is healthy
-    SETTLED = "settled"  # and there are no others
+    SETTLED = "settled"  # as SCALED, and no other tasks run
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageStep:
-    """One pass through a stage: wait for what it needs, shift traffic, wait `minutes` of AWS's.
+    """One pass through a stage: wait for `needs`, shift traffic, wait `minutes` (AWS's).
 
-    `production` and `test` are the per cent of that traffic that the primary deployment has from then on; None leaves it.
-    `wires`: both target groups are put into the rules, with the weights that hold.
+    `production` and `test` are the new traffic shares of the primary deployment in per cent; None leaves a share unchanged.
+    `wires` adds both target groups to the listener rules, with unchanged weights.
     """
 
     stage: str
@@ -67,11 +67,11 @@ class StageStep:
 
 @dataclass(kw_only=True)
 class LifecycleHook:
-    """One pause, or one function that is asked: its answer, or what happens at `expires_at` (seconds since the epoch) without.
+    """One PAUSE or AWS_LAMBDA hook at one stage. At `expires_at` (seconds since the epoch) it takes its `timeout_action`.
 
-    A function is asked at `due_at`; None while it is being asked. `details` are handed to it, `production` and `test` the
-    shares to which the stage shifts traffic, of the revision that is deployed. `reason` says why it failed. What is not
-    `is_waited_for` changes nothing.
+    A function is invoked at `due_at`, which is None during the invocation. It gets `details`, and in `production` and `test` the
+    traffic shares of the deployed revision to which the stage shifts. `reason` says why the hook failed. The deployment does not
+    wait for a hook unless `is_waited_for`.
     """
 
     id: str
@@ -112,13 +112,13 @@ class LifecycleHook:
         self.status = "SUCCEEDED" if action == "CONTINUE" else "FAILED"
         self.reason = "" if action == "CONTINUE" else "a pause was answered with ROLLBACK"
 
-    def take(self, value: Any, *, error: str, now: float, real: Callable[[float], float]) -> None:
-        """Take what a function has returned, or the error instead; not where nobody waits for it any more."""
+    def record_result(self, value: Any, *, error: str, now: float, real: Callable[[float], float]) -> None:
+        """Record the result or the error of an invocation, unless the hook is over."""
         if not self.is_running:
             return
         response = value if isinstance(value, Mapping) else {}
         status = response.get("hookStatus")
-        delay, details = response.get("callBackDelay", _ASKED_AGAIN_AFTER), response.get("hookDetails") or {}
+        delay, details = response.get("callBackDelay", _CALLBACK_SECONDS), response.get("hookDetails") or {}
         is_sound = isinstance(delay, (int, float)) and isinstance(details, Mapping)
         if not error and status == "IN_PROGRESS" and is_sound:
             self.details |= details
@@ -143,7 +143,7 @@ class LifecycleHook:
 
 @dataclass(frozen=True, kw_only=True)
 class StageContext:
-    """What a deployment's progress depends on. `real` turns seconds of AWS's into real ones; `shift` does what a step does."""
+    """What progress depends on. `real` converts AWS's seconds to real ones; `shift` shifts the traffic of a step."""
 
     now: float
     real: Callable[[float], float]
@@ -153,7 +153,7 @@ class StageContext:
 
 @dataclass(kw_only=True)
 class Progress:
-    """Where a service deployment is. `hooks` are its configured lifecycle hooks, `pauses` what became of them."""
+    """The position of a service deployment. `hooks` are the configured lifecycle hooks, `pauses` their executions so far."""
 
     steps: tuple[StageStep, ...]
     hooks: tuple[Mapping[str, Any], ...] = ()
@@ -185,22 +185,22 @@ class Progress:
 
     @property
     def has_failed(self) -> bool:
-        """A rollback does not fail by the hook that led to it."""
+        """Whether a hook has failed the deployment. A rollback does not fail for the hook that caused it."""
         return not self.is_rollback and any(hook.has_failed for hook in self.pauses)
 
     @property
     def failure(self) -> str:
-        """Say why a hook has ended the deployment."""
+        """The reason why a hook failed the deployment."""
         failed = next((hook for hook in self.pauses if hook.has_failed), None)
         if failed is None or failed.status == "TIMED_OUT":
             return "a lifecycle hook timed out"
         return failed.reason or "a lifecycle hook failed"
 
-    def pause(self, hook_id: str) -> LifecycleHook | None:
+    def find_hook(self, hook_id: str) -> LifecycleHook | None:
         return next((hook for hook in self.pauses if hook.id == hook_id), None)
 
     def advance(self, context: StageContext) -> float | None:
-        """Go as far as can be gone now; return when (seconds since the epoch) to try again, None for at the next change."""
+        """Advance as far as possible. Return when to try again (seconds since the epoch); None means at the next change."""
         while True:
             self._enter(context)
             self._expire(context.now)
@@ -218,8 +218,8 @@ class Progress:
                 return None
             self.position, self.until, self._has_entered = self.position + 1, None, False
 
-    def give_up(self) -> None:
-        """Nobody waits for an answer any more."""
+    def fail_open_hooks(self) -> None:
+        """Fail the hooks that still await an answer or a result."""
         for hook in self.pauses:
             if hook.is_open:
                 hook.status = "FAILED"
@@ -230,9 +230,9 @@ class Progress:
         self._has_entered = True
         for hook in self.hooks:
             if self.stage in (hook.get("lifecycleStages") or ()):
-                self.pauses.append(self._asked(hook, context))
+                self.pauses.append(self._new_hook(hook, context))
 
-    def _asked(self, hook: Mapping[str, Any], context: StageContext) -> LifecycleHook:
+    def _new_hook(self, hook: Mapping[str, Any], context: StageContext) -> LifecycleHook:
         timeout = hook.get("timeoutConfiguration") or {}
         minutes = float(timeout.get("timeoutInMinutes") or _TIMEOUT_MINUTES)
         expires_at = context.now + context.real(minutes * _MINUTE)
@@ -256,9 +256,9 @@ class Progress:
             is_waited_for=not self.is_rollback,
         )
 
-    def _share(self, of_primary: float | None) -> float | None:
-        """Return the share of the revision that is deployed: in a rollback the primary deployment is the one before."""
-        return of_primary if of_primary is None or not self.is_rollback else _WHOLE - of_primary
+    def _share(self, primary_share: float | None) -> float | None:
+        """Return the share of the deployed revision, which in a rollback is not the primary one."""
+        return primary_share if primary_share is None or not self.is_rollback else _WHOLE - primary_share
 
     def _expire(self, now: float) -> None:
         for hook in self.pauses:
@@ -269,9 +269,10 @@ class Progress:
 def deployment_progress(
     configuration: Mapping[str, Any], *, is_reconciling: bool, has_blue: bool, has_shifted: bool
 ) -> Progress:
-    """The way of a new service deployment.
+    """Return the progress of a new service deployment.
 
-    `is_reconciling`: another one was under way, which `has_shifted` traffic; `has_blue`: there is one to go back to.
+    `is_reconciling`: it supersedes another one; `has_shifted`: that one has shifted traffic; `has_blue`: a deployment can be rolled
+    back to.
     """
     hooks = tuple(configuration.get("lifecycleHooks") or ())
     is_rolling = configuration["strategy"] == ROLLING
@@ -281,10 +282,10 @@ def deployment_progress(
 
 
 def rollback_progress(configuration: Mapping[str, Any], *, before: Progress) -> Progress:
-    """The way of a rollback: production at once, then test traffic; then the failed revision is stopped. Nothing pauses it.
+    """Return the progress of a rollback: shift production traffic at once, then test traffic, then stop the failed revision.
 
-    Functions are asked again where traffic shifts, and not waited for.
-    `before` is where the deployment was: from CLEAN_UP on, the tasks to go back to must come up first.
+    Nothing pauses a rollback. It invokes functions in the stages that shift traffic, without waiting for them.
+    `before` is the progress of the deployment: from CLEAN_UP on, the tasks of the old revision must start again first.
     """
     if configuration["strategy"] == ROLLING:
         steps: tuple[StageStep, ...] = (StageStep(stage="SCALE_UP", needs=Need.SETTLED), _BAKING)
@@ -295,11 +296,11 @@ def rollback_progress(configuration: Mapping[str, Any], *, before: Progress) -> 
             StageStep(stage="TEST_TRAFFIC_SHIFT", test=_WHOLE),
             StageStep(stage="CLEAN_UP"),
         )
-    asked = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
-    return Progress(steps=steps, hooks=asked, is_rollback=True, pauses=before.pauses)
+    hooks = tuple(hook for hook in configuration.get("lifecycleHooks") or () if not is_pause(hook))
+    return Progress(steps=steps, hooks=hooks, is_rollback=True, pauses=before.pauses)
 
 
-_BAKING = StageStep(stage="BAKE_TIME")  # how long depends on the alarms, too: the scheduler knows
+_BAKING = StageStep(stage="BAKE_TIME")  # its length also depends on alarms: see scheduler/settling.py
 
 
 def _rolling(*, has_shifted: bool) -> Iterator[StageStep]:
@@ -328,16 +329,16 @@ def _shifting(configuration: Mapping[str, Any], *, has_blue: bool) -> Iterator[S
 
 
 def _shares(configuration: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-    """The production traffic of each step, in per cent, and the minutes until the next one."""
+    """Yield the production share of each step, in per cent, and the minutes until the next step."""
     if configuration["strategy"] == "CANARY":
-        asked = {**CANARY_DEFAULTS, **(configuration.get("canaryConfiguration") or {})}
-        if asked["canaryPercent"] < _WHOLE:
-            yield float(asked["canaryPercent"]), float(asked["canaryBakeTimeInMinutes"])
+        options = {**CANARY_DEFAULTS, **(configuration.get("canaryConfiguration") or {})}
+        if options["canaryPercent"] < _WHOLE:
+            yield float(options["canaryPercent"]), float(options["canaryBakeTimeInMinutes"])
     if configuration["strategy"] == "LINEAR":
-        asked = {**LINEAR_DEFAULTS, **(configuration.get("linearConfiguration") or {})}
+        options = {**LINEAR_DEFAULTS, **(configuration.get("linearConfiguration") or {})}
         number = 1
-        while number * asked["stepPercent"] < _WHOLE:
-            yield float(number * asked["stepPercent"]), float(asked["stepBakeTimeInMinutes"])
+        while number * options["stepPercent"] < _WHOLE:
+            yield float(number * options["stepPercent"]), float(options["stepBakeTimeInMinutes"])
             number += 1
     yield _WHOLE, 0.0
 

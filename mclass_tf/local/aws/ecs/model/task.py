@@ -1,4 +1,4 @@
-"""A task as ECS keeps and describes it.
+"""The state of a task.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
 """
@@ -14,7 +14,7 @@ from mclass_tf.local.network import Interface
 
 @dataclass(kw_only=True)
 class Container:
-    """One container of a task. `runtime_id` is empty until it was started; times in seconds since the epoch."""
+    """One container of a task. `runtime_id` is empty before its start. Times in seconds since the epoch."""
 
     name: str
     arn: str
@@ -34,7 +34,7 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """A target group that a task is to be registered in, by the service's wiring at its start."""
+    """A target group in which to register a task, from the load balancers of the service when the task was launched."""
 
     target_group_arn: str
     container_name: str
@@ -43,11 +43,11 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What starts a task: for a service's deployment, or alone (`run-task`).
+    """The parameters of a new task, launched by a service deployment or by RunTask.
 
-    `settings` are the service's, as ECS names them (networkConfiguration, platformVersion, capacityProviderStrategy,
-    healthCheckGracePeriodSeconds, …), as they are at the start. `is_standalone`: it belongs to no service, and `group` and
-    `started_by` are what the caller of RunTask has chosen.
+    `settings` are those of the service at launch, as ECS names them (networkConfiguration, platformVersion,
+    capacityProviderStrategy, healthCheckGracePeriodSeconds, …). An `is_standalone` task belongs to no service; the caller of
+    RunTask chose its `group` and `started_by`.
     """
 
     account_id: str
@@ -65,24 +65,23 @@ class Launch:
 
     @property
     def service_name(self) -> str | None:
-        """The service that the task belongs to; None for one that stands alone, whatever its group is called."""
+        """The name of the service. None for a standalone task, whatever its `group`."""
         kind, _, name = self.group.partition(":")
         return name if kind == "service" and not self.is_standalone else None
 
     @property
     def execution_role_arn(self) -> str | None:
-        """The role with which ECS starts the task."""
+        """The role that ECS assumes to start the task."""
         return self._role("executionRoleArn", "execution_role_arn")
 
     @property
     def task_role_arn(self) -> str | None:
-        """The role of the containers themselves."""
+        """The role of the containers."""
         return self._role("taskRoleArn", "task_role_arn")
 
     def _role(self, override: str, attribute: str) -> str | None:
-        role = self.overrides.get(override) or getattr(
-            self.definition, attribute, None
-        )  # moto sets it if it is given
+        # moto sets the attribute only if the request does.
+        role = self.overrides.get(override) or getattr(self.definition, attribute, None)
         if not role:
             return None
         return str(role) if str(role).startswith("arn:") else f"arn:aws:iam::{self.account_id}:role/{role}"
@@ -90,10 +89,10 @@ class Launch:
 
 @dataclass(kw_only=True)
 class Task:
-    """Read and changed under the lock of the calls (`AwsApi.exclusive`) alone. Times in seconds since the epoch.
+    """Read and change it only under the lock of the API calls (`AwsApi.exclusive`). Times in seconds since the epoch.
 
-    `is_registered`: it stands in its target groups;
-    `is_draining`: it was taken out of them and may still work on what it has. `attachment_id`: that of its interface.
+    `is_registered`: it is in its target groups. `is_draining`: it was deregistered and may still finish requests.
+    `attachment_id` is that of its network interface.
     """
 
     id: str
@@ -121,7 +120,7 @@ class Task:
 
     @property
     def deployment_id(self) -> str:
-        """That of the service's deployment it belongs to; empty where it stands alone, whatever `startedBy` says."""
+        """The id of its service's deployment. Empty for a standalone task, whatever its `startedBy`."""
         return "" if self.launch.is_standalone else self.launch.started_by
 
     @property
@@ -131,7 +130,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class EveryTask:
-    """The tasks of all accounts: those that have stopped and are still shown, and the others."""
+    """The tasks of all accounts: those that stopped and are still described, and the others."""
 
     stopped: list[Task]
     started: list[Task]

@@ -1,4 +1,4 @@
-"""The awslogs driver: what containers write becomes events of CloudWatch Logs.
+"""The awslogs driver: turns container output into events of CloudWatch Logs.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html
 """
@@ -20,15 +20,14 @@ from mclass_tf.local.aws.ecs.model.task import Task
 
 _log = logging.getLogger("mclass_tf.local")
 
-_BATCH_SECONDS = 1.0  # what clients feel: not scaled
-_LONGEST_EVENT = (
-    262_144 - 26
-)  # bytes; https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+_BATCH_SECONDS = 1.0  # real, not scaled
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+_LONGEST_EVENT = 262_144 - 26  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Destination:
-    """The stream of one container."""
+class LogDestination:
+    """The log stream of one container."""
 
     account_id: str
     region: str
@@ -36,16 +35,16 @@ class Destination:
     stream: str
 
 
-def destination(
+def log_destination(
     definition: Mapping[str, Any], *, account_id: str, region: str, task_id: str
-) -> Destination | None:
-    """Where a container definition's output goes: `prefix/container/task-id`. None without the awslogs driver."""
+) -> LogDestination | None:
+    """Return the log stream of a container: `prefix/container/task-id`. None without the awslogs driver."""
     configuration = definition.get("logConfiguration") or {}
     if configuration.get("logDriver") != "awslogs":
         return None
     options = configuration.get("options") or {}
     prefix = options.get("awslogs-stream-prefix", "ecs")
-    return Destination(
+    return LogDestination(
         account_id=account_id,
         region=options.get("awslogs-region", region),
         group=options.get("awslogs-group", ""),
@@ -53,36 +52,38 @@ def destination(
     )
 
 
-def destinations(task: Task) -> Iterator[tuple[Destination, Mapping[str, str]]]:
-    """Every stream of the task's containers, with the options of the driver."""
+def log_destinations(task: Task) -> Iterator[tuple[LogDestination, Mapping[str, str]]]:
+    """Yield the log streams of the containers of a task, each with the driver options."""
     launch = task.launch
     for definition in launch.definition.container_definitions:
-        place = destination(definition, account_id=launch.account_id, region=launch.region, task_id=task.id)
-        if place is not None:
-            yield place, definition["logConfiguration"].get("options") or {}
+        destination = log_destination(
+            definition, account_id=launch.account_id, region=launch.region, task_id=task.id
+        )
+        if destination is not None:
+            yield destination, definition["logConfiguration"].get("options") or {}
 
 
-def create_stream(place: Destination, *, create_group: bool) -> None:
-    """Make the stream, and the group where the options ask for it. Call it under the lock."""
-    backend = logs_backends[place.account_id][place.region]
+def create_stream(destination: LogDestination, *, create_group: bool) -> None:
+    """Create the stream and, with `create_group`, its group. Call it under the lock."""
+    backend = logs_backends[destination.account_id][destination.region]
     if create_group:
-        backend.ensure_log_group(place.group)
-    backend.ensure_log_stream(place.group, place.stream)
+        backend.ensure_log_group(destination.group)
+    backend.ensure_log_stream(destination.group, destination.stream)
 
 
 class TaskLogs:
-    """Takes lines as they are written and puts them into their streams each second."""
+    """Buffers lines and writes them to their log streams every second."""
 
     def __init__(self, *, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         self._exclusive = exclusive
-        self._waiting: dict[Destination, kept_events.Waiting] = {}
-        self._lost: set[Destination] = set()
+        self._waiting: dict[LogDestination, kept_events.PendingEvents] = {}
+        self._lost: set[LogDestination] = set()
 
-    def writer(self, place: Destination) -> Callable[[str], None]:
-        """What takes the lines of one container."""
+    def writer(self, destination: LogDestination) -> Callable[[str], None]:
+        """Return a function that buffers the lines of one container."""
 
         def write(line: str) -> None:
-            waiting = self._waiting.setdefault(place, kept_events.Waiting())
+            waiting = self._waiting.setdefault(destination, kept_events.PendingEvents())
             now = int(time.time() * 1000)
             waiting.extend({"timestamp": now, "message": piece} for piece in _pieces(line))
 
@@ -94,34 +95,36 @@ class TaskLogs:
             self.flush()
 
     def flush(self) -> None:
-        """Put what waits into the streams."""
+        """Write the buffered events to their streams."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
         with self._exclusive():
-            for place, last in waiting.items():
-                self._put(place, last.events)
+            for destination, last in waiting.items():
+                self._put(destination, last.events)
 
-    def _put(self, place: Destination, events: list[dict[str, Any]]) -> None:
-        """A group or stream that was deleted loses the events, as awslogs loses them: the container goes on."""
-        group = logs_backends[place.account_id][place.region].groups.get(place.group)
-        stream = None if group is None else group.streams.get(place.stream)
+    def _put(self, destination: LogDestination, events: list[dict[str, Any]]) -> None:
+        """Events of a deleted group or stream are lost, as with awslogs; the container keeps running."""
+        group = logs_backends[destination.account_id][destination.region].groups.get(destination.group)
+        stream = None if group is None else group.streams.get(destination.stream)
         if stream is None:
-            if place not in self._lost:
-                self._lost.add(place)
-                _log.warning("log stream %s of %s is gone: its events are lost", place.stream, place.group)
+            if destination not in self._lost:
+                self._lost.add(destination)
+                _log.warning(
+                    "log stream %s of %s is gone: its events are lost", destination.stream, destination.group
+                )
             return
         stream.put_log_events(events)
         kept_events.bound(stream, added=len(events))
 
 
 def _pieces(line: str) -> list[str]:
-    """The line in events no longer than CloudWatch takes, no character torn apart; an empty line is none, as in Docker's driver."""
+    """Split a line into events of at most the allowed bytes, between characters. Like Docker, drop an empty line."""
     data = line.encode(errors="replace")
     pieces = []
     while data:
         end = min(len(data), _LONGEST_EVENT)
-        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004  within a character of UTF-8
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004  a UTF-8 continuation byte
             end -= 1
         pieces.append(data[:end].decode())
         data = data[end:]

@@ -1,8 +1,8 @@
-"""What must be there before a task can start, evaluated from what was applied."""
+"""The preconditions for the start of a task, evaluated on the applied resources."""
 
 from __future__ import annotations
 
-from mclass_tf.local.aws.ecs.preconditions.check import unmet, unmet_by_layers, unmet_by_pull
+from mclass_tf.local.aws.ecs.preconditions.check import layers_error, pull_error, startup_error
 from mclass_tf.local.aws.ecs.preconditions.logs import may_put_events
 
-__all__ = ["may_put_events", "unmet", "unmet_by_layers", "unmet_by_pull"]
+__all__ = ["layers_error", "may_put_events", "pull_error", "startup_error"]

@@ -1,4 +1,4 @@
-"""All preconditions, in the order in which Fargate meets them."""
+"""Checks all preconditions in the order in which Fargate does."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from mclass_tf.local.aws.ecs.preconditions import logs, registry, roles, secrets
 from mclass_tf.local.aws.policies import NotModelledError
 
 
-def unmet(task: Task) -> str | None:
-    """Return why nothing of the task can be prepared, in ECS's words, or None. It reads moto's state: call it under the lock."""
+def startup_error(task: Task) -> str | None:
+    """Return why the task cannot start, as ECS words it, or None. This reads moto's state: call it under the lock."""
     try:
         return next((reason for reason in _reasons(task) if reason is not None), None)
     except NotModelledError as error:
         return _not_modelled(error)
 
 
-def unmet_by_pull(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the image cannot be found; the same rules."""
-    return _evaluate(registry.unfindable, task, reference)
+def pull_error(task: Task, reference: images.ImageReference) -> str | None:
+    """Return why the manifest cannot be pulled, or None. Call it under the lock."""
+    return _evaluate(registry.manifest_error, task, reference)
 
 
-def unmet_by_layers(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the layers of an image that is there cannot be fetched; the same rules."""
-    return _evaluate(registry.unfetchable, task, reference)
+def layers_error(task: Task, reference: images.ImageReference) -> str | None:
+    """Return why the layers of an existing image cannot be pulled, or None. Call it under the lock."""
+    return _evaluate(registry.layers_error, task, reference)
 
 
 def _reasons(task: Task) -> Iterator[str | None]:
     for role_arn in (task.launch.execution_role_arn, task.launch.task_role_arn):
-        yield roles.unassumable(task, role_arn) if role_arn else None
-    yield registry.unauthorized(task)
-    yield from secrets.unreadable(task)
-    yield from logs.unwritable(task)
+        yield roles.assume_role_error(task, role_arn) if role_arn else None
+    yield registry.token_error(task)
+    yield from secrets.secret_errors(task)
+    yield from logs.log_errors(task)
 
 
 def _evaluate(

@@ -1,4 +1,4 @@
-"""The way from a task's interface to a service of AWS: endpoints, routes, security groups, network ACLs.
+"""Checks the network path from a task to an AWS service: endpoints, routes, security groups, network ACLs.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/verify-connectivity.html
 """
@@ -13,65 +13,65 @@ from typing import Any
 from moto.ec2 import ec2_backends
 
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.elbv2.reachability import End, entries_allow, entries_of, rules_allow, rules_of
+from mclass_tf.local.aws.elbv2.reachability import Peer, entries_allow, entries_of, rules_allow, rules_of
 from mclass_tf.local.network import Interface
 
 _HTTPS = 443
 _EPHEMERAL = (1024, 65535)
 _ANYWHERE = IPv4Network("0.0.0.0/0")
-_PUBLIC = IPv4Address("203.0.113.10")  # stands for an address of AWS: RFC 5737
+_PUBLIC = IPv4Address("203.0.113.10")  # stands for a public address of AWS; RFC 5737
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blocked:
-    """No packet gets through: `address` is what the task tried, `cause` what is in its way."""
+class Blockage:
+    """A connection that times out. `address` is the destination, `cause` is what blocks it."""
 
     address: str
     cause: str
 
 
-def blocked(task: Task, *, service: str, region: str) -> Blocked | None:
-    """Return what keeps the task from `service` (as endpoints name it: "ecr.api", "s3", …), or None."""
+def blocked(task: Task, *, service: str, region: str) -> Blockage | None:
+    """Return what blocks the task from `service` (as endpoints name it: "ecr.api", "s3", …), or None."""
     ec2 = ec2_backends[task.launch.account_id][task.launch.region]
     if task.interface is None:
-        raise AssertionError("the way is that of an interface")
-    way = _Way(ec2=ec2, task=task, interface=task.interface)
-    if str(ec2.get_vpc(way.interface.vpc_id).enable_dns_support).lower() != "true":
-        return Blocked(address=str(_PUBLIC), cause=f"enableDnsSupport of {way.interface.vpc_id} is off")
+        raise AssertionError("the task has no network interface")
+    path = _NetworkPath(ec2=ec2, task=task, interface=task.interface)
+    if str(ec2.get_vpc(path.interface.vpc_id).enable_dns_support).lower() != "true":
+        return Blockage(address=str(_PUBLIC), cause=f"enableDnsSupport of {path.interface.vpc_id} is off")
     name = f"com.amazonaws.{region}.{service}"
-    endpoint = way.endpoint(name)
+    endpoint = path.endpoint(name)
     if endpoint is not None:
-        return way.to_endpoint(endpoint)
-    gateway = way.gateway_endpoint(name)
-    return way.to_gateway(gateway) if gateway is not None else way.to_internet(service)
+        return path.to_endpoint(endpoint)
+    gateway = path.gateway_endpoint(name)
+    return path.to_gateway(gateway) if gateway is not None else path.to_internet(service)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Way:
+class _NetworkPath:
     ec2: Any
     task: Task
     interface: Interface
 
-    # ---- what there is
+    # ---- endpoints and route tables
 
     def endpoint(self, name: str) -> Any:
-        """The interface endpoint that answers under the service's own name: DNS leads there, with no other way beside."""
-        endpoints = (entry for entry in self._endpoints(name) if _kind(entry) == "interface")
+        """Return the interface endpoint with private DNS: the service name then resolves to nothing else."""
+        endpoints = (entry for entry in self._endpoints(name) if _endpoint_type(entry) == "interface")
         return next((entry for entry in endpoints if str(entry.private_dns_enabled).lower() == "true"), None)
 
     def gateway_endpoint(self, name: str) -> Any:
         table = self._route_table(self.interface.subnet_id)
-        endpoints = (entry for entry in self._endpoints(name) if _kind(entry) == "gateway")
+        endpoints = (entry for entry in self._endpoints(name) if _endpoint_type(entry) == "gateway")
         return next((entry for entry in endpoints if table.id in (entry.route_table_ids or [])), None)
 
     def _endpoints(self, name: str) -> Iterator[Any]:
         for entry in self.ec2.vpc_end_points.values():
-            is_there = entry.vpc_id == self.interface.vpc_id and entry.state not in {"deleted", "deleting"}
-            if is_there and entry.service_name == name:
+            is_available = entry.state not in {"deleted", "deleting"}
+            if is_available and entry.vpc_id == self.interface.vpc_id and entry.service_name == name:
                 yield entry
 
     def _route_table(self, subnet_id: str) -> Any:
-        """The table that the subnet is associated with, else the VPC's main one."""
+        """Return the route table of the subnet, or the main one of the VPC."""
         tables = [entry for entry in self.ec2.route_tables.values() if entry.vpc_id == self.interface.vpc_id]
         explicit = [
             entry
@@ -81,59 +81,59 @@ class _Way:
         main = [entry for entry in tables if entry.main_association_id is not None]
         return (explicit or main)[0]
 
-    # ---- the three ways
+    # ---- the three kinds of path
 
-    def to_endpoint(self, endpoint: Any) -> Blocked | None:
+    def to_endpoint(self, endpoint: Any) -> Blockage | None:
         groups = frozenset(endpoint.security_group_ids)
         for subnet_id in endpoint.subnet_ids or []:
-            there = End(range=IPv4Network(self.ec2.get_subnet(subnet_id).cidr_block), group_ids=groups)
-            address = str(there.range[10])
-            if not rules_allow(self._egress(), other=there, port=_HTTPS):
-                return Blocked(
-                    address=address, cause=f"no egress rule of {self._groups()} leads to {endpoint.id}"
+            destination = Peer(range=IPv4Network(self.ec2.get_subnet(subnet_id).cidr_block), group_ids=groups)
+            address = str(destination.range[10])
+            if not rules_allow(self._egress(), other=destination, port=_HTTPS):
+                return Blockage(
+                    address=address, cause=f"no egress rule of {self._group_names()} leads to {endpoint.id}"
                 )
             ingress = rules_of(self.ec2, groups, egress=False)
-            if not rules_allow(ingress, other=self._here(), port=_HTTPS):
-                return Blocked(
+            if not rules_allow(ingress, other=self._own_peer(), port=_HTTPS):
+                return Blockage(
                     address=address,
                     cause=f"no ingress rule of {', '.join(sorted(groups))}, the security group of {endpoint.id}, "
                     f"lets {self.interface.private_ip} in",
                 )
-            if subnet_id != self.interface.subnet_id and not self._acls_allow(subnet_id, there.range):
-                return Blocked(address=address, cause=f"a network ACL is in the way to {endpoint.id}")
+            if subnet_id != self.interface.subnet_id and not self._acls_allow(subnet_id, destination.range):
+                return Blockage(address=address, cause=f"a network ACL is in the way to {endpoint.id}")
         if not endpoint.subnet_ids:
-            return Blocked(address=str(_PUBLIC), cause=f"{endpoint.id} is in no subnet")
+            return Blockage(address=str(_PUBLIC), cause=f"{endpoint.id} is in no subnet")
         return None
 
-    def to_gateway(self, endpoint: Any) -> Blocked | None:
-        """S3's addresses are public, and the security group's rule may name them by AWS's prefix list."""
+    def to_gateway(self, endpoint: Any) -> Blockage | None:
+        """The addresses of S3 are public. A security group rule may name them by the prefix list of AWS."""
         prefixes = self.ec2.managed_prefix_lists.get(endpoint.destination_prefix_list_id)
         entries: list[dict[str, str]] = [] if prefixes is None else next(iter(prefixes.entries.values()), [])
-        there = IPv4Network(entries[0]["Cidr"]) if entries else _ANYWHERE
-        if not rules_allow(self._egress(), other=End(range=there), port=_HTTPS):
-            return Blocked(
-                address=str(there[10]),
-                cause=f"no egress rule of {self._groups()} leads to {endpoint.destination_prefix_list_id}",
+        destination = IPv4Network(entries[0]["Cidr"]) if entries else _ANYWHERE
+        if not rules_allow(self._egress(), other=Peer(range=destination), port=_HTTPS):
+            return Blockage(
+                address=str(destination[10]),
+                cause=f"no egress rule of {self._group_names()} leads to {endpoint.destination_prefix_list_id}",
             )
-        if not self._acl_allows(self.interface.subnet_id, there):
-            return Blocked(
-                address=str(there[10]),
+        if not self._acl_allows(self.interface.subnet_id, destination):
+            return Blockage(
+                address=str(destination[10]),
                 cause=f"the network ACL of {self.interface.subnet_id} is in the way to S3",
             )
         return None
 
-    def to_internet(self, service: str) -> Blocked | None:
+    def to_internet(self, service: str) -> Blockage | None:
         cause = self._no_route(service)
-        if cause is None and not rules_allow(self._egress(), other=End(range=_ANYWHERE), port=_HTTPS):
-            cause = f"no egress rule of {self._groups()} allows HTTPS to anywhere"
+        if cause is None and not rules_allow(self._egress(), other=Peer(range=_ANYWHERE), port=_HTTPS):
+            cause = f"no egress rule of {self._group_names()} allows HTTPS to anywhere"
         if cause is None and not self._acl_allows(self.interface.subnet_id, _ANYWHERE):
             cause = f"the network ACL of {self.interface.subnet_id} is in the way"
-        return None if cause is None else Blocked(address=str(_PUBLIC), cause=cause)
+        return None if cause is None else Blockage(address=str(_PUBLIC), cause=cause)
 
     # ---- routes
 
     def _no_route(self, service: str) -> str | None:
-        """Why the task's subnet has no way to the internet: a NAT gateway in a public subnet, or a public address."""
+        """Return why the task has no route to the internet: it needs a NAT gateway in a public subnet, or a public IP."""
         subnet_id = self.interface.subnet_id
         route = self._default_route(subnet_id)
         if route is None:
@@ -170,8 +170,8 @@ class _Way:
 
     # ---- security groups and network ACLs
 
-    def _here(self) -> End:
-        return End(
+    def _own_peer(self) -> Peer:
+        return Peer(
             range=IPv4Network(self.interface.private_ip),
             group_ids=frozenset(self.interface.security_group_ids),
         )
@@ -179,11 +179,11 @@ class _Way:
     def _egress(self) -> Iterator[Any]:
         return rules_of(self.ec2, self.interface.security_group_ids, egress=True)
 
-    def _groups(self) -> str:
+    def _group_names(self) -> str:
         return ", ".join(sorted(self.interface.security_group_ids))
 
     def _acl_allows(self, subnet_id: str, other: IPv4Network) -> bool:
-        """Out to HTTPS, and the answers back in."""
+        """Return whether the network ACL allows HTTPS out and the responses in."""
         out = entries_of(self.ec2, subnet_id, egress=True)
         back = entries_of(self.ec2, subnet_id, egress=False)
         return entries_allow(out, other=other, ports=(_HTTPS, _HTTPS)) and entries_allow(
@@ -192,7 +192,7 @@ class _Way:
 
     def _acls_allow(self, subnet_id: str, other: IPv4Network) -> bool:
         """Both subnets' ACLs, between the task and an interface in the other subnet."""
-        here = self._here().range
+        here = self._own_peer().range
         into = entries_of(self.ec2, subnet_id, egress=False)
         back = entries_of(self.ec2, subnet_id, egress=True)
         return (
@@ -202,5 +202,5 @@ class _Way:
         )
 
 
-def _kind(endpoint: Any) -> str:
+def _endpoint_type(endpoint: Any) -> str:
     return str(endpoint.vpc_endpoint_type or "Gateway").lower()

@@ -1,4 +1,4 @@
-"""Whether the task can pull: the token, the image and its layers, each by role, repository policy and network.
+"""Checks pulls from ECR: token, manifest and layers, each by role, repository policy and network.
 
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/ECR_on_ECS.html
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html
@@ -10,24 +10,24 @@ from moto.ecr.models import ecr_backends
 
 from mclass_tf.local.aws.ecs.model import images
 from mclass_tf.local.aws.ecs.model.task import Container, Task
-from mclass_tf.local.aws.ecs.preconditions import network, roles, words
-from mclass_tf.local.aws.policies import Decision, Request, decide
+from mclass_tf.local.aws.ecs.preconditions import messages, network, roles
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide
 
 _TOKEN = "ecr:GetAuthorizationToken"  # noqa: S105  an action, no secret
 _PULL = "CannotPullContainerError: "
 
 
-def unauthorized(task: Task) -> str | None:
-    """Return why there is no token for the registry; where no image is of ECR, none is needed."""
+def token_error(task: Task) -> str | None:
+    """Return why the task gets no authorization token, or None; without an image in ECR it needs no token."""
     reference = next((entry for entry in map(_reference, task.containers) if entry is not None), None)
     if reference is None:
         return None
     blocked = network.blocked(task, service="ecr.api", region=reference.region)
     if blocked is not None:
         return (
-            f"{words.UNPREPARED}The task cannot pull registry auth from Amazon ECR: There is a connection issue between "
+            f"{messages.INIT_ERROR}The task cannot pull registry auth from Amazon ECR: There is a connection issue between "
             "the task and Amazon ECR. Check your task network configuration. "
-            + words.unsent(
+            + messages.timeout(
                 "ECR: GetAuthorizationToken",
                 host=f"api.ecr.{reference.region}.amazonaws.com",
                 blocked=blocked,
@@ -36,15 +36,15 @@ def unauthorized(task: Task) -> str | None:
     denial = roles.denial(task, action=_TOKEN)
     if denial is None:
         return None
-    error = words.refused("ECR: GetAuthorizationToken", f"AccessDeniedException: {denial}")
+    error = messages.api_error("ECR: GetAuthorizationToken", f"AccessDeniedException: {denial}")
     return (
-        f"{words.UNPREPARED}execution resource retrieval failed: unable to retrieve ecr registry auth: service call has "
+        f"{messages.INIT_ERROR}execution resource retrieval failed: unable to retrieve ecr registry auth: service call has "
         f"been retried 1 time(s): {error}"
     )
 
 
-def unfindable(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the registry does not give the manifest."""
+def manifest_error(task: Task, reference: images.ImageReference) -> str | None:
+    """Return why the manifest cannot be pulled, or None."""
     blocked = network.blocked(task, service="ecr.dkr", region=reference.region)
     if blocked is not None:
         return (
@@ -52,7 +52,7 @@ def unfindable(task: Task, reference: images.ImageReference) -> str | None:
             f"'{reference.host}/{reference.repository}'. There is a connection issue between the task and Amazon ECR. "
             f"Check your task network configuration. failed to do request: Head "
             f'"https://{reference.host}/v2/{reference.repository}/manifests/{reference.version}": '
-            f"dial tcp {blocked.address}:443: i/o timeout{words.local_cause(blocked.cause)}"
+            f"dial tcp {blocked.address}:443: i/o timeout{messages.local_cause(blocked.cause)}"
         )
     denial = _denial(task, reference, action="ecr:BatchGetImage")
     if denial is None:
@@ -60,23 +60,23 @@ def unfindable(task: Task, reference: images.ImageReference) -> str | None:
     return (
         f"{_PULL}pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: pulling from "
         f"host {reference.host} failed with status code [manifests {reference.version}]: 403 Forbidden"
-        f"{words.local_cause(denial)}"
+        f"{messages.local_cause(denial)}"
     )
 
 
-def unfetchable(task: Task, reference: images.ImageReference) -> str | None:
-    """Return why the layers do not arrive: ECR names their place, and they come from S3."""
+def layers_error(task: Task, reference: images.ImageReference) -> str | None:
+    """Return why the layers cannot be pulled, or None. ECR redirects to S3 for them."""
     copying = f"{_PULL}ref pull has been retried {{}} time(s): failed to copy: httpReadSeeker: failed open: "
     denial = _denial(task, reference, action="ecr:GetDownloadUrlForLayer")
     if denial is not None:
         url = f"https://{reference.host}/v2/{reference.repository}/blobs/"
-        return f"{copying.format(1)}unexpected status code {url}: 403 Forbidden{words.local_cause(denial)}"
+        return f"{copying.format(1)}unexpected status code {url}: 403 Forbidden{messages.local_cause(denial)}"
     blocked = network.blocked(task, service="s3", region=reference.region)
     if blocked is None:
         return None
     return (
         f"{copying.format(5)}failed to do request: Get {reference.text}: dial tcp {blocked.address}:443: i/o timeout"
-        f"{words.local_cause(blocked.cause)}"
+        f"{messages.local_cause(blocked.cause)}"
     )
 
 
@@ -88,7 +88,7 @@ def _reference(container: Container) -> images.ImageReference | None:
 
 
 def _denial(task: Task, reference: images.ImageReference, *, action: str) -> str | None:
-    """Why the role may not; a repository of another account must let it in by its own policy too.
+    """Return why the role is denied, or None. A repository of another account must also allow it in its policy.
 
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
     """
@@ -98,18 +98,18 @@ def _denial(task: Task, reference: images.ImageReference, *, action: str) -> str
         return denial
     account_id = task.launch.account_id
     role_arn = task.launch.execution_role_arn or ""
-    request = Request(
+    request = IamRequest(
         action=action,
         resource=reference.repository_arn,
         principals=(account_id, f"arn:aws:iam::{account_id}:root", role_arn, roles.caller(task)),
     )
     decision = decide([repository.policy] if repository.policy else [], request)
-    if decision is Decision.ALLOWED or (
-        decision is Decision.NOT_ALLOWED and reference.account_id == account_id
+    if decision is IamDecision.ALLOWED or (
+        decision is IamDecision.NOT_ALLOWED and reference.account_id == account_id
     ):
         return None
     cause = "with an explicit deny in a resource-based policy"
-    if decision is Decision.NOT_ALLOWED:
+    if decision is IamDecision.NOT_ALLOWED:
         cause = f"because no resource-based policy allows the {action} action"
     return (
         f"User: {roles.caller(task)} is not authorized to perform: {action} on resource: "

@@ -1,4 +1,4 @@
-"""The roles of a task: whether ECS may assume them, and what they may do."""
+"""Checks the roles that ECS uses: whether ECS may assume them, and what they allow."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 
 from mclass_tf.local.aws import roles
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.policies import Decision, Request, decide
+from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide
 
 _SERVICE = "ecs-tasks.amazonaws.com"
 _ECS = "ecs.amazonaws.com"
 
 
-def unassumable(task: Task, role_arn: str) -> str | None:
-    """Return ECS's words where the role is missing or does not trust ECS's tasks.
+def assume_role_error(task: Task, role_arn: str) -> str | None:
+    """Return why ECS cannot assume the role, as ECS words it, or None.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
     """
     role = roles.find(role_arn)
     launch = task.launch
-    request = Request(
+    request = IamRequest(
         action="sts:AssumeRole",
         principals=(_SERVICE,),
         context={
@@ -39,7 +39,7 @@ def unassumable(task: Task, role_arn: str) -> str | None:
 def denial(
     task: Task, *, action: str, resource: str = "*", context: Mapping[str, str] | None = None
 ) -> str | None:
-    """Return IAM's words where the execution role may not do it, else None.
+    """Return why the execution role is denied the action, as IAM words it, or None.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
@@ -47,21 +47,21 @@ def denial(
     role = roles.find(role_arn) if role_arn else None
     if role is None:
         return f"User: {caller(task)} is not authorized to perform: {action} on resource: {resource}"
-    request = Request(action=action, resource=resource, context=context or {})
-    for kind, documents in roles.limits(role):
+    request = IamRequest(action=action, resource=resource, context=context or {})
+    for kind, documents in roles.policies_by_kind(role):
         decision = decide(documents, request)
-        if decision is not Decision.ALLOWED:
+        if decision is not IamDecision.ALLOWED:
             return _access_denied(task, request, decision, kind)
     return None
 
 
 def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, ...]) -> str | None:
-    """Return why ECS cannot shift traffic with this role, None where it can.
+    """Return why ECS cannot shift traffic with this role, or None.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AmazonECSInfrastructureRolePolicyForLoadBalancers.html
     """
     role = roles.find(role_arn)
-    trust = Request(action="sts:AssumeRole", principals=(_ECS,))
+    trust = IamRequest(action="sts:AssumeRole", principals=(_ECS,))
     if role is None or not roles.trusts(role, trust):
         return f"ECS was unable to assume the role '{role_arn}' that was provided for this service"
     needed = [
@@ -73,36 +73,36 @@ def infrastructure_refusal(role_arn: str, *, rule_arn: str, groups: tuple[str, .
         ),
     ]
     for action, resource in needed:
-        if not roles.permits(role, Request(action=action, resource=resource)):
+        if not roles.permits(role, IamRequest(action=action, resource=resource)):
             return f"{role_arn} is not authorized to perform: {action} on resource: {resource}"
     return None
 
 
 def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
-    """Return why ECS cannot ask a function with this role, None where it can.
+    """Return why ECS cannot invoke the function with this role, or None.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-permissions.html
     """
     role = roles.find(role_arn)
-    trust = Request(action="sts:AssumeRole", principals=(_ECS,))
+    trust = IamRequest(action="sts:AssumeRole", principals=(_ECS,))
     if role is None or not roles.trusts(role, trust):
         return f"ECS was unable to assume the role '{role_arn}' that was provided for a lifecycle hook"
     action = "lambda:InvokeFunction"
-    if not roles.permits(role, Request(action=action, resource=function_arn)):
+    if not roles.permits(role, IamRequest(action=action, resource=function_arn)):
         return f"{role_arn} is not authorized to perform: {action} on resource: {function_arn}"
     return None
 
 
 def caller(task: Task) -> str:
-    """The session in which ECS acts for the task."""
+    """Return the ARN of the session in which ECS acts for the task."""
     name = (task.launch.execution_role_arn or "").rsplit("/", 1)[-1]
     return f"arn:aws:sts::{task.launch.account_id}:assumed-role/{name}/{task.id}"
 
 
-def _access_denied(task: Task, request: Request, decision: Decision, kind: str) -> str:
+def _access_denied(task: Task, request: IamRequest, decision: IamDecision, kind: str) -> str:
     cause = (
         f"with an explicit deny in {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-        if decision is Decision.DENIED
+        if decision is IamDecision.DENIED
         else f"because no {kind} allows the {request.action} action"
     )
     return f"User: {caller(task)} is not authorized to perform: {request.action} on resource: {request.resource} {cause}"

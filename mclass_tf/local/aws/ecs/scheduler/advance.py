@@ -1,4 +1,4 @@
-"""How a service deployment advances through its lifecycle stages."""
+"""Advances a service deployment through its lifecycle stages."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from mclass_tf.local.aws.ecs.scheduler.rollback import fail_deployment
 from mclass_tf.local.aws.ecs.scheduler.rolling import minimum_healthy
 from mclass_tf.local.aws.ecs.scheduler.serving import blue_deployment
 from mclass_tf.local.aws.ecs.scheduler.traffic import TrafficError
-from mclass_tf.local.aws.ecs.scheduler.world import World
+from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 from mclass_tf.local.live import live
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advance:
-    """`has_moved`: to another stage, or to a failure; `wake_at` is when to try again, None for at the next change."""
+class AdvanceResult:
+    """`has_moved` is True after a change of stage or a failure. `wake_at` is when to try again; None means at the next change."""
 
     has_moved: bool = False
     wake_at: float | None = None
 
 
-def advance_stages(service: Service, observation: Observation, *, world: World) -> Advance:
+def advance_stages(service: Service, observation: Observation, *, world: SchedulerWorld) -> AdvanceResult:
     record = service.primary.record
     if not service.primary.is_in_progress or record.has_ended or service.status != "ACTIVE":
-        return Advance()
+        return AdvanceResult()
     progress = record.progress
     position, hooks = progress.position, len(progress.pauses)
     try:
         wake_at = progress.advance(_context(service, observation, world=world))
     except TrafficError as error:
         _fail_shift(service, cause=str(error))
-        return Advance(has_moved=True)
+        return AdvanceResult(has_moved=True)
     if len(progress.pauses) > hooks:
         live.changed("hooks")
     if progress.has_failed:
         failure = detect_failure(service, world=world)
         if failure is not None:
             fail_deployment(service, failure)
-        return Advance(has_moved=True, wake_at=wake_at)
+        return AdvanceResult(has_moved=True, wake_at=wake_at)
     if record.is_cleaning_up:
         record.alarms.end()
-    return Advance(has_moved=progress.position != position, wake_at=wake_at)
+    return AdvanceResult(has_moved=progress.position != position, wake_at=wake_at)
 
 
-def _context(service: Service, observation: Observation, *, world: World) -> StageContext:
+def _context(service: Service, observation: Observation, *, world: SchedulerWorld) -> StageContext:
     return StageContext(
         now=observation.now,
         real=world.clock.real,
@@ -74,7 +74,7 @@ def _fail_shift(service: Service, *, cause: str) -> None:
     if deployment.record.status == "IN_PROGRESS":
         fail_deployment(service, traffic_failure(cause))
         return
-    # Both go on, since either may have traffic; what served before is what the next deployment goes back to.
-    deployment.move("COMPLETED", reason=f"ECS deployment traffic shift: {cause}.")
+    # Both revisions keep running, since either may have traffic. The next deployment rolls back to this one.
+    deployment.set_rollout_state("COMPLETED", reason=f"ECS deployment traffic shift: {cause}.")
     deployment.record.end("ROLLBACK_FAILED", reason=f"Traffic could not be shifted back: {cause}.")
     service.completed = deployment

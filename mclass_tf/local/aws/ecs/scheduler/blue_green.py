@@ -1,6 +1,6 @@
-"""The strategies that shift traffic: the new revision comes up beside the old one, which stays at full size until traffic is off it.
+"""The strategies that shift traffic: green starts beside blue, which keeps its full size until it has no traffic.
 
-BLUE_GREEN, CANARY and LINEAR differ in how traffic is shifted (`stages`), not in the tasks.
+BLUE_GREEN, CANARY and LINEAR differ only in how they shift traffic (`stages`).
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-blue-green.html
 """
 
@@ -10,14 +10,14 @@ from mclass_tf.local.aws.ecs.scheduler import rolling
 from mclass_tf.local.aws.ecs.scheduler.view import (
     ScalingDecision,
     ServiceView,
-    Stop,
     StopCause,
     TaskCondition,
+    TaskStop,
 )
 
 
 def decide(view: ServiceView) -> ScalingDecision:
-    """Keep the tasks of each of the two revisions at their size; stop what belongs to neither when it may be stopped."""
+    """Keep green and blue at their desired sizes. Stop the tasks of other deployments once `may_stop_others`."""
     green = rolling.decide(view)
     blue = rolling.decide(view.blue) if view.blue is not None else ScalingDecision()
     return ScalingDecision(
@@ -29,11 +29,11 @@ def decide(view: ServiceView) -> ScalingDecision:
     )
 
 
-def _stops_of_others(view: ServiceView) -> tuple[Stop, ...]:
+def _stops_of_others(view: ServiceView) -> tuple[TaskStop, ...]:
     if not view.may_stop_others:
         return ()
     return tuple(
-        Stop(task_id=task.id, cause=StopCause.SCALING)
+        TaskStop(task_id=task.id, cause=StopCause.SCALING)
         for task in view.others
         if task.condition is not TaskCondition.DRAINING
     )

@@ -1,4 +1,4 @@
-"""Counts the tasks of a service's deployments, and of the service deployment that is under way."""
+"""Counts the tasks of a service's deployments and of its current service deployment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def count_tasks(service: Service, tasks: Iterable[Task]) -> None:
     service_tasks = [task for task in tasks if service.owns(task)]
     for deployment in service.deployments:
         own = [task for task in service_tasks if task.deployment_id == deployment.id]
-        to_run = [task for task in own if task.desired_status == "RUNNING"]
+        meant_to_run = [task for task in own if task.desired_status == "RUNNING"]
         deployment.counts = TaskCounts(
-            requested=service.desired_count if deployment.is_wanted else len(to_run),
+            requested=service.desired_count if deployment.keeps_tasks else len(meant_to_run),
             running=sum(task.last_status == "RUNNING" for task in own),
-            pending=sum(task.last_status in _PENDING for task in to_run),
+            pending=sum(task.last_status in _PENDING for task in meant_to_run),
             production=deployment.production,
             test=deployment.test,
         )
@@ -30,10 +30,10 @@ def count_tasks(service: Service, tasks: Iterable[Task]) -> None:
 
 
 def _count_source_revisions(service: Service) -> None:
-    """Where traffic is shifted, the revisions that a service deployment replaces are described as they are, not as they were."""
+    """Strategies that shift traffic report the current counts of source revisions, not those at the start."""
     record = service.primary.record
     if record.has_ended or record.configuration["strategy"] == stages.ROLLING:
         return
-    gone = TaskCounts(production=0.0, test=0.0)
+    no_tasks = TaskCounts(production=0.0, test=0.0)
     counts = {deployment.revision.arn: deployment.counts for deployment in service.deployments}
-    record.sources = [(arn, counts.get(arn, gone)) for arn, _ in record.sources]
+    record.sources = [(arn, counts.get(arn, no_tasks)) for arn, _ in record.sources]

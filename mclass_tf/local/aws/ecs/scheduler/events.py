@@ -1,4 +1,4 @@
-"""The words of a service's events, as ECS writes them.
+"""The messages of service events, worded as ECS words them.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-unhealthy-event-messages.html

@@ -1,4 +1,4 @@
-"""Why a service deployment fails: a requested rollback, a lifecycle hook, the circuit breaker, the alarms, the traffic."""
+"""Detects failed service deployments: requested rollback, lifecycle hook, circuit breaker, alarms, traffic shift."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from mclass_tf.local.aws.ecs.model.service import Service
 from mclass_tf.local.aws.ecs.model.service_deployment import Monitor
 from mclass_tf.local.aws.ecs.scheduler.alarms import alarm_options, triggered_alarms
-from mclass_tf.local.aws.ecs.scheduler.world import World
+from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """`source` is what detected it, `cause` completes the reason of the service deployment ("… because …").
+class DeploymentFailure:
+    """`source` is what detected the failure. `cause` completes the status reason of the service deployment ("… because …").
 
-    `event` is the reason in the service's event, None without an event; `state_reason` that of the deployment's rollout state.
-    `monitor` is the one that is triggered.
+    `event` is the reason in the service event; None adds no event. `state_reason` becomes `rolloutStateReason` of the deployment.
+    `monitor` is the monitor to mark as TRIGGERED.
     """
 
     source: str
@@ -27,11 +27,11 @@ class Failure:
     alarms: tuple[str, ...] = ()
 
 
-def detect_failure(service: Service, *, world: World) -> Failure | None:
-    """Return why the service deployment that is under way has failed, None if it has not."""
+def detect_failure(service: Service, *, world: SchedulerWorld) -> DeploymentFailure | None:
+    """Return why the current service deployment has failed, or None."""
     deployment = service.primary
     if deployment.record.status == "ROLLBACK_REQUESTED":
-        return Failure(
+        return DeploymentFailure(
             source="rollback requested",
             cause="a rollback was requested",
             event=None,
@@ -42,18 +42,18 @@ def detect_failure(service: Service, *, world: World) -> Failure | None:
     return _hook_failure(service) or _breaker_failure(service) or _alarm_failure(service, world=world)
 
 
-def traffic_failure(cause: str) -> Failure:
+def traffic_failure(cause: str) -> DeploymentFailure:
     return _failure("traffic shift", "traffic could not be shifted", cause=cause)
 
 
-def _hook_failure(service: Service) -> Failure | None:
+def _hook_failure(service: Service) -> DeploymentFailure | None:
     record = service.primary.record
     if not record.progress.has_failed or record.status != "IN_PROGRESS":
         return None
     return _failure("lifecycle hook", "hook execution failure(s) detected", cause=record.progress.failure)
 
 
-def _breaker_failure(service: Service) -> Failure | None:
+def _breaker_failure(service: Service) -> DeploymentFailure | None:
     deployment, record = service.primary, service.primary.record
     options = service.settings["deploymentConfiguration"]["deploymentCircuitBreaker"]
     if options.get("enable") and deployment.failed_tasks >= record.breaker_threshold:
@@ -67,7 +67,7 @@ def _breaker_failure(service: Service) -> Failure | None:
     return None
 
 
-def _alarm_failure(service: Service, *, world: World) -> Failure | None:
+def _alarm_failure(service: Service, *, world: SchedulerWorld) -> DeploymentFailure | None:
     record = service.primary.record
     alarms = triggered_alarms(service, world=world) if record.alarms.status == "MONITORING" else []
     if alarms and record.status == "IN_PROGRESS":
@@ -90,8 +90,8 @@ def _failure(
     rolls_back: bool = True,
     monitor: Monitor | None = None,
     alarms: tuple[str, ...] = (),
-) -> Failure:
-    return Failure(
+) -> DeploymentFailure:
+    return DeploymentFailure(
         source=source,
         cause=cause,
         event=event,

@@ -1,4 +1,4 @@
-"""Whether a task is healthy, as the service scheduler sees it.
+"""Evaluates the health of a task as the service scheduler does.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html (minimumHealthyPercent)
 """
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 from mclass_tf.local.aws.ecs.scheduler.view import TaskCondition
 
-# A task without any check counts as healthy so many of AWS's seconds after it has reached RUNNING.
+# A task without health checks counts as healthy this many of AWS's seconds after it reached RUNNING.
 UNCHECKED_SECONDS = 40.0
 
-_COMING = ("PROVISIONING", "PENDING", "ACTIVATING")
-_SERVING = ("RUNNING", "DEACTIVATING")
+_STARTING = ("PROVISIONING", "PENDING", "ACTIVATING")
+_RUNNING = ("RUNNING", "DEACTIVATING")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredTarget:
-    """A task in one target group; `state` and `description` are DescribeTargetHealth's."""
+    """A task's target in one target group. `state` and `description` are those of DescribeTargetHealth."""
 
     target_group_arn: str
     port: int
@@ -29,7 +29,7 @@ class RegisteredTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskState:
-    """`container_health` is that of the essential containers' checks, None where there are none. Times are real ones."""
+    """`container_health` combines the health checks of essential containers; None without checks. Times are real seconds."""
 
     last_status: str
     desired_status: str
@@ -40,7 +40,7 @@ class TaskState:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskHealth:
-    """`until`: when it changes by itself. `target` is the one that makes it UNHEALTHY, None for a container's check."""
+    """`until`: when the condition changes without an event. `target`: the unhealthy target; None for a container health check."""
 
     condition: TaskCondition
     until: float | None = None
@@ -48,13 +48,13 @@ class TaskHealth:
 
 
 def evaluate_health(state: TaskState, *, now: float, grace: float, unchecked: float) -> TaskHealth | None:
-    """Return what the task counts as, None if it no longer counts.
+    """Return the condition of the task, or None if the scheduler no longer counts it.
 
-    `grace` is the health check grace period, `unchecked` the time of a task without checks, in real seconds.
+    `grace` is the health check grace period. `unchecked` is when a task without checks becomes healthy. Both in real seconds.
     """
     if state.desired_status == "STOPPED":
-        return TaskHealth(condition=TaskCondition.DRAINING) if state.last_status in _SERVING else None
-    if state.last_status in _COMING:
+        return TaskHealth(condition=TaskCondition.DRAINING) if state.last_status in _RUNNING else None
+    if state.last_status in _STARTING:
         return TaskHealth(condition=TaskCondition.PENDING)
     if state.last_status != "RUNNING":
         return None

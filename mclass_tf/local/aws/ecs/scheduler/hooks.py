@@ -1,4 +1,4 @@
-"""The Lambda hooks of deployments: asks the functions that are due, and notes what they say.
+"""Invokes the Lambda functions of lifecycle hooks when they are due, and records their results.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/lambda-lifecycle-hooks.html
 """
@@ -19,7 +19,7 @@ from mclass_tf.local.aws.ecs.model.service_deployment import ServiceDeployment
 from mclass_tf.local.aws.ecs.model.stages import LifecycleHook
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.ecs.scheduler.scheduler import all_services
-from mclass_tf.local.aws.functions import Answer, Function, Functions
+from mclass_tf.local.aws.functions import Function, FunctionResult, Functions
 from mclass_tf.local.aws.policies import NotModelledError
 from mclass_tf.local.live import live
 
@@ -28,13 +28,13 @@ _WHOLE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Due:
+class _DueHook:
     hook: LifecycleHook
     event: dict[str, Any]
 
 
-class Hooks:
-    """A part of the runtime. `exclusive` is the lock of the calls, `services` finds what may have hooks."""
+class HookInvoker:
+    """A background part of the local AWS. `exclusive` is the lock of the API calls; `services` lists the services."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Hooks:
         self._runner = runner
         self._services = services
         self._due = asyncio.Event()
-        self._asking: set[asyncio.Task[None]] = set()
+        self._invocations: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -61,13 +61,13 @@ class Hooks:
         try:
             while True:
                 self._due.clear()
-                await self._wait(self._ask_all())
+                await self._wait(self._invoke_due())
         finally:
             unlisten()
-            for asking in self._asking:
-                asking.cancel()
-            if self._asking:
-                await asyncio.wait(self._asking)
+            for invocation in self._invocations:
+                invocation.cancel()
+            if self._invocations:
+                await asyncio.wait(self._invocations)
             await self._runner.close()
 
     async def _wait(self, wake: float | None) -> None:
@@ -76,38 +76,38 @@ class Hooks:
             async with asyncio.timeout(delay):
                 await self._due.wait()
 
-    def _ask_all(self) -> float | None:
-        """Begin to ask what is due; return when the next one is."""
+    def _invoke_due(self) -> float | None:
+        """Start the invocations that are due. Return when the next one is."""
         with self._exclusive():
             for due in _due(self._services(), now=time.time()):
-                asking = asyncio.create_task(self._ask(due))
-                self._asking.add(asking)
-                asking.add_done_callback(self._asking.discard)
-            waiting = [hook.due_at for _, hook in _open(self._services()) if hook.due_at is not None]
+                invocation = asyncio.create_task(self._invoke(due))
+                self._invocations.add(invocation)
+                invocation.add_done_callback(self._invocations.discard)
+            waiting = [hook.due_at for *_, hook in _open_hooks(self._services()) if hook.due_at is not None]
         return min(waiting, default=None)
 
-    async def _ask(self, due: _Due) -> None:
-        """Nothing that a function does, or that is wrong with it, stops the others."""
+    async def _invoke(self, due: _DueHook) -> None:
+        """Invoke one function. Any error fails only its own hook."""
         try:
-            answer = await self._called(due)
+            answer = await self._call_function(due)
         except Exception as error:  # noqa: BLE001  (reported as the hook's failure)
-            answer = Answer(error=f"{type(error).__name__}: {error}")
+            answer = FunctionResult(error=f"{type(error).__name__}: {error}")
         with self._exclusive():
             functions.keep_output(due.hook.target_arn, answer.output)
-            due.hook.take(answer.value, error=answer.error, now=time.time(), real=live.clock.real)
+            due.hook.record_result(answer.value, error=answer.error, now=time.time(), real=live.clock.real)
         live.changed("ecs")
 
-    async def _called(self, due: _Due) -> Answer:
+    async def _call_function(self, due: _DueHook) -> FunctionResult:
         with self._exclusive():
-            function = _callable(due.hook)
+            function = _callable_function(due.hook)
             variables = functions.credentials(function) if isinstance(function, Function) else {}
         if isinstance(function, str):
-            return Answer(error=function)
+            return FunctionResult(error=function)
         return await self._runner.call(function, due.event, variables=variables)
 
 
-def _callable(hook: LifecycleHook) -> Function | str:
-    """Return the function, or why it cannot be called."""
+def _callable_function(hook: LifecycleHook) -> Function | str:
+    """Return the function, or the reason why it cannot be invoked."""
     role_arn = str(hook.configuration.get("roleArn") or "")
     try:
         refusal = roles.invocation_refusal(role_arn, function_arn=hook.target_arn)
@@ -117,18 +117,18 @@ def _callable(hook: LifecycleHook) -> Function | str:
     return refusal or functions.runnable(hook.target_arn)
 
 
-def _open(services: Iterable[Service]) -> Iterator[tuple[tuple[Service, ServiceDeployment], LifecycleHook]]:
+def _open_hooks(services: Iterable[Service]) -> Iterator[tuple[Service, ServiceDeployment, LifecycleHook]]:
     for service in services:
         for record in service.records:
             if not record.has_ended:
-                yield from (((service, record), hook) for hook in record.progress.pauses if hook.is_running)
+                yield from ((service, record, hook) for hook in record.progress.pauses if hook.is_running)
 
 
-def _due(services: Iterable[Service], *, now: float) -> Iterator[_Due]:
-    for (service, record), hook in _open(services):
+def _due(services: Iterable[Service], *, now: float) -> Iterator[_DueHook]:
+    for service, record, hook in _open_hooks(services):
         if hook.due_at is not None and hook.due_at <= now:
             hook.due_at = None
-            yield _Due(hook=hook, event=_event(service, record, hook))
+            yield _DueHook(hook=hook, event=_event(service, record, hook))
 
 
 def _event(service: Service, record: ServiceDeployment, hook: LifecycleHook) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _event(service: Service, record: ServiceDeployment, hook: LifecycleHook) -> 
 def _weights(
     record: ServiceDeployment, hook: LifecycleHook, *, at: str, share: float | None
 ) -> dict[str, float]:
-    """Return the weights to which a stage shifts traffic, `share` of it to the new revision."""
+    """Return the traffic weights by service revision if the hook is at stage `at`; the new revision gets `share` per cent."""
     if hook.stage != at or share is None:
         return {}
     old = {arn: _WHOLE - share for arn, _ in record.sources[:1]}

@@ -1,4 +1,4 @@
-"""What one pass of the scheduler observes: the tasks of a service and their health."""
+"""The tasks of a service and their health, as one pass of the scheduler observes them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mclass_tf.local.aws.ecs.scheduler.health import (
     evaluate_health,
 )
 from mclass_tf.local.aws.ecs.scheduler.view import TaskCondition, TaskView
-from mclass_tf.local.aws.ecs.scheduler.world import World
+from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 from mclass_tf.local.aws.ecs.tasks import container_health
 from mclass_tf.local.aws.elbv2.targets import TargetHealth
 
-_Targets = Mapping[tuple[str, str, int], TargetHealth]  # by target group, address and port
+_TargetHealths = Mapping[tuple[str, str, int], TargetHealth]  # by target group, address and port
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """`now` is in seconds since the epoch; `health` has the tasks that count, in the order of `tasks`."""
+    """`now` is in seconds since the epoch. `health` contains the tasks that the scheduler counts, in the order of `tasks`."""
 
     now: float
     tasks: Mapping[str, Task]
@@ -34,7 +34,6 @@ class Observation:
 
     @property
     def views(self) -> list[TaskView]:
-        """The tasks that count."""
         return [
             TaskView(
                 id=task_id,
@@ -48,7 +47,7 @@ class Observation:
 
     @property
     def wake_at(self) -> float | None:
-        """When the health of a task next changes by itself."""
+        """The time at which the health of a task next changes without an event."""
         return earliest((health.until for health in self.health.values()), after=self.now)
 
     def healthy_count(self, deployment: Deployment) -> int:
@@ -58,10 +57,7 @@ class Observation:
         )
 
     def is_settled(self, service: Service) -> bool:
-        """Return whether the desired tasks of the primary deployment are healthy, and there are no others.
-
-        Tasks of its own that drain make no difference.
-        """
+        """Return whether the desired tasks of the primary deployment are healthy and, besides its draining ones, no others run."""
         primary = service.primary
         remaining = [
             task
@@ -77,7 +73,7 @@ class Observation:
     def with_started(self, tasks: Iterable[Task]) -> Observation:
         started = {task.id: task for task in tasks}
         observation = dataclasses.replace(self, tasks={**self.tasks, **started})
-        return observation._with_condition(TaskCondition.PENDING, started)  # noqa: SLF001  another of this class
+        return observation._with_condition(TaskCondition.PENDING, started)  # noqa: SLF001  same class
 
     def _with_condition(self, condition: TaskCondition, task_ids: Iterable[str]) -> Observation:
         changed = {task_id: TaskHealth(condition=condition) for task_id in task_ids}
@@ -88,7 +84,7 @@ def earliest(times: Iterable[float | None], *, after: float) -> float | None:
     return min((at for at in times if at is not None and at > after), default=None)
 
 
-def observe(service: Service, *, world: World) -> Observation:
+def observe(service: Service, *, world: SchedulerWorld) -> Observation:
     now = world.now()
     tasks = [] if world.runner is None else world.runner.all(service.account_id, service.region)
     own = {task.id: task for task in tasks if service.owns(task)}
@@ -96,19 +92,22 @@ def observe(service: Service, *, world: World) -> Observation:
 
 
 def _evaluate_health(
-    service: Service, tasks: Mapping[str, Task], *, now: float, world: World
+    service: Service, tasks: Mapping[str, Task], *, now: float, world: SchedulerWorld
 ) -> dict[str, TaskHealth]:
     grace = world.clock.real(service.settings.get("healthCheckGracePeriodSeconds") or 0)
     unchecked = world.clock.real(UNCHECKED_SECONDS)
-    targets = _targets(service, tasks.values(), world=world)
+    targets = _target_health(service, tasks.values(), world=world)
     evaluated = (
-        (task_id, evaluate_health(_state(task, targets=targets), now=now, grace=grace, unchecked=unchecked))
+        (
+            task_id,
+            evaluate_health(_state(task, targets=targets), now=now, grace=grace, unchecked=unchecked),
+        )
         for task_id, task in tasks.items()
     )
     return {task_id: health for task_id, health in evaluated if health is not None}
 
 
-def _targets(service: Service, tasks: Iterable[Task], *, world: World) -> _Targets:
+def _target_health(service: Service, tasks: Iterable[Task], *, world: SchedulerWorld) -> _TargetHealths:
     target_groups = {
         registration.target_group_arn
         for task in tasks
@@ -122,7 +121,7 @@ def _targets(service: Service, tasks: Iterable[Task], *, world: World) -> _Targe
     }
 
 
-def _state(task: Task, *, targets: _Targets) -> TaskState:
+def _state(task: Task, *, targets: _TargetHealths) -> TaskState:
     address = task.interface.private_ip if task.interface is not None else ""
     registered = []
     for entry in task.launch.registrations:
@@ -146,6 +145,6 @@ def _state(task: Task, *, targets: _Targets) -> TaskState:
 
 def _has_health_check(task: Task) -> bool:
     return any(
-        definition.get("essential", True) and container_health.of_container(definition) is not None
+        definition.get("essential", True) and container_health.parse_health_check(definition) is not None
         for definition in task.launch.definition.container_definitions
     )

@@ -1,4 +1,4 @@
-"""Brings a service nearer to what it is to be: one pass over its tasks, under the lock of the calls."""
+"""Reconciles a service with its desired state: one pass over its tasks, under the lock of the API calls."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mclass_tf.local.aws.ecs.scheduler.scaling import scale
 from mclass_tf.local.aws.ecs.scheduler.serving import is_shifting
 from mclass_tf.local.aws.ecs.scheduler.settling import settle
 from mclass_tf.local.aws.ecs.scheduler.transitions import record_transitions
-from mclass_tf.local.aws.ecs.scheduler.world import LOCAL, World
+from mclass_tf.local.aws.ecs.scheduler.world import LOCAL_WORLD, SchedulerWorld
 
 
-def reconcile(service: Service, *, world: World = LOCAL) -> float | None:
-    """Do what is due; return when (seconds since the epoch) to look again if nothing changes before, None for never."""
+def reconcile(service: Service, *, world: SchedulerWorld = LOCAL_WORLD) -> float | None:
+    """Do what is due. Return when to reconcile again without a change (seconds since the epoch), or None for never."""
     if service.status == "INACTIVE":
         return None
     observed = observe(service, world=world)
@@ -28,14 +28,14 @@ def reconcile(service: Service, *, world: World = LOCAL) -> float | None:
         fail_deployment(service, failure)
     advanced = advance_stages(service, observed, world=world)
     scaled = scale(service, observed, world=world)
-    again = advance_stages(service, scaled.observation, world=world)
-    rescaled = scale(service, scaled.observation, world=world) if again.has_moved else scaled
+    readvanced = advance_stages(service, scaled.observation, world=world)
+    rescaled = scale(service, scaled.observation, world=world) if readvanced.has_moved else scaled
     baked_at = settle(service, rescaled.observation, world=world)
-    steps = (observed, advanced, scaled, again, rescaled)
+    steps = (observed, advanced, scaled, readvanced, rescaled)
     return earliest((baked_at, *(step.wake_at for step in steps)), after=observed.now)
 
 
-def _begin_service_deployment(service: Service, *, world: World) -> None:
+def _begin_service_deployment(service: Service, *, world: SchedulerWorld) -> None:
     record = service.primary.record
     options = service.settings["deploymentConfiguration"]["deploymentCircuitBreaker"]
     record.breaker_threshold = breaker.threshold(options, desired=service.desired_count)

@@ -1,4 +1,4 @@
-"""Stops and starts the tasks of a service as its deployment strategy decides."""
+"""Starts and stops the tasks of a service as its deployment strategy decides."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from mclass_tf.local.aws.ecs.scheduler.observation import Observation, earliest
 from mclass_tf.local.aws.ecs.scheduler.planning import plan_scaling
 from mclass_tf.local.aws.ecs.scheduler.serving import blue_deployment
 from mclass_tf.local.aws.ecs.scheduler.transitions import STOPPED_BY_SCHEDULER
-from mclass_tf.local.aws.ecs.scheduler.view import Stop, StopCause, TaskCondition
-from mclass_tf.local.aws.ecs.scheduler.world import World
+from mclass_tf.local.aws.ecs.scheduler.view import StopCause, TaskCondition, TaskStop
+from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
-# AWS's seconds until ECS replaces a task that has ended by itself. Not documented; it is what users see.
+# AWS's seconds until ECS replaces a task that stopped unexpectedly. Not documented; observed by users.
 _REPLACED_AFTER = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scaling:
-    """`observation` has the tasks as they are now; `wake_at` is when more of them may be started."""
+class ScalingResult:
+    """`observation` is updated with the started and stopped tasks. `wake_at` is when more tasks may start."""
 
     observation: Observation
     wake_at: float | None
 
 
-def scale(service: Service, observation: Observation, *, world: World) -> Scaling:
+def scale(service: Service, observation: Observation, *, world: SchedulerWorld) -> ScalingResult:
     primary, blue = service.primary, blue_deployment(service)
     _choose_deployments(service, blue=blue)
     deployments = [primary] if blue is None else [primary, blue]
@@ -46,26 +46,26 @@ def scale(service: Service, observation: Observation, *, world: World) -> Scalin
         )
     if decision.is_stuck and not primary.is_stuck:
         primary.is_stuck = True
-        service.tell(events.STUCK)
-    return Scaling(observation=observation.with_started(tasks), wake_at=wake_at)
+        service.add_event(events.STUCK)
+    return ScalingResult(observation=observation.with_started(tasks), wake_at=wake_at)
 
 
 def _choose_deployments(service: Service, *, blue: Deployment | None) -> None:
-    """Have the primary deployment scaled up from its stage SCALE_UP on, blue kept at its size, and the others scaled in."""
+    """Choose which deployments keep tasks: the primary one from SCALE_UP on, and blue. All others are scaled in."""
     primary = service.primary
-    primary.is_wanted = not (primary.record.progress.is_before_scale_up and primary.is_in_progress)
+    primary.keeps_tasks = not (primary.record.progress.is_before_scale_up and primary.is_in_progress)
     for other in service.deployments[1:]:
-        other.is_wanted = other is blue
+        other.keeps_tasks = other is blue
     if blue is not None and blue not in service.deployments:
-        blue.is_wanted = True
+        blue.keeps_tasks = True
         service.deployments.append(blue)
 
 
 def _replacement_time(deployments: list[Deployment], *, now: float, pause: float) -> float | None:
-    """Forget the tasks whose replacements are due; return when the next ones are."""
+    """Drop the stopped tasks whose replacements are due. Return when the next replacement or launch is due."""
     for deployment in deployments:
         deployment.ended_at = [at for at in deployment.ended_at if at + pause > now]
-    throttled = [deployment.held_until for deployment in deployments]
+    throttled = [deployment.no_launch_before for deployment in deployments]
     replaced = [at + pause for deployment in deployments for at in deployment.ended_at]
     return earliest([*throttled, *replaced], after=now)
 
@@ -74,7 +74,7 @@ def _replacement_time(deployments: list[Deployment], *, now: float, pause: float
 
 
 def _stop_tasks(
-    service: Service, observation: Observation, stops: tuple[Stop, ...], *, world: World
+    service: Service, observation: Observation, stops: tuple[TaskStop, ...], *, world: SchedulerWorld
 ) -> Observation:
     for stop in stops:
         task = observation.tasks[stop.task_id]
@@ -88,22 +88,22 @@ def _stop_tasks(
         task_id for task_id in task_ids if observation.health[task_id].condition is not TaskCondition.PENDING
     ]
     if running:
-        service.tell(events.stopped(running))
+        service.add_event(events.stopped(running))
     if len(task_ids) > len(running):
-        service.tell(events.stopped_pending(len(task_ids) - len(running)))
+        service.add_event(events.stopped_pending(len(task_ids) - len(running)))
     return observation.with_draining(task_ids)
 
 
 def _record_unhealthy(service: Service, task: Task, *, target: RegisteredTarget | None) -> str:
-    """Tell that the task is unhealthy and count it for the circuit breaker; return its stopped reason."""
+    """Add the event, count the task for the circuit breaker, and return its stopped reason."""
     deployment = service.deployment_of(task)
     if deployment is not None:
         deployment.count_failed_tasks(deployment.failed_tasks + 1)
     if target is None:
-        service.tell(events.failed_container(task.id))
+        service.add_event(events.failed_container(task.id))
         return "Task failed container health checks"
     arn = target.target_group_arn
-    service.tell(
+    service.add_event(
         events.failed_target(task.id, port=target.port, target_group_arn=arn, reason=target.description)
     )
     return f"Task failed ELB health checks in (target-group {arn})"
@@ -113,13 +113,13 @@ def _record_unhealthy(service: Service, task: Task, *, target: RegisteredTarget 
 
 
 def _start_tasks(
-    service: Service, deployment: Deployment, number: int, *, replacing: int, world: World
+    service: Service, deployment: Deployment, number: int, *, replacing: int, world: SchedulerWorld
 ) -> list[Task]:
     if not number or world.runner is None:
         return []
     launch = _launch(service, deployment)
     tasks = [world.runner.launch(launch) for _ in range(number)]
-    service.tell(events.started([task.id for task in tasks], replacing=replacing))
+    service.add_event(events.started([task.id for task in tasks], replacing=replacing))
     return tasks
 
 
@@ -141,7 +141,7 @@ def _launch(service: Service, deployment: Deployment) -> Launch:
                 container_name=load_balancer["containerName"],
                 container_port=load_balancer["containerPort"],
             )
-            for load_balancer, target_group in deployment.revision.wirings()
+            for load_balancer, target_group in deployment.revision.load_balancer_groups()
         ),
         tags=tuple(_tags(service, settings=settings, definition=definition)),
     )

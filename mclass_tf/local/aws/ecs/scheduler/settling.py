@@ -1,4 +1,4 @@
-"""What a pass completes: a deployment after its bake time, a service in its steady state, the deletion of a service."""
+"""Completes what has settled: baked deployments, services in a steady state, deleted services."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from mclass_tf.local.aws.ecs.scheduler.alarms import alarm_options, deployment_a
 from mclass_tf.local.aws.ecs.scheduler.counts import count_tasks
 from mclass_tf.local.aws.ecs.scheduler.observation import Observation
 from mclass_tf.local.aws.ecs.scheduler.serving import is_shifting
-from mclass_tf.local.aws.ecs.scheduler.world import World
+from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
-# The longest that ECS goes on watching the alarms when everything is in place, unless a bake time is set: "less than 5 minutes".
+# Without a configured bake time, ECS monitors the alarms "less than 5 minutes" after all tasks are healthy.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
 _LONGEST_BAKE = 300.0
 
 
-def settle(service: Service, observation: Observation, *, world: World) -> float | None:
-    """Return when the bake time ends, None if none has begun."""
+def settle(service: Service, observation: Observation, *, world: SchedulerWorld) -> float | None:
+    """Complete what has settled. Return when the bake time ends, or None if it has not begun."""
     count_tasks(service, observation.tasks.values())
     _drop_replaced(service, observation)
     if service.status == "DRAINING":
@@ -28,12 +28,12 @@ def settle(service: Service, observation: Observation, *, world: World) -> float
     baked_at = _complete_if_baked(service, now=observation.now, world=world)
     if not service.primary.is_in_progress and not service.is_steady:
         service.is_steady = True
-        service.tell(events.STEADY)
+        service.add_event(events.STEADY)
     return baked_at
 
 
 def _drop_replaced(service: Service, observation: Observation) -> None:
-    """Deployments go with their last task; ECS keeps them to the end where alarms may call them back."""
+    """Drop deployments without tasks. ECS keeps them to the end while alarms can still cause a rollback."""
     primary = service.primary
     with_tasks = {task.deployment_id for task in observation.views}
     is_watching = primary.is_in_progress and primary.record.alarms.status == "MONITORING"
@@ -41,7 +41,7 @@ def _drop_replaced(service: Service, observation: Observation) -> None:
         deployment
         for deployment in service.deployments
         if deployment is primary
-        or deployment.is_wanted
+        or deployment.keeps_tasks
         or deployment.id in with_tasks
         or (is_watching and not deployment.is_failed)
     ]
@@ -53,8 +53,8 @@ def _deactivate_if_drained(service: Service, observation: Observation) -> None:
         service.deployments = []
 
 
-def _complete_if_baked(service: Service, *, now: float, world: World) -> float | None:
-    """Complete the deployment once its bake time is over; return when that is, None before its last stage."""
+def _complete_if_baked(service: Service, *, now: float, world: SchedulerWorld) -> float | None:
+    """Complete the deployment after its bake time. Return the end of the bake time, or None before the last stage."""
     deployment, progress = service.primary, service.primary.record.progress
     if not deployment.is_in_progress or not progress.is_last:
         return None
@@ -68,8 +68,7 @@ def _complete_if_baked(service: Service, *, now: float, world: World) -> float |
     return deployment.baking_until
 
 
-def _bake_seconds(service: Service, *, world: World) -> float:
-    """Return how long to watch when everything is in place, in AWS's seconds."""
+def _bake_seconds(service: Service, *, world: SchedulerWorld) -> float:
     record = service.primary.record
     if record.status != "IN_PROGRESS":
         return 0.0
@@ -83,9 +82,9 @@ def _bake_seconds(service: Service, *, world: World) -> float:
 
 def _complete(service: Service) -> None:
     deployment, record = service.primary, service.primary.record
-    deployment.move("COMPLETED", reason=f"ECS deployment {deployment.id} completed.")
+    deployment.set_rollout_state("COMPLETED", reason=f"ECS deployment {deployment.id} completed.")
     service.deployments = [deployment]
     service.completed = deployment
     is_rollback = record.status == "ROLLBACK_IN_PROGRESS"
     record.end("ROLLBACK_SUCCESSFUL" if is_rollback else "SUCCESSFUL")
-    service.tell(events.deployment_completed(deployment.id))
+    service.add_event(events.deployment_completed(deployment.id))

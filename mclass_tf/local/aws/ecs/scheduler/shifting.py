@@ -1,4 +1,4 @@
-"""What a step of a service deployment does to traffic: the service's listener rules are rewritten, and the shares are recorded."""
+"""Shifts the traffic of a service: rewrites its listener rules and records the traffic shares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mclass_tf.local.aws.ecs.model.service import Service
 from mclass_tf.local.aws.ecs.model.stages import StageStep
 from mclass_tf.local.aws.ecs.scheduler.serving import other_deployment
 from mclass_tf.local.aws.ecs.scheduler.traffic import weights_for
-from mclass_tf.local.aws.ecs.scheduler.world import World
+from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
 _PRODUCTION, _TEST = "productionListenerRule", "testListenerRule"
 _WHOLE = 100.0
@@ -18,7 +18,7 @@ _WHOLE = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Route:
-    """A rule with the primary deployment's target group, the other one, and the role to change it with."""
+    """A listener rule, the target group of the primary deployment, the other target group, and the role that modifies the rule."""
 
     rule: str
     own: str
@@ -26,19 +26,19 @@ class _Route:
     role_arn: str | None
 
 
-def shift_traffic(step: StageStep, *, service: Service, world: World) -> None:
-    """Shift traffic as the step says; raise TrafficError."""
+def shift_traffic(step: StageStep, *, service: Service, world: SchedulerWorld) -> None:
+    """Shift traffic as the step says. Raise TrafficError if a rule cannot be modified."""
     for kind, share in ((_PRODUCTION, step.production), (_TEST, step.test)):
         for route in _routes(service, kind):
             if step.wires:
-                _wire(route, service=service, world=world)
+                _add_missing_group(route, service=service, world=world)
             if share is not None:
                 _shift(route, share, service=service, world=world)
     record_shares(service, production=step.production, test=step.test)
 
 
 def record_shares(service: Service, *, production: float | None, test: float | None) -> None:
-    """Record the shares of the traffic in per cent; None leaves them."""
+    """Record the traffic shares in per cent. None leaves a share unchanged."""
     other = other_deployment(service)
     has_test_rule = any(_routes(service, _TEST))
     for deployment in service.deployments:
@@ -55,9 +55,9 @@ def _share(deployment: Deployment, share: float, *, service: Service, other: Dep
 
 
 def _routes(service: Service, kind: str) -> Iterator[_Route]:
-    for wiring, own in service.primary.revision.wirings():
-        advanced: Mapping[str, str] = wiring.get("advancedConfiguration") or {}
-        groups = {wiring["targetGroupArn"], advanced.get("alternateTargetGroupArn")}
+    for load_balancer, own in service.primary.revision.load_balancer_groups():
+        advanced: Mapping[str, str] = load_balancer.get("advancedConfiguration") or {}
+        groups = {load_balancer["targetGroupArn"], advanced.get("alternateTargetGroupArn")}
         if advanced.get(kind):
             yield _Route(
                 rule=advanced[kind],
@@ -67,13 +67,13 @@ def _routes(service: Service, kind: str) -> Iterator[_Route]:
             )
 
 
-def _wire(route: _Route, *, service: Service, world: World) -> None:
-    """Have the rule name both groups, so that the load balancer checks the targets of either; nobody's traffic moves."""
+def _add_missing_group(route: _Route, *, service: Service, world: SchedulerWorld) -> None:
+    """Add the missing target group to the rule, without moving traffic, so that the load balancer checks its targets."""
     weights = world.weights(service.account_id, service.region, route.rule)
     if weights and not {route.own, route.other} <= set(weights):
         _shift(route, _WHOLE if route.own in weights else 0.0, service=service, world=world)
 
 
-def _shift(route: _Route, share: float, *, service: Service, world: World) -> None:
+def _shift(route: _Route, share: float, *, service: Service, world: SchedulerWorld) -> None:
     weights = weights_for(share, own=route.own, other=route.other)
     world.shift(service.account_id, service.region, route.rule, weights, role_arn=route.role_arn)

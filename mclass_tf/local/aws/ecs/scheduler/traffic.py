@@ -1,4 +1,4 @@
-"""How ECS moves traffic: it rewrites the weights in the service's listener rules, as the infrastructure role allows it.
+"""Shifts traffic as ECS does: modifies the weights of listener rules, if the infrastructure role allows it.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
 """
@@ -13,15 +13,15 @@ from moto.elbv2 import elbv2_backends
 from mclass_tf.local.aws.ecs.preconditions import roles
 from mclass_tf.local.aws.policies import NotModelledError
 
-_WHOLE, _FINE = 100, 1000  # per cent, and its tenths: a weight is a whole number of at most 999
+_WHOLE, _FINE = 100, 1000  # totals in per cent and in tenths of it; a weight is an integer of at most 999
 
 
 class TrafficError(Exception):
-    """The rule cannot be changed; the text says why."""
+    """The listener rule cannot be modified; the message says why."""
 
 
 def weights_for(percent: float, *, own: str, other: str) -> dict[str, int]:
-    """Return the weights that give one target group so many per cent of the traffic, and the other group the rest."""
+    """Return weights that give `own` this percentage of the traffic, and `other` the rest."""
     if percent == int(percent):
         return {own: int(percent), other: _WHOLE - int(percent)}
     tenths = max(1, round(percent * _FINE / _WHOLE))
@@ -29,7 +29,7 @@ def weights_for(percent: float, *, own: str, other: str) -> dict[str, int]:
 
 
 def find_rule(account_id: str, region: str, rule_arn: str) -> Any:
-    """Return the listener rule as moto keeps it, or None."""
+    """Return moto's listener rule, or None."""
     balancers = elbv2_backends[account_id][region].load_balancers.values()
     listeners = (listener for balancer in balancers for listener in balancer.listeners.values())
     rules = (rule for listener in listeners for rule in listener.rules.values())
@@ -37,7 +37,7 @@ def find_rule(account_id: str, region: str, rule_arn: str) -> Any:
 
 
 def weights(account_id: str, region: str, rule_arn: str) -> dict[str, int]:
-    """Return the weights of the target groups to which a rule forwards, none where it is gone or does something else."""
+    """Return the weights by target group; empty if the rule is deleted or does not forward."""
     forward = _forward(find_rule(account_id, region, rule_arn))
     groups = (forward.get("ForwardConfig") or {}).get("TargetGroups")
     if not groups:
@@ -48,7 +48,7 @@ def weights(account_id: str, region: str, rule_arn: str) -> dict[str, int]:
 def shift(
     account_id: str, region: str, rule_arn: str, new_weights: Mapping[str, int], *, role_arn: str | None
 ) -> None:
-    """Give a rule these weights; raises TrafficError. Its stickiness stays."""
+    """Set the weights of a rule and keep its stickiness. Raise TrafficError if that fails."""
     rule = find_rule(account_id, region, rule_arn)
     if rule is None:
         raise TrafficError(f"the listener rule {rule_arn} does not exist")

@@ -1,4 +1,4 @@
-"""What has happened to the tasks of a service since the last pass: each is reported once, and counted for the circuit breaker."""
+"""Records what happened to the tasks of a service since the last pass: adds each event once, counts failed tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _OWN_FAULT = ("TaskFailedToStart", "EssentialContainerExited")
 
 
 def record_transitions(service: Service, observation: Observation, *, clock: Clock) -> None:
-    service.notes = {task_id: seen for task_id, seen in service.notes.items() if task_id in observation.tasks}
+    for task_id in service.recorded_transitions.keys() - observation.tasks.keys():
+        del service.recorded_transitions[task_id]
     _record_registrations(service, observation.tasks.values())
     for task in observation.tasks.values():
         deployment = service.deployment_of(task)
@@ -31,8 +32,8 @@ def record_transitions(service: Service, observation: Observation, *, clock: Clo
 
 
 def _is_first(service: Service, task: Task, transition: str) -> bool:
-    """Return whether the transition has not been recorded for this task, and record it."""
-    seen = service.notes.setdefault(task.id, set())
+    """Record the transition of the task. Return whether it is new."""
+    seen = service.recorded_transitions.setdefault(task.id, set())
     is_first = transition not in seen
     seen.add(transition)
     return is_first
@@ -40,24 +41,24 @@ def _is_first(service: Service, task: Task, transition: str) -> bool:
 
 def _record_registrations(service: Service, tasks: Collection[Task]) -> None:
     registered = [task for task in tasks if task.is_registered and _is_first(service, task, "registered")]
-    _tell_targets(service, registered, events.registered)
+    _add_target_events(service, registered, events.registered)
     draining = [task for task in tasks if task.is_draining and _is_first(service, task, "deregistered")]
-    _tell_targets(service, draining, events.deregistered)
+    _add_target_events(service, draining, events.deregistered)
     for deployment_id, count in Counter(task.deployment_id for task in draining).items():
-        service.tell(events.draining(count), deployment_id=deployment_id)
+        service.add_event(events.draining(count), deployment_id=deployment_id)
 
 
-def _tell_targets(service: Service, tasks: Iterable[Task], message: Callable[..., str]) -> None:
+def _add_target_events(service: Service, tasks: Iterable[Task], message: Callable[..., str]) -> None:
     target_groups = Counter(entry.target_group_arn for task in tasks for entry in task.launch.registrations)
     for arn, count in target_groups.items():
-        service.tell(message(count, target_group_arn=arn))
+        service.add_event(message(count, target_group_arn=arn))
 
 
 def _record_start(service: Service, deployment: Deployment, task: Task) -> None:
     if task.started_at is None or not _is_first(service, task, "running"):
         return
     deployment.launch_failures = 0
-    deployment.held_until = 0.0
+    deployment.no_launch_before = 0.0
     for container in task.containers:
         if container.image_digest:
             deployment.revision.digests[container.name] = container.image_digest
@@ -72,7 +73,7 @@ def _record_health(service: Service, deployment: Deployment, task: Task, health:
 
 
 def _record_stop(service: Service, deployment: Deployment, task: Task, *, now: float, clock: Clock) -> None:
-    """A task that the scheduler did not stop is replaced; if it ended by its own fault, it counts as a failure."""
+    """Record the stop of a task that the scheduler did not stop: it is replaced, and counts as failed if it caused its own end."""
     if task.desired_status != "STOPPED" or task.stop_code == STOPPED_BY_SCHEDULER:
         return
     if not _is_first(service, task, "ended"):
@@ -88,7 +89,7 @@ def _record_stop(service: Service, deployment: Deployment, task: Task, *, now: f
 def _throttle_launches(service: Service, deployment: Deployment, *, now: float, clock: Clock) -> None:
     deployment.launch_failures += 1
     delay = breaker.launch_delay(deployment.launch_failures)
-    deployment.held_until = now + clock.real(delay)
+    deployment.no_launch_before = now + clock.real(delay)
     if delay and not deployment.is_impaired:
         deployment.is_impaired = True
-        service.tell(events.IMPAIRED)
+        service.add_event(events.IMPAIRED)

@@ -1,4 +1,4 @@
-"""What a deployment strategy sees of a service, and what it can decide."""
+"""The input and the output of a deployment strategy."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from enum import Enum
 
 
 class TaskCondition(Enum):
-    """A task as the service scheduler counts it. Tasks that are STOPPING or STOPPED are not counted at all."""
+    """A task as the service scheduler counts it. STOPPING and STOPPED tasks are not counted."""
 
     PENDING = "pending"  # on its way to RUNNING
-    STARTING = "starting"  # RUNNING, and its health not known yet or within the grace period
+    STARTING = "starting"  # RUNNING; health unknown, or failing within the grace period
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
-    DRAINING = "draining"  # asked to stop, and still working on what it has
+    DRAINING = "draining"  # stopping, but still finishing its requests
 
 
 class StopCause(Enum):
-    """Why a task is stopped."""
-
-    SCALING = "scaling"  # it is not needed: another deployment's, or one too many
+    SCALING = "scaling"  # belongs to another deployment, or exceeds the desired count
     HEALTH = "health"
 
 
@@ -35,13 +33,13 @@ class TaskView:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceView:
-    """`minimum` tasks must stay healthy, at most `maximum` may be running or pending.
+    """`minimum` tasks must stay healthy; at most `maximum` may be running or pending.
 
-    `primary` is the id of the deployment that is to have all tasks in the end; `is_failed`: it has failed, and starts none any more.
-    `may_launch` is False while starts are throttled; `held` tasks have ended by themselves just now and are replaced in a moment.
+    `primary` is the id of the deployment that finally has all tasks. If `is_failed`, it starts no more.
+    `may_launch` is False while launches are throttled. `held` counts stopped tasks whose replacement is delayed.
 
-    Strategies that shift traffic have in `tasks` those of the primary deployment alone; `blue` is the view of the one that serves
-    beside it, `others` are the tasks of deployments that were superseded or failed.
+    For strategies that shift traffic, `tasks` contains only those of the primary deployment. `blue` is the view of the deployment
+    that serves beside it. `others` are the tasks of superseded or failed deployments.
     """
 
     desired: int
@@ -58,20 +56,20 @@ class ServiceView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stop:
+class TaskStop:
     task_id: str
     cause: StopCause
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingDecision:
-    """Stop these, then start `start` tasks of the primary deployment, `replacing` of them for unhealthy ones.
+    """Stop `stops`, then start `start` tasks of the primary deployment, `replacing` of them for unhealthy tasks.
 
-    `blue_start` and `blue_replacing` are the same for the deployment that serves beside it.
+    `blue_start` and `blue_replacing` are the same for the blue deployment.
     `is_stuck`: the percentages allow neither a start nor a stop.
     """
 
-    stops: tuple[Stop, ...] = ()
+    stops: tuple[TaskStop, ...] = ()
     start: int = 0
     replacing: int = 0
     is_stuck: bool = False

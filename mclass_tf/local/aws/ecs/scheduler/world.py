@@ -1,4 +1,4 @@
-"""What the service scheduler knows of the world outside of ECS: the time, the tasks, the targets' health, the alarms."""
+"""The scheduler's interface to everything outside ECS: clock, task runner, target health, alarms and listener rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.elbv2 import elbv2_backends
 
-from mclass_tf.local.aws.ecs.model.runner import Runner, place
+from mclass_tf.local.aws.ecs.model.runner import TaskRunner, runner_holder
 from mclass_tf.local.aws.ecs.scheduler import traffic
 from mclass_tf.local.aws.elbv2.targets import TargetHealth
 from mclass_tf.local.clock import Clock
@@ -19,27 +19,27 @@ from mclass_tf.local.live import live
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """`seconds` are AWS's: how long the alarm looks back."""
+    """A CloudWatch alarm. `seconds` is its evaluation range (period times evaluation periods), in AWS's seconds."""
 
     state: str
     seconds: float
 
 
-class World(Protocol):
+class SchedulerWorld(Protocol):
     @property
     def clock(self) -> Clock: ...
 
     @property
-    def runner(self) -> Runner | None: ...
+    def runner(self) -> TaskRunner | None: ...
 
     def now(self) -> float:
         """Return the time in seconds since the epoch."""
 
     def targets(self, account_id: str, region: str, target_group_arn: str) -> Sequence[TargetHealth]:
-        """Return the targets of a group, none where there is no such group."""
+        """Return the targets of a target group; empty if the group does not exist."""
 
     def alarms(self, account_id: str, region: str, names: Sequence[str]) -> Mapping[str, Alarm]:
-        """Return those of the alarms that exist."""
+        """Return the alarms by name, without those that do not exist."""
 
     def weights(self, account_id: str, region: str, rule_arn: str) -> Mapping[str, int]:
         """Return the weights of the target groups to which a listener rule forwards."""
@@ -47,19 +47,19 @@ class World(Protocol):
     def shift(
         self, account_id: str, region: str, rule_arn: str, weights: Mapping[str, int], *, role_arn: str | None
     ) -> None:
-        """Give a listener rule these weights; raises TrafficError."""
+        """Set the weights of a listener rule. Raise TrafficError if that fails."""
 
 
 class LocalWorld:
-    """The world of this local AWS."""
+    """The implementation on the state of this local AWS."""
 
     @property
     def clock(self) -> Clock:
         return live.clock
 
     @property
-    def runner(self) -> Runner | None:
-        return place.runner
+    def runner(self) -> TaskRunner | None:
+        return runner_holder.runner
 
     @staticmethod
     def now() -> float:
@@ -96,4 +96,4 @@ class LocalWorld:
         traffic.shift(account_id, region, rule_arn, weights, role_arn=role_arn)
 
 
-LOCAL = LocalWorld()
+LOCAL_WORLD = LocalWorld()

@@ -1,4 +1,4 @@
-"""Which capacity provider a task runs on.
+"""Chooses the capacity provider of a task.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cluster-capacity-providers.html
 """
@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def choose(strategy: Iterable[Mapping[str, Any]], *, others: Iterable[str | None]) -> str | None:
-    """Return the provider of the next task: first the base, then the one that lags most behind its weight.
+def choose_provider(strategy: Iterable[Mapping[str, Any]], *, others: Iterable[str | None]) -> str | None:
+    """Return the provider of the next task: bases first, then the provider furthest below its weight.
 
-    `others` are the providers of the tasks that run already. None where no strategy says it (a launch type does).
+    `others` are the providers of the running tasks. Return None if no strategy decides (then a launch type does).
     """
     entries = list(strategy)
     count = Counter(others)

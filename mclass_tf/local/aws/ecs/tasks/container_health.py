@@ -1,4 +1,4 @@
-"""The health check of a container, as Docker and ECS run it.
+"""Runs the health checks of containers as Docker and ECS do.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html
 """
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mclass_tf.local.clock import Clock
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Running
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, RunningContainer
 
 HEALTHY, UNHEALTHY, UNKNOWN = "HEALTHY", "UNHEALTHY", "UNKNOWN"
 _OUTPUT_KEPT = 4096
-_TIMED_OUT = "Health check exceeded timeout ({}s)"  # as docker says it
+_TIMED_OUT = "Health check exceeded timeout ({}s)"  # Docker's wording
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerHealthCheck:
-    """Times in seconds; those of the control plane are AWS's, `timeout` is the container's own."""
+    """Times in seconds: AWS's, except `timeout`, which is real."""
 
     command: tuple[str, ...]
     interval: int
@@ -31,14 +31,14 @@ class ContainerHealthCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The outcome of one check, and the container's health by it."""
+    """The result of one check. `status` is the health of the container after it."""
 
     status: str
     exit_code: int
     output: str
 
 
-def of_container(definition: Mapping[str, Any]) -> ContainerHealthCheck | None:
+def parse_health_check(definition: Mapping[str, Any]) -> ContainerHealthCheck | None:
     check = definition.get("healthCheck") or {}
     command = tuple(check.get("command") or ())
     if not command or command[0] == "NONE":
@@ -53,12 +53,16 @@ def of_container(definition: Mapping[str, Any]) -> ContainerHealthCheck | None:
 
 
 async def watch(
-    check: ContainerHealthCheck, *, running: Running, clock: Clock, report: Callable[[CheckResult], None]
+    check: ContainerHealthCheck,
+    *,
+    running: RunningContainer,
+    clock: Clock,
+    report: Callable[[CheckResult], None],
 ) -> None:
-    """Check for ever, and tell each result.
+    """Check forever and report each result.
 
-    The first check comes an interval after the start. Failures within the start period do not count until a check has
-    succeeded; after it, `retries` in a row make the container unhealthy, and one success makes it healthy.
+    The first check runs one interval after the start. Failures in the start period do not count until a check succeeds.
+    After that, `retries` failures in a row make the container unhealthy, and one success makes it healthy.
     """
     status, failures = UNKNOWN, 0
     started = asyncio.get_running_loop().time()
@@ -75,14 +79,14 @@ async def watch(
         report(CheckResult(status=status, exit_code=code, output=output[-_OUTPUT_KEPT:]))
 
 
-def of_task(containers: Iterable[tuple[bool, ContainerHealthCheck | None, str]]) -> str:
-    """The task's health by its essential containers that have a check; each with whether it is essential and its health."""
+def task_health(containers: Iterable[tuple[bool, ContainerHealthCheck | None, str]]) -> str:
+    """Return the health of a task from (is essential, check, health) of each container; only essential ones with a check count."""
     statuses = {status for is_essential, check, status in containers if is_essential and check is not None}
     if UNHEALTHY in statuses:
         return UNHEALTHY
     return HEALTHY if statuses == {HEALTHY} else UNKNOWN
 
 
-async def _run(check: ContainerHealthCheck, running: Running) -> tuple[int, str]:
+async def _run(check: ContainerHealthCheck, running: RunningContainer) -> tuple[int, str]:
     code, output = await running.run_check(check.command, seconds=check.timeout)
     return code, output or _TIMED_OUT.format(check.timeout) if code == CHECK_TIMED_OUT else output

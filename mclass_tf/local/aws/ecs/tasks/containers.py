@@ -1,4 +1,4 @@
-"""The containers of one task: started in the order of their dependencies, watched, and ended."""
+"""Starts the containers of a task in dependency order, watches them, and stops them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 
 
 class DependencyError(Exception):
-    """What a container waits for will not come."""
+    """A container dependency cannot be fulfilled. The message is the name of the container depended on."""
 
 
 class ContainerRun:
-    """One container. Its `state` is what ECS describes, and is changed under the lock alone."""
+    """Runs one container. `state` is what ECS describes; change it only under the lock."""
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class ContainerRun:
     ) -> None:
         self.definition = definition
         self.state = state
-        self.check = container_health.of_container(definition)
-        self.running: driver.Running | None = None
+        self.check = container_health.parse_health_check(definition)
+        self.running: driver.RunningContainer | None = None
         self.started = asyncio.Event()
         self.healthy = asyncio.Event()
         self.ended = asyncio.Event()
@@ -57,23 +57,23 @@ class ContainerRun:
 
     @property
     def dependencies(self) -> list[tuple[str, str]]:
-        """By container, the condition that it must fulfil before this one starts."""
+        """The containers this one depends on, each with the condition to fulfil before this one starts."""
         return [
             (entry["containerName"], entry["condition"]) for entry in self.definition.get("dependsOn") or []
         ]
 
-    async def start(self, runner: driver.Driver, container: driver.Container) -> None:
-        """Raise driver.StartError. A start that is cancelled comes to its end first: nothing runs unknown."""
+    async def start(self, runner: driver.Driver, container: driver.ContainerSpec) -> None:
+        """Start the container or raise driver.ContainerStartError. If cancelled, finish the start first: no container may run untracked."""
         starting = asyncio.ensure_future(runner.start(container))
         try:
             running = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            with contextlib.suppress(driver.StartError):
+            with contextlib.suppress(driver.ContainerStartError):
                 self._has_started(await starting)
             raise
         self._has_started(running)
 
-    def _has_started(self, running: driver.Running) -> None:
+    def _has_started(self, running: driver.RunningContainer) -> None:
         self.running = running
         with self._exclusive():
             self.state.last_status = "RUNNING"
@@ -81,13 +81,13 @@ class ContainerRun:
         self._watchers.append(asyncio.create_task(self._watch_end(running)))
         if self.check is not None:
             watching = container_health.watch(
-                self.check, running=running, clock=self._clock, report=self._note_health
+                self.check, running=running, clock=self._clock, report=self._record_health
             )
             self._watchers.append(asyncio.create_task(watching))
         self.started.set()
         self._changed()
 
-    async def _watch_end(self, running: driver.Running) -> None:
+    async def _watch_end(self, running: driver.RunningContainer) -> None:
         exit_status = await running.wait()
         with self._exclusive():
             self.state.last_status = "STOPPED"
@@ -100,7 +100,7 @@ class ContainerRun:
         self.ended.set()
         self._changed()
 
-    def _note_health(self, result: container_health.CheckResult) -> None:
+    def _record_health(self, result: container_health.CheckResult) -> None:
         with self._exclusive():
             self.state.health_exit_code = result.exit_code
             self.state.health_output = result.output
@@ -113,7 +113,7 @@ class ContainerRun:
         self._changed()
 
     async def end(self) -> None:
-        """Send SIGTERM, and SIGKILL when stopTimeout is over; return when it has ended."""
+        """Send SIGTERM, then SIGKILL after stopTimeout. Return when the container has exited."""
         if not self.is_alive or self.running is None:
             return
         timeout = self.definition.get("stopTimeout")
@@ -125,23 +125,22 @@ class ContainerRun:
             await self.running.kill()
             await self.ended.wait()
 
-    async def forget(self) -> None:
-        """Watch no more."""
+    async def stop_watching(self) -> None:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
 
 async def wait_for_dependencies(run: ContainerRun, runs: Mapping[str, ContainerRun]) -> None:
-    """Return when every container that this one depends on is as it asks; raise DependencyError when one cannot be.
+    """Return when all dependencies of the container are fulfilled. Raise DependencyError if one cannot be.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
     """
     for name, condition in run.dependencies:
-        await _wait_for(runs[name], condition)
+        await _wait_for_condition(runs[name], condition)
 
 
-async def _wait_for(other: ContainerRun, condition: str) -> None:
+async def _wait_for_condition(other: ContainerRun, condition: str) -> None:
     fulfilled = {
         "START": other.started,
         "COMPLETE": other.ended,
@@ -161,9 +160,9 @@ async def _wait_for(other: ContainerRun, condition: str) -> None:
 
 
 async def end_all(runs: Iterable[ContainerRun]) -> None:
-    """End the containers, each only when those that depend on it have ended, or cannot be ended.
+    """Stop the containers, each after those that depend on it.
 
-    One that cannot be ended keeps the others from nothing; why it cannot is raised after they have ended.
+    A failure to stop one does not keep the others running; it is raised after they have exited.
     """
     entries = list(runs)
     ends: dict[str, asyncio.Task[None]] = {}

@@ -1,4 +1,4 @@
-"""What a driver is told of a container: the task definition's settings under the task's overrides."""
+"""The container that a driver starts: the settings of the task definition with the overrides of the task."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from mclass_tf.local.aws.ecs.model.task import Launch, Task
 from mclass_tf.local.aws.ecs.tasks import variables
-from mclass_tf.local.containers.driver import Container
+from mclass_tf.local.containers.driver import ContainerSpec
 
 _STORAGE_GIB = 20  # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html
 
 
-def of_container(
+def driver_container(
     task: Task,
     definition: Mapping[str, Any],
     *,
@@ -20,15 +20,15 @@ def of_container(
     output: Callable[[str], None],
     url: str,
     token: str,
-) -> Container:
-    """Raises secrets.NoSecretError. It reads moto's state: call it under the lock."""
+) -> ContainerSpec:
+    """Return what the driver starts. Raise secrets.NoSecretError. This reads moto's state: call it under the lock."""
     launch = task.launch
     override = override_of(launch, definition["name"])
-    return Container(
+    return ContainerSpec(
         name=definition["name"],
         task_id=task.id,
         manifest_digest=manifest_digest,
-        environment=variables.of_container(
+        environment=variables.container_variables(
             definition,
             launch=launch,
             override=override,
@@ -52,7 +52,7 @@ def of_container(
 
 
 def labels(task: Task, definition: Mapping[str, Any]) -> dict[str, str]:
-    """The labels of the definition, and those that ECS adds."""
+    """Return the Docker labels of the definition and those that ECS adds."""
     registered = task.launch.definition
     return {
         **(definition.get("dockerLabels") or {}),
@@ -78,22 +78,22 @@ def storage_gib(launch: Launch) -> int:
 
 
 def container_memory_mib(launch: Launch, definition: Mapping[str, Any]) -> int | None:
-    """The limit of its own that a container has; None where the task's is the only one."""
-    return _own(launch, definition, "memory")
+    """Return the memory limit of the container; None if only that of the task applies."""
+    return _container_setting(launch, definition, "memory")
 
 
 def container_cpu_units(launch: Launch, definition: Mapping[str, Any]) -> int | None:
-    """The units that are reserved for a container; 0 and None reserve none."""
-    return _own(launch, definition, "cpu")
+    """Return the CPU units reserved for the container; 0 and None reserve nothing."""
+    return _container_setting(launch, definition, "cpu")
 
 
-def _own(launch: Launch, definition: Mapping[str, Any], setting: str) -> int | None:
+def _container_setting(launch: Launch, definition: Mapping[str, Any], setting: str) -> int | None:
     value = override_of(launch, definition["name"]).get(setting) or definition.get(setting)
     return None if value is None else int(value)
 
 
 def override_of(launch: Launch, name: str) -> Mapping[str, Any]:
-    """What the task overrides of its definition for the container of that name."""
+    """Return the container override of this name; empty if the task has none."""
     overrides: Iterable[Mapping[str, Any]] = launch.overrides.get("containerOverrides") or []
     return next((entry for entry in overrides if entry.get("name") == name), {})
 

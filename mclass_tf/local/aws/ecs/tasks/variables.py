@@ -1,4 +1,4 @@
-"""What stands in the environment of a container: the task definition's, its secrets, and ECS's own."""
+"""The environment variables of a container: of the task definition, its secrets, and ECS's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mclass_tf.local.aws.ecs.model import secrets
 from mclass_tf.local.aws.ecs.model.task import Launch
 
 
-def of_container(
+def container_variables(
     definition: Mapping[str, Any],
     *,
     launch: Launch,
@@ -18,16 +18,16 @@ def of_container(
     endpoint_url: str,
     credentials_url: str | None,
 ) -> dict[str, str]:
-    """What the definition says goes before what is added, but for the addresses of the metadata.
+    """Return the variables. The definition overrides added variables, except the address of the metadata.
 
-    Raises secrets.NoSecretError. It reads moto's state: call it under the lock.
+    Raise secrets.NoSecretError. This reads moto's state: call it under the lock.
     """
     return {
         "AWS_DEFAULT_REGION": launch.region,
         "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
         "AWS_REGION": launch.region,
-        **_of_local_aws(endpoint_url=endpoint_url, credentials_url=credentials_url),
-        # Terraform sends a null as a name without a value, which the model of the API allows.
+        **_local_aws_variables(endpoint_url=endpoint_url, credentials_url=credentials_url),
+        # Terraform sends a null as a name without a value, which the API allows.
         **{entry["name"]: str(entry.get("value") or "") for entry in definition.get("environment") or []},
         **{entry["name"]: str(entry.get("value") or "") for entry in override.get("environment") or []},
         **{
@@ -41,8 +41,8 @@ def of_container(
     }
 
 
-def _of_local_aws(*, endpoint_url: str, credentials_url: str | None) -> dict[str, str]:
-    """On AWS the credentials have a relative address, of a host that is nowhere else; SDKs take a whole one of loopback too.
+def _local_aws_variables(*, endpoint_url: str, credentials_url: str | None) -> dict[str, str]:
+    """AWS passes a relative URI of a link-local host for the credentials. SDKs also accept a full URI on loopback.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
     """

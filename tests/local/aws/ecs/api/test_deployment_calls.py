@@ -1,4 +1,4 @@
-"""ECS's calls on tasks, service deployments and service revisions."""
+"""The API calls for tasks, service deployments and service revisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.local.ecs_cluster import Ecs, cluster, task_definition
 
 @pytest.fixture
 def ecs(fresh: Account, network: Network) -> Iterator[Ecs]:
-    """A service of no tasks that has been deployed twice."""
+    """A service without tasks, after two deployments."""
     with cluster(fresh, network) as made:
         made.client.create_service(**made.service)
         made.client.register_task_definition(**task_definition())
@@ -67,7 +67,7 @@ def test_a_service_may_be_named_by_its_arn_alone(ecs: Ecs) -> None:
     assert len(ecs.client.list_service_deployments(service=arn)["serviceDeployments"]) == 2
 
 
-def test_a_service_deployment_tells_what_it_replaced(ecs: Ecs) -> None:
+def test_a_service_deployment_names_the_revisions_it_replaced(ecs: Ecs) -> None:
     latest, first = _listed(ecs)
     found = _described(ecs, latest["serviceDeploymentArn"])
     assert [first["targetServiceRevisionArn"]] == [entry["arn"] for entry in found["sourceServiceRevisions"]]
@@ -80,7 +80,7 @@ def test_a_service_deployment_tells_what_it_replaced(ecs: Ecs) -> None:
     assert found["alarms"]["alarmNames"] == ["a"]
 
 
-def test_a_service_revision_tells_what_was_deployed(ecs: Ecs) -> None:
+def test_a_service_revision_describes_what_was_deployed(ecs: Ecs) -> None:
     arn = _listed(ecs)[1]["targetServiceRevisionArn"]
     found = ecs.client.describe_service_revisions(serviceRevisionArns=[arn, f"{arn}0"])
     revision = found["serviceRevisions"][0]
@@ -97,14 +97,14 @@ def test_unknown_service_deployments_are_failures(ecs: Ecs) -> None:
 
 
 def _in_progress(ecs: Ecs) -> str:
-    """Start a deployment that cannot end: its image does not exist. Return its service deployment."""
+    """Start a deployment that cannot complete, since its image does not exist. Return the ARN of its service deployment."""
     ecs.client.update_service(cluster="c", service="s", desiredCount=1, forceNewDeployment=True)
     latest = _listed(ecs)[0]
     assert latest["status"] == "IN_PROGRESS"
     return str(latest["serviceDeploymentArn"])
 
 
-def test_a_service_deployment_that_is_stopped_rolls_back(ecs: Ecs) -> None:
+def test_a_stopped_service_deployment_rolls_back(ecs: Ecs) -> None:
     arn = _in_progress(ecs)
     ecs.call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
     found = _described(ecs, arn)
@@ -113,7 +113,7 @@ def test_a_service_deployment_that_is_stopped_rolls_back(ecs: Ecs) -> None:
     ecs.delete()
 
 
-def test_the_stop_type_is_rollback(ecs: Ecs) -> None:
+def test_rollback_is_the_only_stop_type(ecs: Ecs) -> None:
     arn = _in_progress(ecs)
     with pytest.raises(ClientError, match="The valid values are ROLLBACK"):
         ecs.call("StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ABORT"})
@@ -126,13 +126,13 @@ def test_a_service_deployment_that_has_ended_cannot_be_stopped(ecs: Ecs) -> None
         ecs.call("StopServiceDeployment", {"serviceDeploymentArn": arn})
 
 
-def test_nothing_is_paused_that_could_be_continued(ecs: Ecs) -> None:
+def test_a_deployment_that_is_not_paused_cannot_be_continued(ecs: Ecs) -> None:
     arn = _listed(ecs)[0]["serviceDeploymentArn"]
     with pytest.raises(ClientError, match="InvalidParameterException"):
         ecs.call("ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": "h"})
 
 
-def test_a_service_deployment_that_is_not_there_is_named_so(ecs: Ecs) -> None:
+def test_an_unknown_service_deployment_is_not_found(ecs: Ecs) -> None:
     for operation in ("StopServiceDeployment", "ContinueServiceDeployment"):
         with pytest.raises(ClientError, match="ServiceDeploymentNotFoundException"):
             ecs.call(operation, {"serviceDeploymentArn": "arn:x", "hookId": "h"})
@@ -177,24 +177,24 @@ def test_a_task_is_described(ecs: Ecs) -> None:
         ({"launchType": "EC2"}, False),
     ],
 )
-def test_tasks_are_listed_by_what_is_asked_for(ecs: Ecs, filters: dict[str, Any], is_listed: bool) -> None:  # noqa: FBT001
+def test_tasks_are_listed_by_filter(ecs: Ecs, filters: dict[str, Any], is_listed: bool) -> None:  # noqa: FBT001
     arn = _stopped_task(ecs)
     found = ecs.client.list_tasks(cluster="c", desiredStatus="STOPPED", **filters)["taskArns"]
     assert is_listed is (arn in found)
     ecs.delete()
 
 
-def test_a_task_that_is_not_there_cannot_be_stopped(ecs: Ecs) -> None:
+def test_an_unknown_task_cannot_be_stopped(ecs: Ecs) -> None:
     with pytest.raises(ClientError, match="The referenced task was not found"):
         ecs.client.stop_task(cluster="c", task="0" * 32)
 
 
-def test_no_tasks_are_nothing_to_describe(ecs: Ecs) -> None:
+def test_describe_tasks_requires_tasks(ecs: Ecs) -> None:
     with pytest.raises(ClientError, match="Tasks cannot be empty"):
         ecs.client.describe_tasks(cluster="c", tasks=[])
 
 
-# ---- with the tools that people use
+# ---- with the AWS CLI
 
 
 def _aws(ecs: Ecs, *arguments: str) -> str:
@@ -216,7 +216,7 @@ def test_the_aws_cli_waits_until_a_service_is_stable(ecs: Ecs) -> None:
 
 
 def test_a_service_names_its_deployment_and_its_revisions(ecs: Ecs) -> None:
-    """By the aws CLI: the installed boto3 is older than these."""
+    """With the AWS CLI: the installed boto3 does not know these attributes."""
     latest = _listed(ecs)[0]
     found = json.loads(_aws(ecs, "describe-services", "--cluster", "c", "--services", "s"))["services"][0]
     assert found["currentServiceDeployment"] == latest["serviceDeploymentArn"]

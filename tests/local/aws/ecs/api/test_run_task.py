@@ -1,4 +1,4 @@
-"""RunTask: tasks that belong to no service."""
+"""RunTask: standalone tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from moto.ecs.models import ecs_backends
 
 from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.scheduler.reconcile import reconcile
 from mclass_tf.local.aws.ecs.tasks import spot
 from mclass_tf.local.aws.service_metrics import ServiceMetrics
@@ -29,10 +29,10 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     return run_task_world.player(tmp_path, monkeypatch)
 
 
-# ---- what runs
+# ---- running
 
 
-def test_a_task_runs_and_ends_with_its_exit_code(play: Play) -> None:
+def test_a_task_runs_and_stops_with_its_exit_code(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         answer = ecs.run()
         assert (answer["lastStatus"], answer["desiredStatus"]) == ("PROVISIONING", "RUNNING")
@@ -51,7 +51,7 @@ def test_a_task_runs_and_ends_with_its_exit_code(play: Play) -> None:
     play(scenario)
 
 
-def test_who_sees_the_task_stopped_finds_all_that_it_wrote(play: Play) -> None:
+def test_the_logs_are_complete_when_the_task_is_stopped(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         answer = ecs.run()
         task = ecs.task(answer)
@@ -71,7 +71,7 @@ def test_who_sees_the_task_stopped_finds_all_that_it_wrote(play: Play) -> None:
     play(scenario)
 
 
-def test_a_container_that_ends_at_once_has_run(play: Play) -> None:
+def test_a_container_that_exits_immediately_has_been_running(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         start = ecs.world.driver.start
 
@@ -101,7 +101,7 @@ def test_several_tasks_are_spread_over_the_zones(play: Play) -> None:
     play(scenario)
 
 
-def test_what_the_caller_says_of_the_task_is_told(play: Play) -> None:
+def test_a_task_is_described_with_the_attributes_of_its_request(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         ecs.register(tags=[{"key": "team", "value": "mclass"}, {"key": "kind", "value": "service"}])
         answer = ecs.run(
@@ -166,7 +166,7 @@ def test_an_empty_override_changes_nothing(play: Play) -> None:
     play(scenario)
 
 
-def test_the_roles_are_those_of_the_overrides(play: Play) -> None:
+def test_overridden_roles_are_used(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         account = ecs.applied.account_id
         iam = ecs.applied.client("iam")
@@ -188,7 +188,7 @@ def test_the_roles_are_those_of_the_overrides(play: Play) -> None:
     play(scenario)
 
 
-def test_the_capacity_is_the_clusters_default_where_nothing_is_asked_for(play: Play) -> None:
+def test_the_default_capacity_is_that_of_the_cluster(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         ecs.client.put_cluster_capacity_providers(
             cluster=CLUSTER,
@@ -208,10 +208,10 @@ def test_the_capacity_is_the_clusters_default_where_nothing_is_asked_for(play: P
     play(scenario)
 
 
-# ---- how it ends
+# ---- stopping
 
 
-def test_a_task_is_stopped_in_mid_run(play: Play) -> None:
+def test_a_running_task_is_stopped(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         answer = ecs.run()
         await ecs.world.status(ecs.task(answer), "RUNNING")
@@ -239,7 +239,7 @@ def test_a_task_is_stopped_before_it_runs(play: Play) -> None:
     play(scenario)
 
 
-def test_a_task_that_may_not_pull_does_not_start(play: Play) -> None:
+def test_a_task_without_permission_to_pull_does_not_start(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         account = ecs.applied.account_id
         ecs.applied.client("iam").put_role_policy(
@@ -256,7 +256,7 @@ def test_a_task_that_may_not_pull_does_not_start(play: Play) -> None:
     play(scenario)
 
 
-def test_a_failing_health_check_is_told_and_ends_nothing(play: Play) -> None:
+def test_a_failing_health_check_is_described_and_stops_nothing(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         check = {"command": ["CMD", "true"], "interval": 5, "timeout": 2, "retries": 1}
         ecs.register(ecs.applied.container(healthCheck=check))
@@ -274,7 +274,7 @@ def test_a_failing_health_check_is_told_and_ends_nothing(play: Play) -> None:
     play(scenario)
 
 
-def test_tasks_are_listed_by_what_they_are(play: Play) -> None:
+def test_tasks_are_listed_by_their_attributes(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         ecs.register(family="other")
         one, two = ecs.run(startedBy="one"), ecs.run(startedBy="two", taskDefinition="other")
@@ -291,7 +291,7 @@ def test_tasks_are_listed_by_what_they_are(play: Play) -> None:
     play(scenario)
 
 
-def test_a_cluster_stays_while_a_task_runs_in_it(play: Play) -> None:
+def test_a_cluster_with_a_running_task_cannot_be_deleted(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         answer = ecs.run()
         with pytest.raises(ClientError, match="ClusterContainsTasksException"):
@@ -326,7 +326,7 @@ def _service(ecs: Ecs, **changes: Any) -> dict[str, Any]:
     return made
 
 
-def test_a_service_never_takes_such_a_task_for_its_own(play: Play) -> None:
+def test_a_service_ignores_standalone_tasks(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         made = _service(ecs, desiredCount=1)
         (own,) = ecs.listed(serviceName="mclass-service")
@@ -352,7 +352,7 @@ def test_a_service_never_takes_such_a_task_for_its_own(play: Play) -> None:
     play(scenario)
 
 
-def test_a_services_metrics_and_a_tasks_own_metadata_know_no_service(play: Play) -> None:
+def test_a_standalone_task_appears_in_no_service_metrics_and_names_no_service(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         answer = ecs.run(group="service:mclass-service")
         await ecs.world.status(ecs.task(answer), "RUNNING")
@@ -374,7 +374,7 @@ def test_a_services_metrics_and_a_tasks_own_metadata_know_no_service(play: Play)
     play(scenario)
 
 
-# ---- what is refused
+# ---- rejected requests
 
 _OF_CONTAINER = "mclass-server"
 
@@ -483,7 +483,7 @@ _REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-def test_what_ecs_refuses_starts_nothing(play: Play) -> None:
+def test_a_rejected_request_starts_nothing(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         found = {name: ecs.refused(**changes) for name, (changes, _, _) in _REFUSED.items()}
         assert {name: code for name, (_, code, _) in _REFUSED.items()} == {
@@ -498,7 +498,7 @@ def test_what_ecs_refuses_starts_nothing(play: Play) -> None:
     play(scenario)
 
 
-def test_a_task_is_no_smaller_than_its_containers(play: Play) -> None:
+def test_a_task_must_be_as_large_as_its_containers(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         ecs.register(ecs.applied.container(memory=600), memory="1024")
         code, words = ecs.refused(overrides={"memory": "512"})
@@ -521,7 +521,7 @@ def test_an_inactive_revision_starts_nothing(play: Play) -> None:
 
 def test_nothing_is_started_before_tasks_can_run(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(ecs: Ecs) -> None:
-        monkeypatch.setattr(place, "runner", None)
+        monkeypatch.setattr(runner_holder, "runner", None)
         assert ecs.refused() == (
             "ClientException",
             "The local AWS runs no tasks now: it is starting, or going down.",
@@ -533,7 +533,7 @@ def test_nothing_is_started_before_tasks_can_run(play: Play, monkeypatch: pytest
 # ---- client tokens
 
 
-def test_a_request_that_is_repeated_starts_nothing_more(play: Play) -> None:
+def test_a_repeated_request_starts_nothing(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         first = ecs.run_all(clientToken="one", count=2)
         again = ecs.run_all(clientToken="one", count=2)
@@ -547,7 +547,7 @@ def test_a_request_that_is_repeated_starts_nothing_more(play: Play) -> None:
     play(scenario)
 
 
-def test_a_token_stands_for_one_request(play: Play) -> None:
+def test_a_token_cannot_be_reused_for_another_request(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         first = ecs.run(clientToken="one")
         with pytest.raises(ClientError) as error:
@@ -560,7 +560,7 @@ def test_a_token_stands_for_one_request(play: Play) -> None:
     play(scenario)
 
 
-def test_a_token_is_free_an_hour_after_its_task_has_stopped_or_after_a_day(play: Play) -> None:
+def test_a_token_expires_an_hour_after_its_task_stopped_or_after_a_day(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         answer = ecs.run()
         task, tokens, clock = ecs.task(answer), ClientTokens(), Clock()

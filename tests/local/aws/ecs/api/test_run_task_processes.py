@@ -26,7 +26,7 @@ from tests.time_limits import seconds_left
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """With processes, and an image whose entry point and command print what they are given."""
+    """Run tasks as processes, from an image that prints the arguments of its entry point and command."""
     blobs = Blobs(tmp_path)
     show = ["python", "-c", "import sys; print(*sys.argv[1:])"]
     digest = blobs.make(Entrypoint=[*show, "entry"], Cmd=["image's"])
@@ -42,12 +42,12 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
 
 async def _outcome(ecs: Ecs, described: dict[str, Any]) -> tuple[int, list[str]]:
-    """The exit code of a task's container, and what it wrote."""
+    """Return the exit code and the output of the container of a task."""
     found = await ecs.ended(described)
     return found["containers"][0].get("exitCode", -1), ecs.world.log(ecs.task(described))
 
 
-def test_entry_point_and_command_mean_what_they_mean_to_docker(play: Play) -> None:
+def test_entry_point_and_command_work_as_in_docker(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         entry_point = ["sh", "-c", 'echo other "$@"', "sh"]
         cases: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
@@ -84,7 +84,7 @@ def test_output_and_exit_code_are_those_of_the_command(play: Play) -> None:
     play(scenario)
 
 
-def test_a_command_that_is_stopped_gets_sigterm(play: Play) -> None:
+def test_a_stopped_command_gets_sigterm(play: Play) -> None:
     async def scenario(ecs: Ecs) -> None:
         ecs.register(ecs.applied.container(entryPoint=["python"], command=["-c", _PATIENT]))
         answer = ecs.run()
@@ -110,12 +110,12 @@ while True:
 """
 
 
-# ---- on a local AWS of its own, by the aws CLI, beside a service
+# ---- on a separate local AWS, with the AWS CLI, beside a service
 
 
 @pytest.fixture(scope="module")
 def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollouts]:
-    """A service with one task, in the cluster in which the tests run theirs."""
+    """A service with one task, in the cluster of the tests."""
     need("aws")
     home = tmp_path_factory.mktemp("run-task-aws")
     server = local.up(home=home, port=0, speed=rollouts.SPEED)
@@ -128,7 +128,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollouts]:
 
 
 def _aws(running: Rollouts, *words: str) -> Any:
-    """Run the aws CLI; return the JSON that it prints."""
+    """Run the AWS CLI and return its JSON output."""
     environment = running.account.environment()
     done = subprocess.run(
         ["aws", *words, "--output", "json"],
@@ -143,7 +143,7 @@ def _aws(running: Rollouts, *words: str) -> Any:
 
 
 def _run(running: Rollouts, code: str, *words: str) -> str:
-    """Start Python code in the image's place of the app; return the task's ARN."""
+    """Start a task that runs Python code instead of the app. Return its ARN."""
     overrides = {"containerOverrides": [{"name": "web", "command": ["-c", code]}]}
     network = running.service["networkConfiguration"]
     answer = _aws(
@@ -175,7 +175,7 @@ def _log(running: Rollouts, arn: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def once(beside: Rollouts) -> Rollouts:
-    """The service's own definition with Python for an entry point, as the family "once"."""
+    """Register the task definition of the service with Python as entry point, as family "once"."""
     ecs = beside.client("ecs")
     found = ecs.describe_task_definition(taskDefinition=beside.service["taskDefinition"])["taskDefinition"]
     (container,) = found["containerDefinitions"]
@@ -206,7 +206,7 @@ def test_the_aws_cli_runs_a_task_and_waits_for_its_end(once: Rollouts) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("run-task")
-def test_a_service_goes_on_beside_a_task_that_comes_and_goes(once: Rollouts) -> None:
+def test_a_one_off_task_does_not_affect_a_service(once: Rollouts) -> None:
     before = once.service
     deployment = before["deployments"][0]["id"]
     arn = _run(once, _PATIENT, "--group", "service:s", "--started-by", deployment)
@@ -226,7 +226,7 @@ def test_a_service_goes_on_beside_a_task_that_comes_and_goes(once: Rollouts) -> 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("run-task")
-def test_a_task_that_may_not_pull_says_so(once: Rollouts) -> None:
+def test_a_task_without_permission_to_pull_has_a_stopped_reason(once: Rollouts) -> None:
     iam = once.client("iam")
     policy = iam.get_role_policy(RoleName="mclass-execution", PolicyName="execution")["PolicyDocument"]
     less = task_world.policy(once.account.account_id, without="ecr:BatchGetImage")

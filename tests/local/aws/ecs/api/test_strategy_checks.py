@@ -1,4 +1,4 @@
-"""ECS's calls for the strategies that shift traffic: what is accepted, what is refused, pauses and their answers."""
+"""Validation of the strategies that shift traffic, and answers to pauses."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def ecs(fresh: Account, network: Network) -> Iterator[Ecs]:
 
 @pytest.fixture
 def request_(ecs: Ecs) -> dict[str, Any]:
-    return _wired(ecs)
+    return _blue_green_request(ecs)
 
 
 @pytest.fixture(scope="module")
 def untouched(standing: Account) -> tuple[Ecs, dict[str, Any]]:
-    """A cluster for requests that are refused, and the request that would not be."""
+    """A cluster, and a valid request that tests make invalid."""
     ecs = make_cluster(standing, make_network(standing))
-    return ecs, _wired(ecs)
+    return ecs, _blue_green_request(ecs)
 
 
-def _wired(ecs: Ecs) -> dict[str, Any]:
-    """A service of no tasks that is wired for blue/green."""
+def _blue_green_request(ecs: Ecs) -> dict[str, Any]:
+    """Return the request for a blue/green service without tasks."""
     request = copy.deepcopy(ecs.service)
     request["loadBalancers"][0]["advancedConfiguration"] = {
         "alternateTargetGroupArn": ecs.loose_target_group,
@@ -121,7 +121,7 @@ def test_a_service_is_deployed_blue_green_from_its_first_revision_on(
 @pytest.mark.parametrize(
     ("action", "status"), [("CONTINUE", "SUCCESSFUL"), ("ROLLBACK", "ROLLBACK_SUCCESSFUL")]
 )
-def test_a_pause_is_answered(ecs: Ecs, request_: dict[str, Any], action: str, status: str) -> None:
+def test_a_pause_can_be_answered(ecs: Ecs, request_: dict[str, Any], action: str, status: str) -> None:
     ecs.call("CreateService", request_)
     _update(ecs, lifecycleHooks=[{"targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"]}])
     found = _latest(ecs)
@@ -146,7 +146,9 @@ def test_an_unknown_hook_and_an_unknown_action_are_refused(ecs: Ecs, request_: d
         ecs.call("ContinueServiceDeployment", {"serviceDeploymentArn": arn, "hookId": "x", "action": "STOP"})
 
 
-def test_steps_have_ecs_s_defaults_and_go_with_their_strategy(ecs: Ecs, request_: dict[str, Any]) -> None:
+def test_steps_have_ecs_s_defaults_and_are_dropped_with_their_strategy(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
     request_["deploymentConfiguration"]["strategy"] = "CANARY"
     made = ecs.call("CreateService", request_)["service"]["deploymentConfiguration"]
     assert made["canaryConfiguration"] == {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}
@@ -237,7 +239,7 @@ _BAD_WIRING: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "words"), _BAD_WIRING.values(), ids=_BAD_WIRING)
-def test_wiring_that_cannot_shift_traffic_is_refused(
+def test_a_load_balancer_that_cannot_shift_traffic_is_refused(
     untouched: tuple[Ecs, dict[str, Any]], changes: dict[str, Any], words: str
 ) -> None:
     ecs, request_ = untouched[0], copy.deepcopy(untouched[1])
@@ -255,7 +257,9 @@ def test_the_same_group_or_rule_twice_is_refused(ecs: Ecs, request_: dict[str, A
     _is_refused(ecs, request_, "must not be the targetGroupArn")
 
 
-def test_a_strategy_that_shifts_needs_the_wiring(ecs: Ecs, request_: dict[str, Any]) -> None:
+def test_a_strategy_that_shifts_traffic_needs_the_advanced_configuration(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
     del request_["loadBalancers"][0]["advancedConfiguration"]
     _is_refused(ecs, request_, "advancedConfiguration is required .* BLUE_GREEN")
     request_["loadBalancers"] = []
@@ -279,7 +283,7 @@ def test_a_role_that_cannot_shift_traffic_is_refused(
     _is_refused(ecs, request_, words)
 
 
-def test_a_role_that_loses_its_right_fails_the_deployment(ecs: Ecs, request_: dict[str, Any]) -> None:
+def test_a_role_that_loses_its_permission_fails_the_deployment(ecs: Ecs, request_: dict[str, Any]) -> None:
     ecs.call("CreateService", request_)
     _update(ecs, lifecycleHooks=[{"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP"]}])
     found = _latest(ecs)

@@ -1,4 +1,4 @@
-"""Which image a container runs, and where its task is placed."""
+"""The resolution of images and the placement of tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def _fails(world: World, image: str, **settings: object) -> str:
 # ---- references
 
 
-def test_an_image_is_pulled_by_digest_and_its_manifest_lies_among_the_blobs(tmp_path: Path) -> None:
+def test_an_image_is_pulled_by_digest_and_its_manifest_is_stored_as_a_blob(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running()
         digest = world.applied.digest
@@ -47,7 +47,7 @@ def test_an_image_is_pulled_by_digest_and_its_manifest_lies_among_the_blobs(tmp_
 
 
 @pytest.mark.parametrize("suffix", [":v1", ""])
-def test_a_tag_names_the_image_that_bears_it_at_the_start(suffix: str, tmp_path: Path) -> None:
+def test_a_tag_is_resolved_when_the_task_starts(suffix: str, tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         latest = push(world.applied.account_id, make_manifest(name="two"), tag="latest")
         image = f"{world.applied.host}/{REPOSITORY}{suffix}"
@@ -57,7 +57,7 @@ def test_a_tag_names_the_image_that_bears_it_at_the_start(suffix: str, tmp_path:
     task_world.run(tmp_path, scenario)
 
 
-def test_an_image_that_is_not_there_cannot_be_pulled(tmp_path: Path) -> None:
+def test_a_missing_image_cannot_be_pulled(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         host = world.applied.host
         for name in (f"{REPOSITORY}:nope", f"{REPOSITORY}@sha256:{'0' * 64}"):
@@ -118,7 +118,7 @@ def test_an_image_must_fit_into_the_ephemeral_storage(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_the_drivers_own_errors_are_told_as_ecs_tells_them(tmp_path: Path) -> None:
+def test_errors_of_the_driver_become_stopped_reasons_of_ecs(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         world.driver.pull_error = "layer is broken"
         assert await _fails(world, world.applied.image) == "CannotPullContainerError: layer is broken"
@@ -129,7 +129,7 @@ def test_the_drivers_own_errors_are_told_as_ecs_tells_them(tmp_path: Path) -> No
     task_world.run(tmp_path, scenario)
 
 
-def test_a_reference_is_taken_apart() -> None:
+def test_a_reference_is_parsed() -> None:
     host = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
     found = images.parse(f"{host}/team/app:v1@sha256:{'a' * 64}")
     assert (found.host, found.account_id, found.region) == (host, "123456789012", REGION)
@@ -157,7 +157,7 @@ def test_tasks_are_spread_over_the_zones_with_addresses_of_their_own(tmp_path: P
     task_world.run(tmp_path, scenario)
 
 
-def test_the_interface_of_a_task_is_one_of_ec2_while_the_task_is_there(tmp_path: Path) -> None:
+def test_the_interface_of_a_task_exists_in_ec2_as_long_as_the_task(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, _ = await world.running()
         assert task.interface is not None
@@ -210,7 +210,7 @@ def test_a_subnet_without_a_free_address_takes_no_task(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_a_subnet_that_is_gone_takes_no_task(tmp_path: Path) -> None:
+def test_a_deleted_subnet_takes_no_task(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         network = {"awsvpcConfiguration": {"subnets": ["subnet-00000000"]}}
         task = world.launch(settings={"networkConfiguration": network})
@@ -227,10 +227,10 @@ def test_the_base_comes_first_and_the_weights_share_the_rest() -> None:
     ]
     running: list[str | None] = []
     for _ in range(9):
-        running.append(capacity.choose(strategy, others=running))
+        running.append(capacity.choose_provider(strategy, others=running))
     assert running[0] == "FARGATE"
     assert (running.count("FARGATE"), running.count("FARGATE_SPOT")) == (3, 6)
 
 
 def test_a_launch_type_needs_no_capacity_provider() -> None:
-    assert capacity.choose([], others=[]) is None
+    assert capacity.choose_provider([], others=[]) is None

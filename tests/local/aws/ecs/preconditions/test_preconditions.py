@@ -1,4 +1,4 @@
-"""What a task needs before it starts: each wire is taken away in turn, and the task says so in ECS's words."""
+"""The preconditions of a task. Each is removed in turn, and the stopped reason must name it as ECS does."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def starts(folder: Path, applied: Applied, launch: Launch = World.launch) -> Non
 
 
 @pytest.mark.parametrize("egress", ["nat", "endpoints"])
-def test_both_ways_out_of_the_modules_will_do(egress: str, tmp_path: Path) -> None:
+def test_a_task_starts_with_either_egress_of_the_modules(egress: str, tmp_path: Path) -> None:
     starts(tmp_path, task_world.apply(egress=egress))
 
 
@@ -115,7 +115,7 @@ def _delete_gateway(applied: Applied) -> None:
     ],
     ids=["route", "route of the gateway", "gateway", "egress", "network acl", "dns"],
 )
-def test_a_task_behind_nat_needs_its_way_out(change: Change, hint: str, tmp_path: Path) -> None:
+def test_a_task_behind_nat_needs_its_network_path(change: Change, hint: str, tmp_path: Path) -> None:
     applied = task_world.apply(egress="nat")
     change(applied)
     reason = stopped(tmp_path, applied)
@@ -181,7 +181,7 @@ def test_every_interface_endpoint_is_needed(service: str, begins: str, tmp_path:
     ],
     ids=["endpoint", "route", "egress"],
 )
-def test_layers_come_through_the_gateway_endpoint_of_s3(change: Change, tmp_path: Path) -> None:
+def test_layers_are_pulled_through_the_gateway_endpoint_of_s3(change: Change, tmp_path: Path) -> None:
     applied = task_world.apply(egress="endpoints")
     change(applied)
     reason = stopped(tmp_path, applied)
@@ -207,7 +207,7 @@ def _close_way_to_endpoints(applied: Applied) -> None:
     [(_close_endpoint_group, "no ingress rule of sg-"), (_close_way_to_endpoints, "no egress rule of sg-")],
     ids=["ingress of the endpoints", "egress of the task"],
 )
-def test_the_security_groups_on_the_way_to_an_endpoint_must_be_open(
+def test_security_groups_must_allow_the_traffic_to_an_endpoint(
     change: Change, hint: str, tmp_path: Path
 ) -> None:
     applied = task_world.apply(egress="endpoints")
@@ -305,7 +305,7 @@ def test_every_action_of_the_modules_policy_is_needed(action: str, tmp_path: Pat
     assert f"arn:aws:sts::{applied.account_id}:assumed-role/mclass-execution/" in reason
 
 
-def test_the_policy_of_aws_for_execution_roles_will_do(tmp_path: Path) -> None:
+def test_the_aws_managed_policy_for_execution_roles_is_sufficient(tmp_path: Path) -> None:
     applied = task_world.apply()
     iam = applied.client("iam")
     iam.delete_role_policy(RoleName=applied.execution_role, PolicyName="start-tasks")
@@ -415,7 +415,7 @@ def test_the_log_group_must_exist(tmp_path: Path) -> None:
     )
 
 
-def test_a_group_that_the_driver_is_to_make_needs_the_permission(tmp_path: Path) -> None:
+def test_the_driver_needs_permission_to_create_the_log_group(tmp_path: Path) -> None:
     applied = task_world.apply()
     options = {
         "awslogs-group": "/new",
@@ -468,7 +468,7 @@ def _with_secret(applied: Applied, value_from: str) -> Launch:
 
 
 def _environment(tmp_path: Path, applied: Applied, value_from: str) -> str:
-    """The value that the container finds."""
+    """Return the value that the container gets."""
     found: list[str] = []
 
     async def scenario(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The tasks of strategies that shift traffic: what is started and stopped on either side, by what runs."""
+"""Starts and stops of blue and green tasks by strategies that shift traffic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONDITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Tasks by the first letters of their conditions; `blue` None: nothing serves beside green. `stops`: ids (g0, b1, x0, …)."""
+    """Tasks by the first letters of their conditions. `blue` is None without a blue deployment. `stops` are ids (g0, b1, x0, …)."""
 
     green: str = ""
     blue: str | None = None
@@ -81,7 +81,7 @@ _CASES = {
 
 
 @pytest.mark.parametrize("case", _CASES.values(), ids=_CASES)
-def test_each_side_has_its_tasks(case: Case) -> None:
+def test_blue_and_green_have_their_tasks(case: Case) -> None:
     found = blue_green.decide(_view(case))
     assert (case.stops, case.start, case.blue_start) == (
         " ".join(sorted(stop.task_id for stop in found.stops)),

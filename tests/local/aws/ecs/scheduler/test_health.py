@@ -1,4 +1,4 @@
-"""How the service scheduler judges a task, and when the circuit breaker trips."""
+"""The health of tasks, and the thresholds of the circuit breaker."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def test_a_task_counts_as(changes: dict[str, Any], expected: TaskCondition | Non
     [{"container_health": "UNHEALTHY"}, {"targets": _targets("unhealthy")}],
     ids=["check", "target"],
 )
-def test_what_fails_within_the_grace_period_is_looked_at_again_after_it(changes: dict[str, Any]) -> None:
+def test_a_failure_in_the_grace_period_is_reevaluated_after_it(changes: dict[str, Any]) -> None:
     assert TaskHealth(condition=TaskCondition.STARTING, until=_NOW + 25) == _evaluate(grace=30, **changes)
     after = _evaluate(grace=5, **changes)
     assert after is not None
     assert after.condition is TaskCondition.UNHEALTHY
 
 
-def test_a_task_without_checks_is_looked_at_again_when_it_counts() -> None:
+def test_a_task_without_checks_is_reevaluated_when_it_becomes_healthy() -> None:
     assert TaskHealth(condition=TaskCondition.STARTING, until=_NOW + 35) == _evaluate()
 
 
@@ -103,6 +103,6 @@ def test_the_circuit_breaker_trips_at(configuration: dict[str, Any], desired: in
     assert expected == breaker.threshold(given, desired=desired)
 
 
-def test_starts_are_delayed_more_and_more_and_not_for_ever() -> None:
+def test_launch_delays_grow_up_to_a_limit() -> None:
     assert [breaker.launch_delay(failures) for failures in range(5)] == [0.0, 0.0, 30.0, 60.0, 120.0]
     assert breaker.launch_delay(100) == 27 * 60

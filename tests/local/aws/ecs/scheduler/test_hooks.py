@@ -1,4 +1,4 @@
-"""Lambda hooks of deployments: functions that really run are asked, and what they say decides."""
+"""Lambda lifecycle hooks with real functions, whose results decide about the deployment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEVER_CALLED = "arn:aws:lambda:ap-northeast-2:111111111111:function:nobody"
 
 @dataclass(frozen=True, kw_only=True)
 class Hooked:
-    """A service of no tasks, which rolls, and a role with which ECS may call functions."""
+    """A rolling service without tasks, and a role with which ECS may invoke functions."""
 
     ecs: Ecs
     role_arn: str
@@ -39,7 +39,7 @@ class Hooked:
         return self.ecs.account.client("lambda")
 
     def function(self, source: str, *, timeout: int = 20, runtime: str = "python3.12") -> str:
-        """Make a function of the body of its handler; return its ARN."""
+        """Create a function with this handler body. Return its ARN."""
         body = "\n".join(f"    {line}" for line in source.splitlines())
         made: str = self.functions.create_function(
             FunctionName="hook",
@@ -68,7 +68,7 @@ class Hooked:
         return found
 
     def ended(self) -> dict[str, Any]:
-        """Return the last service deployment when it is over."""
+        """Wait for the last service deployment to end and return it."""
         deadline = time.monotonic() + _PATIENCE
         while (found := self.latest())["status"] in {"PENDING", "IN_PROGRESS", "ROLLBACK_IN_PROGRESS"}:
             assert time.monotonic() < deadline, found
@@ -76,7 +76,7 @@ class Hooked:
         return found
 
     def output(self) -> str:
-        """Return what the function has written, in the order of its calls."""
+        """Return the output of the function, in the order of its invocations."""
         logs = self.ecs.account.client("logs")
         events = logs.filter_log_events(logGroupName="/aws/lambda/hook")["events"]
         return "\n".join(each["message"] for each in events)
@@ -112,7 +112,7 @@ def _allow(iam: Any) -> None:
     iam.put_role_policy(RoleName="hooks", PolicyName="invoke", PolicyDocument=allowed)
 
 
-def test_a_function_that_agrees_lets_the_deployment_go_on_and_knows_what_it_is_about(hooked: Hooked) -> None:
+def test_a_succeeding_function_gets_the_event_and_continues_the_deployment(hooked: Hooked) -> None:
     arn = hooked.function(
         "import json, os\n"
         "print(json.dumps({**event, 'setting': os.environ['SETTING'], 'name': context.function_name,\n"
@@ -158,7 +158,7 @@ def test_a_function_that_agrees_lets_the_deployment_go_on_and_knows_what_it_is_a
         ),
     ],
 )
-def test_any_other_answer_takes_the_deployment_back(hooked: Hooked, source: str, told: str) -> None:
+def test_any_other_answer_rolls_the_deployment_back(hooked: Hooked, source: str, told: str) -> None:
     hooked.deploy(hooked.hook(hooked.function(source)))
 
     found = hooked.ended()
@@ -168,7 +168,7 @@ def test_any_other_answer_takes_the_deployment_back(hooked: Hooked, source: str,
     assert told in found["rollback"]["reason"]
 
 
-def test_a_function_that_takes_too_long_is_ended(hooked: Hooked) -> None:
+def test_a_function_that_exceeds_its_timeout_is_killed(hooked: Hooked) -> None:
     arn = hooked.function("import time\nprint('begun', flush=True)\ntime.sleep(600)", timeout=1)
 
     hooked.deploy(hooked.hook(arn))
@@ -177,7 +177,7 @@ def test_a_function_that_takes_too_long_is_ended(hooked: Hooked) -> None:
     assert "begun" in hooked.output()
 
 
-def test_a_function_that_is_not_done_is_asked_again_with_what_it_has_noted(hooked: Hooked) -> None:
+def test_a_function_in_progress_is_invoked_again_with_its_hook_details(hooked: Hooked) -> None:
     arn = hooked.function(
         "times = event.get('hookDetails', {}).get('times', 0) + 1\n"
         "if times == 3:\n"
@@ -201,29 +201,29 @@ def test_a_pause_at_the_same_stage_must_be_answered_too(hooked: Hooked) -> None:
         time.sleep(0.05)
     assert (found["status"], found["lifecycleStage"]) == ("IN_PROGRESS", "PRE_SCALE_UP")
 
-    pause = next(each for each in found["lifecycleHookDetails"] if each["targetType"] == "PAUSE")
-    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": pause["hookId"]}
+    find_hook = next(each for each in found["lifecycleHookDetails"] if each["targetType"] == "PAUSE")
+    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": find_hook["hookId"]}
     hooked.ecs.call("ContinueServiceDeployment", answer)
 
     assert hooked.ended()["status"] == "SUCCESSFUL"
 
 
-def test_what_becomes_of_the_role_and_the_function_until_then_counts(hooked: Hooked) -> None:
+def test_the_role_and_the_function_are_checked_at_the_invocation(hooked: Hooked) -> None:
     iam = hooked.ecs.account.client("iam")
     arn = hooked.function("return {'hookStatus': 'SUCCEEDED'}")
     hook = hooked.hook(arn, "POST_SCALE_UP")
     hooked.deploy(hook, {"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"]})
     iam.delete_role_policy(RoleName="hooks", PolicyName="invoke")
     found = hooked.latest()
-    pause = found["lifecycleHookDetails"][0]["hookId"]
+    find_hook = found["lifecycleHookDetails"][0]["hookId"]
 
-    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": pause}
+    answer = {"serviceDeploymentArn": found["serviceDeploymentArn"], "hookId": find_hook}
     hooked.ecs.call("ContinueServiceDeployment", answer)
 
     assert "is not authorized to perform: lambda:InvokeFunction" in hooked.ended()["rollback"]["reason"]
 
 
-def test_a_hook_that_could_not_be_called_is_refused(hooked: Hooked) -> None:
+def test_a_hook_that_cannot_be_invoked_is_refused(hooked: Hooked) -> None:
     ruby = hooked.function("pass", runtime="ruby3.3")
     stranger = hooked.ecs.account.client("iam").create_role(
         RoleName="stranger",
@@ -263,10 +263,10 @@ def _forward() -> Progress:
 
 def _agree(progress: Progress) -> None:
     for hook in progress.pauses:
-        hook.take({"hookStatus": "SUCCEEDED"}, error="", now=0, real=float)
+        hook.record_result({"hookStatus": "SUCCEEDED"}, error="", now=0, real=float)
 
 
-def test_a_function_is_asked_at_each_shift_and_told_the_share() -> None:
+def test_a_function_is_invoked_at_each_shift_with_the_share() -> None:
     progress = _forward()
     seen = []
     for now in (0.0, 0.0, 0.0, 600.0):
@@ -281,10 +281,10 @@ def test_a_function_is_asked_at_each_shift_and_told_the_share() -> None:
     ]
 
 
-def test_a_rollback_tells_the_functions_and_does_not_wait_for_them() -> None:
+def test_a_rollback_invokes_the_functions_without_waiting_for_them() -> None:
     progress = _forward()
     _advance(progress, 0.0)
-    progress.pauses[0].take({"hookStatus": "FAILED"}, error="", now=0, real=float)
+    progress.pauses[0].record_result({"hookStatus": "FAILED"}, error="", now=0, real=float)
     assert progress.has_failed
     assert "hookStatus is 'FAILED'" in progress.failure
 
@@ -295,7 +295,7 @@ def test_a_rollback_tells_the_functions_and_does_not_wait_for_them() -> None:
     assert _asking(rollback) == [("PRODUCTION_TRAFFIC_SHIFT", 0.0, None), ("TEST_TRAFFIC_SHIFT", None, 0.0)]
 
 
-def test_a_function_that_never_comes_to_an_end_times_out() -> None:
+def test_a_function_that_stays_in_progress_times_out() -> None:
     progress = _forward()
     wake = _advance(progress, 0.0)
     assert wake == 1440 * 60
@@ -304,21 +304,21 @@ def test_a_function_that_never_comes_to_an_end_times_out() -> None:
 
     (hook,) = progress.pauses
     assert (hook.status, progress.failure) == ("TIMED_OUT", "a lifecycle hook timed out")
-    hook.take({"hookStatus": "SUCCEEDED"}, error="", now=wake, real=float)
+    hook.record_result({"hookStatus": "SUCCEEDED"}, error="", now=wake, real=float)
     assert hook.status == "TIMED_OUT"
 
 
-def test_a_function_is_asked_again_after_half_a_minute_where_it_does_not_say() -> None:
+def test_a_function_is_invoked_again_after_half_a_minute_by_default() -> None:
     hook = LifecycleHook(
         id="h", expires_at=9e9, timeout_action="ROLLBACK", status="IN_PROGRESS", kind="AWS_LAMBDA"
     )
 
-    hook.take({"hookStatus": "IN_PROGRESS"}, error="", now=100.0, real=lambda seconds: seconds / 10)
+    hook.record_result({"hookStatus": "IN_PROGRESS"}, error="", now=100.0, real=lambda seconds: seconds / 10)
 
     assert hook.due_at == 103.0
 
 
-def test_functions_are_run_by_deployments_alone(hooked: Hooked) -> None:
+def test_only_deployments_invoke_functions(hooked: Hooked) -> None:
     hooked.function("return 1")
 
     with pytest.raises(ClientError, match="functions run where deployments of services ask them"):

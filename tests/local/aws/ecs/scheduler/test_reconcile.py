@@ -1,4 +1,4 @@
-"""What becomes of a service: deployments, events, failures, rollbacks."""
+"""Reconciliation of a service: deployments, events, failures, rollbacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.local.scheduler_world import GROUP, Stage, make_stage
 
 @pytest.fixture
 def stage() -> Stage:
-    """Two tasks run the first revision, steadily."""
+    """A service with two tasks of its first revision, in the steady state."""
     made = make_stage()
     made.come_up()
     return made
@@ -20,7 +20,7 @@ def stage() -> Stage:
 # ---- coming up
 
 
-def test_a_service_comes_up_and_says_so() -> None:
+def test_a_service_starts_and_adds_events() -> None:
     stage = make_stage()
     stage.come_up()
     name = stage.service.name
@@ -34,7 +34,7 @@ def test_a_service_comes_up_and_says_so() -> None:
     assert stage.service.records[0].status == "SUCCESSFUL"
 
 
-def test_tasks_get_the_wiring_and_the_tags_of_the_service(stage: Stage) -> None:
+def test_tasks_get_the_target_groups_and_the_tags_of_the_service(stage: Stage) -> None:
     launch = stage.live[0].launch
     assert (
         launch.registrations[0].target_group_arn,
@@ -47,14 +47,14 @@ def test_tasks_get_the_wiring_and_the_tags_of_the_service(stage: Stage) -> None:
     }
 
 
-def test_a_deployment_goes_on_until_every_target_is_healthy() -> None:
+def test_a_deployment_is_in_progress_until_every_target_is_healthy() -> None:
     stage = make_stage()
     stage.run()
     stage.report("healthy", stage.live[0])
     assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS")]
 
 
-def test_steady_state_is_told_once(stage: Stage) -> None:
+def test_the_steady_state_event_is_added_once(stage: Stage) -> None:
     stage.wait(1000)
     assert sum("steady state" in message for message in stage.messages) == 1
 
@@ -83,7 +83,7 @@ def test_a_rollout_replaces_the_old_tasks_and_completes_when_they_have_drained(s
     ] == told
 
 
-def test_old_tasks_are_drained_and_told_why(stage: Stage) -> None:
+def test_old_tasks_are_drained_with_a_stopped_reason(stage: Stage) -> None:
     stage.deploy()
     stage.run()
     stage.report("healthy")
@@ -115,7 +115,7 @@ def test_a_newer_deployment_stops_the_one_under_way(stage: Stage) -> None:
     assert stage.rollouts == [("t:3", "PRIMARY", "COMPLETED")]
 
 
-def test_percentages_that_allow_nothing_are_told_once() -> None:
+def test_percentages_that_allow_nothing_add_one_event() -> None:
     stage = make_stage(desired=1, maximum=150)
     stage.come_up()
     stage.deploy()
@@ -144,7 +144,7 @@ def test_a_steady_state_does_not_wait_for_tasks_that_drain_after_scaling_in(stag
     assert "steady state" in stage.messages[-1]
 
 
-def test_a_deleted_service_drains_and_is_inactive_then(stage: Stage) -> None:
+def test_a_deleted_service_drains_and_becomes_inactive(stage: Stage) -> None:
     stage.service.delete()
     stage.settle()
     assert (stage.service.status, stage.live) == ("DRAINING", [])
@@ -153,7 +153,7 @@ def test_a_deleted_service_drains_and_is_inactive_then(stage: Stage) -> None:
     assert reconcile(stage.service, world=stage.world) is None
 
 
-def test_a_service_deleted_in_mid_deployment_stops_everything(stage: Stage) -> None:
+def test_deleting_a_service_stops_its_deployment(stage: Stage) -> None:
     stage.deploy()
     stage.service.delete()
     stage.settle()
@@ -165,7 +165,7 @@ def test_a_service_deleted_in_mid_deployment_stops_everything(stage: Stage) -> N
 # ---- tasks that fail
 
 
-def test_a_task_that_ends_is_replaced_after_a_moment(stage: Stage) -> None:
+def test_a_stopped_task_is_replaced_after_a_delay(stage: Stage) -> None:
     stage.crash(stage.live[0])
     wake = stage.settle()
     assert len(stage.live) == 1
@@ -174,14 +174,14 @@ def test_a_task_that_ends_is_replaced_after_a_moment(stage: Stage) -> None:
     assert len(stage.live) == 2
 
 
-def test_the_moment_is_the_clock_s(stage: Stage) -> None:
+def test_the_replacement_delay_is_scaled_by_the_clock(stage: Stage) -> None:
     stage.world.clock.speed = 10
     stage.crash(stage.live[0])
     stage.wait(1)
     assert len(stage.live) == 2
 
 
-def test_a_stopped_task_is_replaced_and_is_no_failure(stage: Stage) -> None:
+def test_a_task_stopped_by_a_user_is_replaced_and_does_not_count_as_failed(stage: Stage) -> None:
     stage.deploy()
     stage.run()
     victim = stage.live[-1]
@@ -217,7 +217,7 @@ def test_an_unhealthy_target_ends_a_task_after_the_grace_period(stage: Stage) ->
     assert stage.service.primary.failed_tasks == 1
 
 
-def test_a_healthy_task_sets_the_failures_back(stage: Stage) -> None:
+def test_a_healthy_task_resets_the_failure_count(stage: Stage) -> None:
     stage.deploy()
     stage.run()
     stage.crash(stage.live[-1])
@@ -226,7 +226,7 @@ def test_a_healthy_task_sets_the_failures_back(stage: Stage) -> None:
     assert stage.service.primary.failed_tasks == 0
 
 
-def test_failures_add_up_where_they_are_not_set_back() -> None:
+def test_failures_add_up_without_the_reset() -> None:
     stage = make_stage(
         deploymentCircuitBreaker={"enable": True, "rollback": True, "resetOnHealthyTask": False}
     )
@@ -240,7 +240,7 @@ def test_failures_add_up_where_they_are_not_set_back() -> None:
     assert "rolling back to deployment" in "".join(stage.messages)
 
 
-def test_starts_that_fail_are_throttled_and_told_once() -> None:
+def test_failing_launches_are_throttled_and_add_one_event() -> None:
     stage = make_stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
     for task in stage.live:
         stage.crash(task, code="TaskFailedToStart")
@@ -260,7 +260,7 @@ def test_starts_that_fail_are_throttled_and_told_once() -> None:
 # ---- the circuit breaker
 
 
-def test_the_circuit_breaker_goes_back_to_the_deployment_that_completed_last(stage: Stage) -> None:
+def test_the_circuit_breaker_rolls_back_to_the_last_completed_deployment(stage: Stage) -> None:
     good, old = stage.service.primary.id, stage.live
     stage.deploy()
     while stage.service.primary.id != good:
@@ -287,7 +287,7 @@ def test_the_circuit_breaker_goes_back_to_the_deployment_that_completed_last(sta
     ] == stage.messages[-2:]
 
 
-def test_a_rollback_passes_over_a_deployment_that_was_stopped_before_it_had_completed(stage: Stage) -> None:
+def test_a_rollback_skips_a_deployment_that_never_completed(stage: Stage) -> None:
     stage.deploy("t:2")
     stage.run()
     stage.deploy("t:3")
@@ -298,7 +298,7 @@ def test_a_rollback_passes_over_a_deployment_that_was_stopped_before_it_had_comp
     assert stage.service.records[0].status in ("ROLLBACK_IN_PROGRESS", "ROLLBACK_SUCCESSFUL")
 
 
-def test_a_rollback_is_under_way_while_the_failed_tasks_go() -> None:
+def test_a_rollback_is_in_progress_until_the_failed_tasks_have_stopped() -> None:
     stage = make_stage(minimum=50)
     stage.come_up()
     stage.deploy()
@@ -320,7 +320,7 @@ def test_a_rollback_is_under_way_while_the_failed_tasks_go() -> None:
     assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
 
 
-def test_a_first_deployment_that_fails_has_nothing_to_go_back_to() -> None:
+def test_a_failed_first_deployment_has_no_rollback_candidate() -> None:
     stage = make_stage()
     while stage.service.primary.is_in_progress:
         stage.fail_to_start()
@@ -331,7 +331,7 @@ def test_a_first_deployment_that_fails_has_nothing_to_go_back_to() -> None:
     assert stage.live == []
 
 
-def test_without_the_rollback_option_the_old_tasks_go_on_and_nothing_else_starts() -> None:
+def test_without_the_rollback_option_the_old_tasks_keep_running_and_no_others_start() -> None:
     stage = make_stage(deploymentCircuitBreaker={"enable": True, "rollback": False})
     stage.come_up()
     old = stage.live
@@ -345,7 +345,7 @@ def test_without_the_rollback_option_the_old_tasks_go_on_and_nothing_else_starts
     assert stage.service.records[0].stopped_at is not None
 
 
-def test_without_the_circuit_breaker_ecs_tries_for_ever() -> None:
+def test_without_the_circuit_breaker_ecs_retries_forever() -> None:
     stage = make_stage(deploymentCircuitBreaker={"enable": False, "rollback": False})
     stage.come_up()
     stage.deploy()
@@ -368,7 +368,7 @@ def test_a_deployment_after_a_rollback_can_be_rolled_back_too(stage: Stage) -> N
     ]
 
 
-def test_a_completed_deployment_does_not_fail_any_more(stage: Stage) -> None:
+def test_a_completed_deployment_cannot_fail(stage: Stage) -> None:
     for _ in range(5):
         stage.crash(stage.live[0])
         stage.wait(10)
@@ -400,7 +400,7 @@ def test_an_alarm_rolls_back() -> None:
     assert record.status == "ROLLBACK_SUCCESSFUL"
 
 
-def test_alarms_are_watched_for_their_period_after_everything_is_in_place() -> None:
+def test_alarms_are_monitored_for_their_period_after_the_rollout() -> None:
     stage = make_stage(alarms=_ALARMS)
     stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=120)
     stage.come_up()
@@ -413,7 +413,7 @@ def test_alarms_are_watched_for_their_period_after_everything_is_in_place() -> N
     assert stage.rollouts == [("t:2", "PRIMARY", "COMPLETED")]
 
 
-def test_an_alarm_that_was_there_before_the_deployment_is_ignored() -> None:
+def test_an_alarm_from_before_the_deployment_is_ignored() -> None:
     stage = make_stage(alarms=_ALARMS)
     stage.world.alarm_states["5xx"] = Alarm(state="OK", seconds=60)
     stage.come_up()
@@ -426,7 +426,7 @@ def test_an_alarm_that_was_there_before_the_deployment_is_ignored() -> None:
     assert stage.service.records[0].alarms.status == "DISABLED"
 
 
-def test_a_bake_time_that_is_set_is_waited_for() -> None:
+def test_a_configured_bake_time_is_waited_for() -> None:
     stage = make_stage(bakeTimeInMinutes=5)
     stage.come_up()
     assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS")]
@@ -434,10 +434,10 @@ def test_a_bake_time_that_is_set_is_waited_for() -> None:
     assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
 
 
-def test_a_deployment_that_is_stopped_rolls_back(stage: Stage) -> None:
+def test_a_stopped_deployment_rolls_back(stage: Stage) -> None:
     stage.deploy()
     stage.run()
-    stage.service.records[0].move("ROLLBACK_REQUESTED")
+    stage.service.records[0].set_status("ROLLBACK_REQUESTED")
     stage.settle()
     assert stage.rollouts == [("t:1", "PRIMARY", "IN_PROGRESS"), ("t:2", "ACTIVE", "FAILED")]
     stage.drain()
@@ -462,7 +462,7 @@ def test_counts_are_those_of_each_deployment(stage: Stage) -> None:
     assert record["sourceServiceRevisions"][0]["arn"] == stage.service.deployments[1].revision.arn
 
 
-def test_a_revision_knows_its_images_by_digest(stage: Stage) -> None:
+def test_a_revision_describes_its_images_by_digest(stage: Stage) -> None:
     found = stage.service.primary.revision.document()
     assert found["containerImages"] == [
         {"containerName": "web", "image": "repository@sha256:t:1", "imageDigest": "sha256:t:1"}

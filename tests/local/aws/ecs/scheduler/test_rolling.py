@@ -1,4 +1,4 @@
-"""The ROLLING strategy: what is started and stopped, by what runs."""
+"""Starts and stops of tasks by the ROLLING strategy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONDITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`old` and `new` are the tasks' conditions by their first letters; `stops` the ids (o0, n1, …) that are stopped."""
+    """`old` and `new` are the conditions of tasks by their first letters. `stops` are the ids (o0, n1, …) of stopped tasks."""
 
     desired: int = 2
     percents: tuple[int, int] = (100, 200)
@@ -164,7 +164,7 @@ def test_the_minimum_is_rounded_up_and_the_maximum_down(
 
 
 class _Play:
-    """Lets decisions come true, step by step: a task starts, is healthy, drains, is gone."""
+    """Executes decisions step by step: a task starts, becomes healthy, drains, stops."""
 
     def __init__(self, *, desired: int, percents: tuple[int, int]) -> None:
         self.percents, self.desired = percents, desired
@@ -172,7 +172,7 @@ class _Play:
         self.least_healthy, self.most_live, self._number = desired, desired, 0
 
     def step(self) -> bool:
-        """Return whether something was decided."""
+        """Execute the next decision. Return whether it changed anything."""
         configuration = {"minimumHealthyPercent": self.percents[0], "maximumPercent": self.percents[1]}
         decision = rolling.decide(
             ServiceView(
@@ -200,7 +200,7 @@ class _Play:
             self.tasks[f"n{self._number}"] = ("n", TaskCondition.PENDING)
 
     def advance(self) -> None:
-        """One task that is on its way gets a step further, and one that drains is gone."""
+        """Advance one starting task by one step, and stop one draining task."""
         for name, (deployment, condition) in list(self.tasks.items()):
             if condition is TaskCondition.PENDING:
                 self.tasks[name] = (deployment, TaskCondition.HEALTHY)
@@ -222,7 +222,7 @@ _POSSIBLE = [
 
 
 @pytest.mark.parametrize(("desired", "percents"), _POSSIBLE)
-def test_every_rollout_ends_and_keeps_within_its_percentages(desired: int, percents: tuple[int, int]) -> None:
+def test_every_rollout_ends_within_its_percentages(desired: int, percents: tuple[int, int]) -> None:
     play = _Play(desired=desired, percents=percents)
     for _ in range(20 * desired):
         while play.step():

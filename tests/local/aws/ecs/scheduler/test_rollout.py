@@ -1,4 +1,4 @@
-"""Services with real tasks: they roll under traffic, roll back, and replace what dies."""
+"""Services with real tasks: rolling updates under traffic, rollbacks, replacement of tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fast_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Loca
 
 @pytest.fixture
 def running(fast_server: local.LocalAws, request: pytest.FixtureRequest) -> Iterator[Rollouts]:
-    """Version 1 runs, twice."""
+    """A service with two tasks of version 1."""
     made = rollouts.make(account_of(fast_server, f"{abs(hash(request.node.nodeid)) % 10**12:012d}"))
     made.wait_for_status("SUCCESSFUL")
     yield made
@@ -65,7 +65,7 @@ def test_a_version_that_is_never_ready_is_rolled_back(running: Rollouts) -> None
     assert "Task failed ELB health checks in " in reasons
 
 
-def test_an_image_that_is_missing_is_rolled_back(running: Rollouts) -> None:
+def test_a_missing_image_is_rolled_back(running: Rollouts) -> None:
     missing = running.image.replace(":v1", ":v2")
     running.update(taskDefinition=running.register("2", image=missing))
     running.wait_for_status("ROLLBACK_SUCCESSFUL")

@@ -47,7 +47,7 @@ def _paused_at(*stages: str, action: str = "ROLLBACK") -> dict[str, Any]:
 
 
 def _made(strategy: str = "BLUE_GREEN", *, desired: int = 2, bake: int = 0, **configuration: Any) -> Stage:
-    """Two tasks run the first revision, which came up by the strategy; hooks and bake time are for what comes after."""
+    """Two tasks run the first revision, deployed by the strategy. Hooks and bake time apply to later deployments."""
     stage = make_stage(
         desired=desired, advanced=_ADVANCED, strategy=strategy, **_STRATEGIES.get(strategy, {})
     )
@@ -154,7 +154,7 @@ def _advance(progress: Progress, now: float, *, is_met: bool = True) -> float | 
     )
 
 
-def test_what_a_stage_needs_is_waited_for_and_its_time_is_the_clock_s() -> None:
+def test_a_stage_waits_for_its_condition_and_for_its_time_on_the_clock() -> None:
     progress = deployment_progress(
         {"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1},
         is_reconciling=False,
@@ -173,7 +173,7 @@ def test_what_a_stage_needs_is_waited_for_and_its_time_is_the_clock_s() -> None:
 # ---- forward
 
 
-def test_green_comes_up_in_the_alternate_group_and_blue_stays_whole_until_clean_up() -> None:
+def test_green_starts_in_the_alternate_group_and_blue_keeps_its_size_until_clean_up() -> None:
     stage = _made(bake=5)
     stage.deploy()
     assert _where(stage) == "SCALE_UP"
@@ -222,7 +222,7 @@ def test_traffic_moves_step_by_step_on_the_clock(strategy: str) -> None:
     assert [share for share, _ in _SHARES[strategy]] == seen
 
 
-def test_revisions_tell_their_shares_and_their_tasks() -> None:
+def test_revisions_are_described_with_their_shares_and_task_counts() -> None:
     stage = _made("CANARY")
     stage.deploy()
     stage.run()
@@ -254,7 +254,7 @@ def test_a_rule_that_names_one_group_gets_both_before_traffic_moves() -> None:
     assert stage.world.rules[PRODUCTION] == {ALTERNATE: 0, GROUP: 100}
 
 
-def test_a_task_of_blue_that_dies_meanwhile_is_replaced() -> None:
+def test_a_blue_task_that_dies_during_the_deployment_is_replaced() -> None:
     stage = _made(lifecycleHooks=[_paused_at("POST_SCALE_UP")])
     stage.deploy()
     stage.run()
@@ -266,7 +266,7 @@ def test_a_task_of_blue_that_dies_meanwhile_is_replaced() -> None:
     assert stage.live[-1].launch.registrations[0].target_group_arn == GROUP
 
 
-def test_scaling_meanwhile_scales_both() -> None:
+def test_scaling_during_the_deployment_scales_blue_and_green() -> None:
     stage = _made(lifecycleHooks=[_paused_at("POST_SCALE_UP")])
     stage.deploy()
     stage.run()
@@ -309,7 +309,7 @@ def test_a_pause_waits_for_its_answer_and_green_has_no_tasks_before_scale_up() -
     assert {entry["status"] for entry in _record(stage)["lifecycleHookDetails"]} == {"SUCCEEDED"}
 
 
-def test_the_hook_before_production_is_asked_at_every_step() -> None:
+def test_the_hook_before_production_runs_at_every_step() -> None:
     stage = _made("LINEAR", lifecycleHooks=[_paused_at("PRE_PRODUCTION_TRAFFIC_SHIFT")])
     stage.deploy()
     stage.run()
@@ -326,7 +326,7 @@ def test_the_hook_before_production_is_asked_at_every_step() -> None:
 @pytest.mark.parametrize(
     ("action", "status"), [("CONTINUE", "SUCCESSFUL"), ("ROLLBACK", "ROLLBACK_SUCCESSFUL")]
 )
-def test_a_pause_that_nobody_answers_times_out(action: str, status: str) -> None:
+def test_an_unanswered_pause_times_out(action: str, status: str) -> None:
     stage = _made(lifecycleHooks=[_paused_at("POST_TEST_TRAFFIC_SHIFT", action=action)])
     stage.deploy()
     stage.run()
@@ -361,7 +361,7 @@ def test_a_rolling_update_pauses_before_it_scales_and_after() -> None:
 
 
 def _stop(stage: Stage) -> None:
-    stage.service.records[0].move("ROLLBACK_REQUESTED")
+    stage.service.records[0].set_status("ROLLBACK_REQUESTED")
     stage.settle()
 
 
@@ -392,7 +392,7 @@ def _bring_to(stage: Stage, where: str) -> None:
 @pytest.mark.parametrize("cause", _CAUSES)
 @pytest.mark.parametrize("where", _PAUSES)
 @pytest.mark.parametrize("strategy", _STRATEGIES)
-def test_a_rollback_at_any_stage_gives_blue_its_traffic_back_and_stops_green(
+def test_a_rollback_at_any_stage_returns_the_traffic_to_blue_and_stops_green(
     strategy: str, where: str, cause: str
 ) -> None:
     stage = _made(strategy, lifecycleHooks=[_paused_at(where)], alarms=_ALARMS)
@@ -421,7 +421,7 @@ def test_a_rollback_shifts_production_first_then_test_and_stops_green_last() -> 
     assert _record(stage)["status"] == "ROLLBACK_SUCCESSFUL"
 
 
-def test_a_rollback_during_clean_up_brings_blue_up_before_traffic_goes_back() -> None:
+def test_a_rollback_during_clean_up_starts_blue_before_it_shifts_traffic() -> None:
     stage = _made()
     stage.deploy()
     stage.run()
@@ -435,7 +435,7 @@ def test_a_rollback_during_clean_up_brings_blue_up_before_traffic_goes_back() ->
     assert stage.rollouts == [("t:1", "PRIMARY", "COMPLETED")]
 
 
-def test_the_circuit_breaker_ends_a_green_that_does_not_come_up() -> None:
+def test_the_circuit_breaker_rolls_back_a_green_that_does_not_start() -> None:
     stage = _made()
     stage.deploy()
     while stage.service.settings["taskDefinition"] != "t:1":
@@ -480,7 +480,7 @@ def test_a_deployment_after_a_rollback_uses_the_same_group_again() -> None:
     assert (_production(stage), stage.service.primary.revision.target_groups) == (100, (ALTERNATE,))
 
 
-def test_production_goes_back_at_once_though_a_task_of_blue_is_missing() -> None:
+def test_production_traffic_returns_at_once_although_a_blue_task_is_missing() -> None:
     stage = _made(bake=5)
     stage.deploy()
     stage.run()
@@ -506,7 +506,7 @@ def test_a_rolling_update_that_is_refused_at_a_pause_changes_nothing() -> None:
 # ---- another deployment meanwhile, and other strategies
 
 
-def test_a_newer_deployment_takes_the_traffic_back_first() -> None:
+def test_a_newer_deployment_first_returns_the_traffic() -> None:
     stage = _made("CANARY")
     stage.deploy("t:2")
     stage.run()
@@ -522,7 +522,7 @@ def test_a_newer_deployment_takes_the_traffic_back_first() -> None:
     assert stage.rollouts == [("t:3", "PRIMARY", "COMPLETED")]
 
 
-def test_a_deployment_in_clean_up_is_the_blue_one_of_the_next() -> None:
+def test_a_deployment_in_clean_up_becomes_blue_for_the_next() -> None:
     stage = _made()
     stage.deploy("t:2")
     stage.run()
@@ -535,7 +535,7 @@ def test_a_deployment_in_clean_up_is_the_blue_one_of_the_next() -> None:
     assert (stage.rollouts, _production(stage)) == ([("t:3", "PRIMARY", "COMPLETED")], 0)
 
 
-def test_a_newer_deployment_may_come_during_a_rollback() -> None:
+def test_a_newer_deployment_may_start_during_a_rollback() -> None:
     stage = _made(bake=5)
     stage.deploy("t:2")
     stage.run()
@@ -570,7 +570,7 @@ def test_strategies_can_be_switched_between_deployments() -> None:
     assert shares == [0, 100, 100, 100, 0]
 
 
-def test_a_rolling_update_that_ends_a_canary_takes_its_traffic_back() -> None:
+def test_a_rolling_update_that_supersedes_a_canary_returns_its_traffic() -> None:
     stage = _made("CANARY")
     stage.deploy("t:2")
     stage.run()
@@ -584,7 +584,7 @@ def test_a_rolling_update_that_ends_a_canary_takes_its_traffic_back() -> None:
     assert stage.service.primary.revision.target_groups == (GROUP,)
 
 
-def test_a_service_that_is_deleted_meanwhile_loses_all_tasks() -> None:
+def test_deleting_a_service_during_a_deployment_stops_all_tasks() -> None:
     stage = _made(bake=5)
     stage.deploy()
     stage.run()

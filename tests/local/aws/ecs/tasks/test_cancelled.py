@@ -1,4 +1,4 @@
-"""What a task has begun ends with it, also where something of it fails or the local AWS goes down meanwhile."""
+"""Tasks leave nothing running, even after failures or when the local AWS stops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mclass_tf.local.aws.ecs.tasks import targets
-from mclass_tf.local.containers.driver import PullError, StartError
+from mclass_tf.local.containers.driver import ContainerStartError, PullError
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer, FakeDriver
 from tests.local.task_world import World, until
@@ -16,12 +16,12 @@ from tests.local.tasks import PATIENCE
 
 
 def at_work(name: str) -> list[str]:
-    """Return the tasks of the loop that run such a coroutine."""
+    """Return the names of running coroutines that contain `name`."""
     found = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
     return [each for each in found if name in each]
 
 
-def test_an_image_that_cannot_be_pulled_ends_the_pulls_beside_it(tmp_path: Path) -> None:
+def test_a_failed_pull_cancels_the_other_pulls(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         calls = 0
 
@@ -42,7 +42,7 @@ def test_an_image_that_cannot_be_pulled_ends_the_pulls_beside_it(tmp_path: Path)
     task_world.run(tmp_path, scenario)
 
 
-def test_a_container_is_ended_also_where_its_target_cannot_be_deregistered(
+def test_a_container_is_stopped_even_if_its_target_cannot_be_deregistered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(world: World) -> None:
@@ -62,7 +62,7 @@ def test_a_container_is_ended_also_where_its_target_cannot_be_deregistered(
     task_world.run(tmp_path, scenario)
 
 
-def test_a_container_that_cannot_be_ended_keeps_no_other_from_its_end(tmp_path: Path) -> None:
+def test_a_container_that_cannot_be_stopped_does_not_keep_others_running(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         async def fail() -> None:
             raise ZeroDivisionError("oh")
@@ -87,7 +87,7 @@ def test_a_container_that_cannot_be_ended_keeps_no_other_from_its_end(tmp_path: 
 
 
 class Slow(FakeDriver):
-    """Ends what it starts when it is closed, as the real ones do."""
+    """A driver that, when closed, stops what it starts, as real drivers do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,14 +98,14 @@ class Slow(FakeDriver):
         await self.start_gate.wait()
         await asyncio.sleep(0.05)
         self.has_ended = True
-        raise StartError("the local AWS is going down")
+        raise ContainerStartError("the local AWS is going down")
 
     async def close(self) -> None:
         self.start_gate.set()
         await super().close()
 
 
-def test_a_task_that_is_being_started_has_ended_when_the_local_aws_has(tmp_path: Path) -> None:
+def test_a_starting_task_ends_with_the_local_aws(tmp_path: Path) -> None:
     drivers: list[Slow] = []
 
     def make() -> Slow:
@@ -115,11 +115,11 @@ def test_a_task_that_is_being_started_has_ended_when_the_local_aws_has(tmp_path:
     async def scenario(world: World) -> None:
         task = world.launch()
         await until(lambda: task.containers[0].runtime_id != "")
-        ending = next(each for each in asyncio.all_tasks() if "Tasks.run" in str(each.get_coro()))
+        ending = next(each for each in asyncio.all_tasks() if "TaskManager.run" in str(each.get_coro()))
         ending.cancel()
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait([ending])
         assert drivers[0].has_ended
-        assert at_work("Life") == at_work("_start_container") == at_work("_live") == []
+        assert at_work("TaskLifecycle") == at_work("_start_container") == at_work("_run_to_end") == []
 
     task_world.run(tmp_path, scenario, make_driver=make)

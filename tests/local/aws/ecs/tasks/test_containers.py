@@ -1,4 +1,4 @@
-"""The containers of a task: their order, their health, what they are started with."""
+"""The containers of a task: start order, health, settings and logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, Container
+from mclass_tf.local.containers.driver import CHECK_TIMED_OUT, ContainerSpec
 from tests.local import task_world
 from tests.local.fake_driver import FakeContainer
 from tests.local.in_process import REGION
@@ -29,7 +29,7 @@ def _names(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize(("condition", "code"), [("COMPLETE", 3), ("SUCCESS", 0)])
-def test_a_container_waits_for_the_end_of_another(condition: str, code: int, tmp_path: Path) -> None:
+def test_a_container_waits_for_another_to_exit(condition: str, code: int, tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task = world.launch(
             world.applied.container(dependsOn=[{"containerName": "init", "condition": condition}]),
@@ -58,7 +58,7 @@ def test_a_container_waits_until_another_is_healthy(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_a_container_starts_after_the_start_of_another_and_ends_before_it(tmp_path: Path) -> None:
+def test_a_container_starts_after_its_dependency_and_stops_before_it(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, _ = await world.running(
             world.applied.container(dependsOn=[{"containerName": "proxy", "condition": "START"}]),
@@ -142,7 +142,7 @@ def test_failures_in_the_start_period_do_not_count(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario, speed=400)
 
 
-def test_a_check_that_is_not_done_in_time_has_failed(tmp_path: Path) -> None:
+def test_a_check_that_exceeds_its_timeout_has_failed(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running(world.applied.container(healthCheck={**_CHECK, "retries": 1}))
         container.check_result = (CHECK_TIMED_OUT, "")
@@ -165,7 +165,7 @@ def test_the_health_of_a_task_is_that_of_its_essential_containers(tmp_path: Path
     task_world.run(tmp_path, scenario)
 
 
-def test_nothing_is_checked_of_a_container_that_has_ended(tmp_path: Path) -> None:
+def test_an_exited_container_is_not_checked(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running(world.applied.container(healthCheck=_CHECK))
         await until(lambda: task.health_status == "HEALTHY")
@@ -181,9 +181,9 @@ def test_nothing_is_checked_of_a_container_that_has_ended(tmp_path: Path) -> Non
 # ---- what it is started with
 
 
-def _started(tmp_path: Path, *containers: dict[str, Any], **changed: Any) -> Container:
-    """What the driver was told of the first container."""
-    told: list[Container] = []
+def _started(tmp_path: Path, *containers: dict[str, Any], **changed: Any) -> ContainerSpec:
+    """Return the settings with which the driver starts the first container."""
+    told: list[ContainerSpec] = []
 
     async def scenario(world: World) -> None:
         _, container = await world.running(
@@ -195,7 +195,7 @@ def _started(tmp_path: Path, *containers: dict[str, Any], **changed: Any) -> Con
     return told[0]
 
 
-def test_the_driver_is_told_what_the_definition_says(tmp_path: Path) -> None:
+def test_the_driver_gets_the_settings_of_the_definition(tmp_path: Path) -> None:
     container = _started(
         tmp_path,
         {
@@ -230,7 +230,7 @@ def test_a_container_without_limits_has_those_of_the_task(tmp_path: Path) -> Non
     assert container.command is None
 
 
-def test_overrides_come_before_the_definition(tmp_path: Path) -> None:
+def test_overrides_take_precedence_over_the_definition(tmp_path: Path) -> None:
     container = _started(
         tmp_path,
         {
@@ -262,7 +262,7 @@ def test_ecs_adds_its_own_variables(tmp_path: Path) -> None:
     assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in environment
 
 
-def test_the_definition_may_say_otherwise(tmp_path: Path) -> None:
+def test_the_definition_may_override_the_variables_of_ecs(tmp_path: Path) -> None:
     environment = _started(
         tmp_path,
         {
@@ -289,7 +289,7 @@ def test_each_container_has_a_metadata_address_of_its_own(tmp_path: Path) -> Non
 # ---- logs
 
 
-def test_what_a_container_writes_is_in_the_stream_that_ecs_would_use(tmp_path: Path) -> None:
+def test_output_goes_to_the_log_stream_that_ecs_would_use(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running()
         assert world.log(task) == []  # the stream is there before the first line
@@ -300,7 +300,7 @@ def test_what_a_container_writes_is_in_the_stream_that_ecs_would_use(tmp_path: P
     task_world.run(tmp_path, scenario)
 
 
-def test_the_last_lines_are_there_when_the_task_has_stopped(tmp_path: Path) -> None:
+def test_the_last_lines_are_logged_when_the_task_has_stopped(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running()
         container.say("the end")
@@ -311,7 +311,7 @@ def test_the_last_lines_are_there_when_the_task_has_stopped(tmp_path: Path) -> N
     task_world.run(tmp_path, scenario)
 
 
-def test_a_line_longer_than_cloudwatch_takes_becomes_several_events(tmp_path: Path) -> None:
+def test_a_line_above_the_size_limit_becomes_several_events(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running()
         container.say("가" * 200_000)
@@ -338,7 +338,7 @@ def test_a_stream_keeps_its_latest_events(tmp_path: Path, monkeypatch: pytest.Mo
     task_world.run(tmp_path, scenario)
 
 
-def test_a_container_goes_on_when_its_log_group_is_deleted(tmp_path: Path) -> None:
+def test_a_container_keeps_running_when_its_log_group_is_deleted(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running()
         world.applied.client("logs").delete_log_group(logGroupName=LOG_GROUP)
@@ -351,7 +351,7 @@ def test_a_container_goes_on_when_its_log_group_is_deleted(tmp_path: Path) -> No
     task_world.run(tmp_path, scenario)
 
 
-def test_the_driver_makes_the_group_where_it_is_told_to(tmp_path: Path) -> None:
+def test_the_driver_creates_the_log_group_on_request(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         options = {
             "awslogs-group": "/made/here",

@@ -1,4 +1,4 @@
-"""The states of a task, from the launch to the end."""
+"""The lifecycle of a task, from PROVISIONING to STOPPED."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.local.aws.ecs.model.runner import place
+from mclass_tf.local.aws.ecs.model.runner import runner_holder
 from mclass_tf.local.aws.ecs.tasks import spot
 from tests.local import task_world
 from tests.local.in_process import REGION
@@ -17,7 +17,7 @@ _UP = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"]
 _DOWN = ["DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"]
 
 
-def test_a_task_comes_to_run_and_is_registered(tmp_path: Path) -> None:
+def test_a_task_reaches_running_and_is_registered(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task = world.launch()
         assert task.last_status == "PROVISIONING"
@@ -37,7 +37,7 @@ def test_a_task_comes_to_run_and_is_registered(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_every_state_is_told_in_its_order(tmp_path: Path) -> None:
+def test_a_task_passes_through_every_status_in_order(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         seen = ["PROVISIONING"]
         task = world.launch()
@@ -95,7 +95,7 @@ def test_stop_task_sends_sigterm_while_requests_still_come(tmp_path: Path) -> No
     task_world.run(tmp_path, scenario, speed=10)
 
 
-def test_what_ignores_sigterm_is_killed_when_stop_timeout_is_over(tmp_path: Path) -> None:
+def test_a_container_that_ignores_sigterm_is_killed_after_stop_timeout(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running(world.applied.container(stopTimeout=1))
         container.ignores_sigterm = True
@@ -142,7 +142,7 @@ def test_a_task_whose_process_is_killed_from_outside_has_exit_code_137(tmp_path:
     task_world.run(tmp_path, scenario)
 
 
-def test_a_container_that_takes_too_much_memory_says_so(tmp_path: Path) -> None:
+def test_a_container_that_exceeds_its_memory_has_a_reason(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running()
         container.exit(137, is_out_of_memory=True)
@@ -181,7 +181,7 @@ def test_a_draining_task_whose_process_dies_is_not_waited_for(tmp_path: Path) ->
     task_world.run(tmp_path, scenario, speed=1)
 
 
-def test_who_asks_first_says_why_a_task_stops(tmp_path: Path) -> None:
+def test_the_first_stop_request_determines_the_reason(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, _ = await world.running()
         world.stop(task, code="UserInitiated", reason="first", drain=False)
@@ -206,7 +206,7 @@ def test_a_task_is_stopped_while_it_pulls(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_a_container_that_is_being_started_is_ended_too(tmp_path: Path) -> None:
+def test_a_starting_container_is_stopped_too(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         world.driver.start_gate.clear()
         task = world.launch()
@@ -221,9 +221,9 @@ def test_a_container_that_is_being_started_is_ended_too(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_an_interruption_of_spot_sends_sigterm_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spot_interruption_sends_sigterm_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: World) -> None:
-        monkeypatch.setattr(place, "runner", world.tasks)
+        monkeypatch.setattr(runner_holder, "runner", world.tasks)
         strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
         settings = {**world.applied.launch().settings, "capacityProviderStrategy": strategy}
         task, container = await world.running(settings=settings)
@@ -241,7 +241,7 @@ def test_an_interruption_of_spot_sends_sigterm_first(tmp_path: Path, monkeypatch
 
 def test_a_task_on_fargate_is_never_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: World) -> None:
-        monkeypatch.setattr(place, "runner", world.tasks)
+        monkeypatch.setattr(runner_holder, "runner", world.tasks)
         task, _ = await world.running()
         account = world.applied.account_id
         with pytest.raises(ValueError, match="runs on FARGATE, which is never interrupted"):
@@ -252,7 +252,7 @@ def test_a_task_on_fargate_is_never_interrupted(tmp_path: Path, monkeypatch: pyt
     task_world.run(tmp_path, scenario)
 
 
-def test_a_fault_of_the_local_aws_ends_the_task_and_is_told(tmp_path: Path) -> None:
+def test_a_bug_of_the_local_aws_stops_the_task_and_is_reported(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         async def fail(manifest_digest: str) -> None:
             raise ZeroDivisionError("oh")
@@ -267,7 +267,7 @@ def test_a_fault_of_the_local_aws_ends_the_task_and_is_told(tmp_path: Path) -> N
     task_world.run(tmp_path, scenario)
 
 
-def test_a_container_that_cannot_be_ended_keeps_no_task(tmp_path: Path) -> None:
+def test_a_task_stops_although_a_container_cannot_be_stopped(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         async def fail() -> None:
             raise ZeroDivisionError("oh")
@@ -295,7 +295,7 @@ def test_tasks_die_with_the_local_aws(tmp_path: Path) -> None:
     assert worlds[0].driver.is_closed
 
 
-def test_what_tasks_use_is_told_while_they_run(tmp_path: Path) -> None:
+def test_the_usage_of_running_tasks_is_reported(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, _ = await world.running()
         found = world.tasks.usage()
@@ -309,7 +309,7 @@ def test_what_tasks_use_is_told_while_they_run(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
-def test_stopped_tasks_are_seen_for_an_hour(tmp_path: Path) -> None:
+def test_stopped_tasks_are_described_for_an_hour(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task, container = await world.running()
         container.exit(0)

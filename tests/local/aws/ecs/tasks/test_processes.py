@@ -1,4 +1,4 @@
-"""Tasks whose containers are processes: what a fake driver cannot show."""
+"""Tasks that run as processes: what a fake driver cannot test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LABELS = {
 
 
 def _play(folder: Path, scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
-    """With processes, and an image that is nothing but Python."""
+    """Run tasks as processes, from an image that contains only Python."""
     blobs = Blobs(folder)
     digest = blobs.make(labels=_LABELS)
     applied = task_world.apply()
@@ -66,7 +66,7 @@ async def _ask(task: Task) -> dict[str, Any]:
     return found
 
 
-def test_a_process_answers_logs_is_healthy_and_ends(tmp_path: Path) -> None:
+def test_a_process_serves_logs_passes_its_health_check_and_exits(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         check = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{PORT}/')"
         health = {"command": ["CMD", "python", "-c", check], "interval": 5, "timeout": 10}
@@ -84,7 +84,7 @@ def test_a_process_answers_logs_is_healthy_and_ends(tmp_path: Path) -> None:
     _play(tmp_path, scenario)
 
 
-def test_a_process_that_is_killed_from_outside_ends_its_task(tmp_path: Path) -> None:
+def test_a_process_killed_from_outside_stops_its_task(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task = _launch(world, _SERVER)
         await until(lambda: task.last_status == "RUNNING" and "up" in world.log(task))
@@ -96,7 +96,7 @@ def test_a_process_that_is_killed_from_outside_ends_its_task(tmp_path: Path) -> 
     _play(tmp_path, scenario)
 
 
-def test_a_process_above_its_memory_is_killed_and_says_why(tmp_path: Path) -> None:
+def test_a_process_above_its_memory_limit_is_killed_with_a_reason(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task = _launch(world, _HOG, memory=128)
         await world.status(task, "STOPPED")
@@ -106,7 +106,7 @@ def test_a_process_above_its_memory_is_killed_and_says_why(tmp_path: Path) -> No
     _play(tmp_path, scenario)
 
 
-def test_a_command_that_is_not_there_cannot_be_started(tmp_path: Path) -> None:
+def test_a_missing_command_cannot_be_started(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         task = world.launch(world.applied.container(entryPoint=["/no/such/program"]))
         await world.status(task, "STOPPED")

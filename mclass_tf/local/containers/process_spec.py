@@ -1,4 +1,4 @@
-"""How a container becomes a process: every value of it as the process is to have it."""
+"""Translates a container into a process of this machine: command, environment, working directory, addresses."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mclass_tf.local.containers.driver import MOST_PROCESSES, Container, StartError
+from mclass_tf.local.containers.child_processes import Program
+from mclass_tf.local.containers.driver import MOST_PROCESSES, ContainerSpec, ContainerStartError
 from mclass_tf.local.containers.image import HOST_VARIABLE, PORT_VARIABLE, Image
-from mclass_tf.local.containers.nursery import Program
 from mclass_tf.local.containers.unpack import inside
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = re.compile(r"(/usr(/local)?/bin/)?python(3(\.\d+)?)?")
 _OF_FILES = ("PYTHONPATH", "PYTHONPYCACHEPREFIX")
-_NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which some builds of Python do not start
+_NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # some builds of Python do not start without them
 _HERE = r"(?<![\w.-])(?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::1\])"
-_AND = r"""(:|['"]?[,\s]\s*)"""  # as in a URL, in a tuple of a language, and between the words of `nc -z`
+_AND = r"""(:|['"]?[,\s]\s*)"""  # as in a URL, in a tuple, and between the words of `nc -z`
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessPlan:
-    """How a container becomes a process: every value as the process is to have it. `most` processes it may have."""
+class ProcessSpec:
+    """The process to run for a container. `root` is its unpacked image, `work_folder` its folder for temporary files."""
 
     image: Image
-    container: Container
+    container: ContainerSpec
     root: Path
     python: Path
-    place: Path
+    work_folder: Path
     addresses: Mapping[int, tuple[str, int]]
-    most: int = MOST_PROCESSES
+    max_processes: int = MOST_PROCESSES
 
     @property
     def limit(self) -> int | None:
@@ -42,23 +42,23 @@ class ProcessPlan:
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """Return the command, its program resolved; as in docker, another entry point leaves the image's command out."""
-        given = self._entry_point
-        entry_point = self.image.entry_point if given is None else given
-        own = self.image.command if given is None else ()
+        """Return the command with its program resolved. As in docker, an entry point override drops the image's command."""
+        override = self._entry_point
+        entry_point = self.image.entry_point if override is None else override
+        own = self.image.command if override is None else ()
         command = own if self.container.command is None else self.container.command
         return self.resolved((*entry_point, *command))
 
     @property
     def _entry_point(self) -> Sequence[str] | None:
-        """Return the entry point; for Docker the single word "" is none."""
-        given = self.container.entry_point
-        return () if given is not None and tuple(given) == ("",) else given
+        """Return the entry point override. As in Docker, [""] clears the entry point."""
+        override = self.container.entry_point
+        return () if override is not None and tuple(override) == ("",) else override
 
     def resolved(self, argv: Sequence[str]) -> tuple[str, ...]:
-        """Return the command with the path of its program in front; raise StartError."""
+        """Return the command with the path of its program; raise ContainerStartError."""
         if not argv or not argv[0]:
-            raise StartError("no command specified")
+            raise ContainerStartError("no command specified")
         name = argv[0]
         if _PYTHON.fullmatch(name):
             return (str(self.python), *argv[1:])
@@ -66,7 +66,7 @@ class ProcessPlan:
             return (str(own), *argv[1:])
         program = shutil.which(name, path=self._search_path)
         if program is None:
-            raise StartError(cannot_execute(name, "executable file not found in $PATH"))
+            raise ContainerStartError(cannot_execute(name, "executable file not found in $PATH"))
         return (program, *argv[1:])
 
     def program(
@@ -78,12 +78,12 @@ class ProcessPlan:
             env=self._env,
             stdout=stdout,
             stderr=stderr,
-            is_whole=True,
-            most=self.most,
+            is_supervised=True,
+            max_processes=self.max_processes,
         )
 
-    def local(self, word: str) -> str:
-        """Return a word of a health check with the container's own ports at their addresses on this machine."""
+    def localized(self, word: str) -> str:
+        """Replace the container's addresses in a word of a health check with the addresses on this machine."""
         for port, (host, here) in self.addresses.items():
             word = re.sub(rf"{_HERE}{_AND}{port}\b", rf"{host}\g<1>{here}", word)
         return word
@@ -97,18 +97,18 @@ class ProcessPlan:
         path = self.container.working_directory or self.image.working_directory
         folder = inside(self.root, path)
         if not folder.is_dir():
-            raise StartError(f"the working directory {path} is not in the image")
+            raise ContainerStartError(f"the working directory {path} is not in the image")
         return folder
 
     @property
     def _env(self) -> dict[str, str]:
-        """Return the environment variables: nothing of the developer's own; names of files are those of the unpacked image."""
+        """Return the environment, without the developer's own variables, and with paths inside the unpacked image."""
         env = {name: os.environ[name] for name in _NEEDED if name in os.environ}
         env |= {"TZ": "UTC", **self.image.env, **self.container.environment}
         for name in _OF_FILES:
             if name in env:
                 env[name] = ":".join(self._below_root(entry) for entry in env[name].split(":"))
-        temporary = str(self.place)
+        temporary = str(self.work_folder)
         env |= {"PATH": self._search_path, "HOME": temporary, "TMPDIR": temporary}
         for host, port in tuple(self.addresses.values())[:1]:
             env[self.image.labels.get(HOST_VARIABLE, "MCLASS_HOST")] = host
@@ -120,7 +120,7 @@ class ProcessPlan:
 
 
 def cannot_execute(name: str, reason: str) -> str:
-    """Return containerd's message, for ECS to quote."""
+    """Return the message of containerd, which ECS quotes."""
     return (
         "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
         f'unable to start container process: exec: "{name}": {reason}: unknown'

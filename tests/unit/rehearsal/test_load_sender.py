@@ -1,4 +1,4 @@
-"""The process that sends the load may end at any byte: the rehearsal hears of it at once."""
+"""The load process may exit at any byte, and the rehearsal notices at once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mclass_tf.rehearsal.generator import Generator, LoadError
-from mclass_tf.rehearsal.plan import LoadPlan, Where
+from mclass_tf.rehearsal.load_sender import LoadError, LoadSender
+from mclass_tf.rehearsal.plan import LoadEndpoint, LoadPlan
 
 
 def test_a_load_process_that_ends_within_a_line_is_not_waited_for(
@@ -19,10 +19,10 @@ def test_a_load_process_that_ends_within_a_line_is_not_waited_for(
     sender.write_text("#!/bin/sh\nread plan\necho '{\"ready\": true}'\nread phase\nprintf '{\"sam'\n")
     sender.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(sender))
-    plan = LoadPlan(where=Where(scheme="http", host="127.0.0.1", port=9, host_header="mclass.test"))
+    plan = LoadPlan(where=LoadEndpoint(scheme="http", host="127.0.0.1", port=9, host_header="mclass.test"))
 
     started = time.monotonic()
-    with Generator(plan) as load:
+    with LoadSender(plan) as load:
         load.enter("before")
         with pytest.raises(LoadError, match="its last line is not whole"):
             load.wait(seconds=30)

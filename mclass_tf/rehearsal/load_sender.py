@@ -1,4 +1,4 @@
-"""The load process, as the rehearsal sees it: started, told of phases, stopped, its findings read."""
+"""Controls the load process of a rehearsal: starts it, announces phases, stops it and reads its results."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any, Self
 
 from mclass_tf.errors import MclassError
 from mclass_tf.rehearsal.plan import LoadPlan
-from mclass_tf.rehearsal.result import FailedRequest, Latency, Load, Phase, Sample, Sender
+from mclass_tf.rehearsal.result import FailedRequest, Latency, LoadPhase, LoadResult, Sample, SenderQuality
 from mclass_tf.system import python
 
 _READY_SECONDS = 30.0
 _STOP_GRACE = 60.0
 _ERROR_LINES = 10
-# An hour at a sample a second; a longer rehearsal forgets its beginning on the charts, and nothing of the counts.
-_MOST_SAMPLES = 3600
+# An hour at a sample a second. A longer rehearsal loses its beginning on the charts, but none of the counts.
+_MAX_SAMPLES = 3600
 
 
 class LoadError(MclassError):
-    """The load process ended by itself, or says nothing."""
+    """The load process exited early or does not respond."""
 
 
-class Generator:
-    """Use it as a context: at its end the process is gone, whatever happened."""
+class LoadSender:
+    """A context manager whose exit ends the load process, even after an error."""
 
     def __init__(self, plan: LoadPlan, *, env: Mapping[str, str] | None = None) -> None:
         self._plan = plan
         self._env = dict(os.environ if env is None else env)
-        self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._samples: deque[Sample] = deque(maxlen=_MAX_SAMPLES)
         self._failed: list[FailedRequest] = []
         self._end: dict[str, Any] | None = None
         self._ready = threading.Event()
@@ -42,7 +42,7 @@ class Generator:
         self._changed = threading.Condition()
         self._errors: deque[str] = deque(maxlen=_ERROR_LINES)
         self._sent = 0
-        self._bad = 0
+        self._failed_count = 0
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -52,7 +52,7 @@ class Generator:
             stderr=subprocess.PIPE,
             env=python.environment(self._env),
             text=True,
-            # Ctrl-C is the rehearsal's: it stops the load when it has put things right.
+            # Ctrl-C goes to the rehearsal, which restores the service and then stops the load.
             start_new_session=True,
         )
         self._threads = [
@@ -61,7 +61,7 @@ class Generator:
         for thread in self._threads:
             thread.start()
         try:
-            self._say(json.loads(self._plan.to_json()))
+            self._send(json.loads(self._plan.to_json()))
             self._wait_until_ready()
         except BaseException:
             self._close()
@@ -70,68 +70,68 @@ class Generator:
 
     def _wait_until_ready(self) -> None:
         if not self._ready.wait(_READY_SECONDS) or self._over.is_set():
-            raise self._ended_early()
+            raise self._early_exit()
 
     def __exit__(self, *_: object) -> None:
         self._close()
 
     @property
     def sent(self) -> int:
-        """Requests of the seconds that are over."""
+        """The number of requests sent in completed seconds."""
         return self._sent
 
     @property
     def failed(self) -> int:
-        return self._bad
+        return self._failed_count
 
     def enter(self, phase: str) -> None:
-        """Say that a phase begins now."""
-        self._say({"phase": phase})
+        """Start a phase."""
+        self._send({"phase": phase})
 
     def wait(self, *, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Let the load go on for so long, or until `until` says so at a sample; raise LoadError where it has ended."""
+        """Wait `seconds`, or until a sample for which `until` returns true. Raise LoadError if the load process has exited."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not until() and (left := deadline - time.monotonic()) > 0:
                 if self._over.is_set():
-                    raise self._ended_early()
+                    raise self._early_exit()
                 self._changed.wait(min(left, 1.0))
 
-    def stop(self) -> Load:
-        """Stop the load, wait for what is in flight, return what was found."""
-        self._say({"stop": True})
+    def stop(self) -> LoadResult:
+        """Stop the load, wait for the requests in flight, and return the results."""
+        self._send({"stop": True})
         if not self._over.wait(self._plan.timeout + _STOP_GRACE) or self._end is None:
-            raise self._ended_early()
+            raise self._early_exit()
         return _load(self._end, samples=tuple(self._samples), failed=tuple(self._failed))
 
-    def _say(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None  # noqa: S101  # a pipe was asked for
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None  # noqa: S101  # it is a pipe
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except OSError:
-            raise self._ended_early() from None
+            raise self._early_exit() from None
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
         try:
             for line in self._process.stdout:
-                self._take(json.loads(line))
+                self._handle(json.loads(line))
         except ValueError as error:  # it was killed in the middle of a line
             self._errors.append(f"its last line is not whole: {error}")
-        finally:  # nobody waits for what will not come
+        finally:  # release the waiting threads
             self._over.set()
             self._ready.set()
             with self._changed:
                 self._changed.notify_all()
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         if "sample" in message:
             sample = Sample(**message["sample"])
             with self._changed:
                 self._samples.append(sample)
                 self._sent += sample.sent
-                self._bad += sample.failed
+                self._failed_count += sample.failed
                 self._changed.notify_all()
         elif "failed" in message:
             self._failed.append(FailedRequest(**message["failed"]))
@@ -145,7 +145,7 @@ class Generator:
         for line in self._process.stderr:
             self._errors.append(line.rstrip())
 
-    def _ended_early(self) -> LoadError:
+    def _early_exit(self) -> LoadError:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         errors = " | ".join(self._errors) or "it says nothing"
@@ -158,7 +158,7 @@ class Generator:
         with suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-        if self._end is None:  # it was not stopped, or has failed
+        if self._end is None:  # it was not stopped, or it failed
             self._process.kill()
         try:
             self._process.wait(_STOP_GRACE)
@@ -172,22 +172,24 @@ class Generator:
                 stream.close()
 
 
-def _load(end: Mapping[str, Any], *, samples: tuple[Sample, ...], failed: tuple[FailedRequest, ...]) -> Load:
-    return Load(
+def _load(
+    end: Mapping[str, Any], *, samples: tuple[Sample, ...], failed: tuple[FailedRequest, ...]
+) -> LoadResult:
+    return LoadResult(
         started_at=end["started_at"],
         ended_at=end["ended_at"],
         phases=tuple(_phase(phase) for phase in end["phases"]),
         samples=samples,
         failed=failed,
         left_out=end["left_out"],
-        sender=Sender(**end["sender"]),
+        sender=SenderQuality(**end["sender"]),
         connections_new=end["connections_new"],
         connections_reused=end["connections_reused"],
     )
 
 
-def _phase(document: Mapping[str, Any]) -> Phase:
-    return Phase(
+def _phase(document: Mapping[str, Any]) -> LoadPhase:
+    return LoadPhase(
         **{
             **document,
             "latency": document["latency"] and Latency(**document["latency"]),

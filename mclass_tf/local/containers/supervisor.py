@@ -1,10 +1,9 @@
-"""A script that runs a program and whatever that starts, and ends all of it: `PARENT FD MOST PROGRAM ARGUMENTS…`.
+"""A script that runs a program and kills all of its descendants at its end: `PARENT FD MAX_PROCESSES PROGRAM ARGUMENTS…`.
 
-A process may leave its group and its session, and outlive its parent: then it is handed to the nearest ancestor that takes orphans, which
-is this one (PR_SET_CHILD_SUBREAPER, on Linux). So nothing of a task is lost: when the program ends, when this is told to end (SIGTERM), or when
-PARENT dies, all that is left is killed. To FD the program's process id is written, and what keeps it from being executed. It ends with
-the program's status, as a shell counts. MOST is how many processes and threads more than there are the user may have because of it; root
-is not bound by that.
+A descendant can leave its process group and session, and outlive its parent. The kernel then reparents it to this process
+(PR_SET_CHILD_SUBREAPER, Linux only). When the program ends, when this process gets SIGTERM, or when PARENT dies, this process kills
+all remaining descendants. It writes the program's process id to FD, followed by the error if the program cannot be executed. It exits
+with the program's status, as in a shell. The user may have MAX_PROCESSES more processes and threads than now; root has no limit.
 """
 
 from __future__ import annotations
@@ -23,35 +22,35 @@ _PROC = "/proc"
 _IS_LINUX = sys.platform == "linux"
 
 
-def main(parent: str, descriptor: str, most: str, program: str, *arguments: str) -> None:
+def main(parent: str, descriptor: str, max_processes: str, program: str, *arguments: str) -> None:
     report = int(descriptor)
     os.set_inheritable(report, False)
     if _IS_LINUX:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != int(parent):  # it has died before it could be followed
+    if os.getppid() != int(parent):  # it died before PR_SET_PDEATHSIG took effect
         os._exit(1)
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))  # until there is somebody to end
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))  # until there is a child to kill
     pid = os.fork()
     if pid == 0:
-        _become(report, int(most), (program, *arguments))
+        _execute(report, int(max_processes), (program, *arguments))
     signal.signal(signal.SIGTERM, lambda *_: _kill(pid))
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(report)
     _close_output()
-    os._exit(_status(_ended(pid)))
+    os._exit(_status(_wait_for_end(pid)))
 
 
-def _become(report: int, most: int, argv: tuple[str, ...]) -> None:
-    """In the fork, which has one thread: the program is the first of a session of its own, with the signals of a container."""
+def _execute(report: int, max_processes: int, argv: tuple[str, ...]) -> None:
+    """Execute the program, in the single-threaded fork, as a session leader with default signal handling, as in a container."""
     os.write(report, f"{os.getpid()}\n".encode())
     try:
         if _IS_LINUX:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        _limit(most)
+        _limit_processes(max_processes)
         for number in signal.valid_signals():
             with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP stay as they are
                 signal.signal(number, signal.SIG_DFL)
@@ -62,12 +61,12 @@ def _become(report: int, most: int, argv: tuple[str, ...]) -> None:
     os._exit(1)
 
 
-def _limit(most: int) -> None:
-    """Let the task have `most` more processes than the user has now: the kernel counts the user's, not the task's."""
+def _limit_processes(max_processes: int) -> None:
+    """Allow `max_processes` more processes than the user has now: the kernel counts all processes of the user."""
     if not _IS_LINUX or os.getuid() == 0:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    limit = most + sum(map(_threads, _own_processes()))
+    limit = max_processes + sum(map(_threads, _own_processes()))
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
 
@@ -80,7 +79,7 @@ def _own_processes() -> Iterator[int]:
 
 
 def _processes() -> list[int]:
-    """Return every process of this machine; none where it does not tell. (pathlib takes longer to import than all that this does.)"""
+    """Return every process id, or nothing without /proc. (os, because importing pathlib takes longer than this whole script.)"""
     try:
         return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208
     except OSError:
@@ -99,25 +98,25 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _close_output() -> None:
-    """Close the output: its reader waits for the program's end, not for ours."""
+    """Close our copies of the output, so that its reader sees the end of file when the program ends."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
 
 
-def _ended(pid: int) -> int:
-    """Return how the program has ended, when nothing is left of what it has started."""
-    if not hasattr(os, "waitid"):  # macOS, where nobody takes orphans: its group is all that is known
+def _wait_for_end(pid: int) -> int:
+    """Wait for the program, kill its remaining descendants, and return its wait status."""
+    if not hasattr(os, "waitid"):  # macOS has no subreaper: only the process group is known
         status = os.waitpid(pid, 0)[1]
         _kill_group(pid)
         return status
     _wait_for(pid)
     _kill_group(pid)
-    _end_all(but=pid)
+    _kill_all(spared_pid=pid)
     status = os.waitpid(pid, 0)[1]
     with contextlib.suppress(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-        _end_all(but=pid)  # there is one that was handed over meanwhile
+        _kill_all(spared_pid=pid)  # a process was reparented to us meanwhile
     return status
 
 
@@ -134,23 +133,23 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _end_all(*, but: int) -> None:
-    """Kill what is left below this process, and return when it is gone. All is stopped first: what runs could start more.
+def _kill_all(*, spared_pid: int) -> None:
+    """Kill all descendants except `spared_pid`, and wait for them. They are stopped first, so that none can fork meanwhile.
 
-    What may not be killed, since it has become somebody else's, is left.
+    A descendant that became another user's cannot be killed and is left.
     """
-    spared = {but}
-    while left := _stopped(spared):
+    spared = {spared_pid}
+    while left := _stop_all(spared):
         killed = {pid for pid in left if _kill(pid)}
         spared |= left - killed
         for pid in killed:
-            with contextlib.suppress(ChildProcessError):  # its parent has not ended yet
+            with contextlib.suppress(ChildProcessError):  # its parent still runs
                 os.waitpid(pid, 0)
 
 
-def _stopped(spared: set[int]) -> set[int]:
+def _stop_all(spared: set[int]) -> set[int]:
     stopped: set[int] = set()
-    while new := _below(os.getpid()) - spared - stopped:
+    while new := _descendants(os.getpid()) - spared - stopped:
         for pid in new:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGSTOP)
@@ -158,8 +157,7 @@ def _stopped(spared: set[int]) -> set[int]:
     return stopped
 
 
-def _below(root: int) -> set[int]:
-    """Return all descendants."""
+def _descendants(root: int) -> set[int]:
     children = _children if os.path.exists(f"{_PROC}/self/task/{root}/children") else _children_by_parent()  # noqa: PTH110
     descendants: set[int] = set()
     waiting = [root]
@@ -170,7 +168,7 @@ def _below(root: int) -> set[int]:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the children that the kernel lists, at once; it may miss one that is being handed over."""
+    """Return the children that the kernel lists. Fast, but may miss a process that is being reparented."""
     pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"{_PROC}/{pid}/task"):  # noqa: PTH208
@@ -183,7 +181,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _children_by_parent() -> Callable[[int], list[int]]:
-    """Return a function that lists children by the parent of each process, for kernels that list no children."""
+    """Return a function that finds children by each process's parent, for kernels without `children` files."""
     children: dict[int, list[int]] = {}
     for pid in _processes() if _IS_LINUX else ():
         if (parent := _parent(pid)) is not None:
@@ -194,13 +192,15 @@ def _children_by_parent() -> Callable[[int], list[int]]:
 def _parent(pid: int) -> int | None:
     try:
         with open(f"{_PROC}/{pid}/stat", errors="replace", encoding="ascii") as stat:  # noqa: PTH123
-            return int(stat.read().rpartition(")")[2].split()[1])  # the name, in brackets, may hold anything
+            return int(
+                stat.read().rpartition(")")[2].split()[1]
+            )  # the name, in brackets, may contain anything
     except (OSError, IndexError):
         return None
 
 
 def _kill(pid: int) -> bool:
-    """Kill a process; return whether it is gone, or will be at once."""
+    """Send SIGKILL; return False if that is not permitted."""
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:

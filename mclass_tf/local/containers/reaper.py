@@ -1,9 +1,9 @@
-"""A script that ends what a process has started when that process is gone, however it went.
+"""A script that cleans up after its parent process, however that process ended.
 
-It reads lines: `+GROUP` of process groups, `~PID` of keepers, `-ID` of either that has ended, `!["program", …]` of a command. At the end of its input, which comes when the
-other end of the pipe closes, it tells the keepers that are left to end what they keep, kills the groups, and runs the commands, which end what is nobody's child, such as
-containers. The kernel kills the child of a dead parent by itself (`launcher`), on Linux; what that child had started, and any
-child on macOS, only this one does.
+It reads lines: `+GROUP` adds a process group, `~PID` a supervisor, `!["program", …]` a command; `-ID` removes a group or supervisor
+that has ended. At the end of its input, when the parent is gone, it terminates the supervisors, kills the groups, and runs the
+commands, which remove what is nobody's child, such as containers. On Linux the kernel kills the direct children of a dead parent
+(`launcher`). Only this script kills their descendants, and any child on macOS.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     groups: set[int] = set()
-    keepers: set[int] = set()
+    supervisors: set[int] = set()
     commands: list[list[str]] = []
     for line in sys.stdin:
         if line[0] == "!":
             commands.append(json.loads(line[1:]))
         elif line[0] == "-":
             groups.discard(int(line[1:]))
-            keepers.discard(int(line[1:]))
+            supervisors.discard(int(line[1:]))
         else:
-            (groups if line[0] == "+" else keepers).add(int(line[1:]))
-    for keeper in keepers:
+            (groups if line[0] == "+" else supervisors).add(int(line[1:]))
+    for supervisor in supervisors:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(keeper, signal.SIGTERM)
+            os.kill(supervisor, signal.SIGTERM)
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)

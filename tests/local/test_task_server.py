@@ -1,4 +1,4 @@
-"""What a container reaches of this machine: its own task's metadata and credentials, and what its role may; it starts nothing here."""
+"""A container reaches only its own task's metadata and credentials and what its role allows, and cannot start anything here."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from botocore.exceptions import ClientError
 from mclass_tf.local.access.registry_tokens import Principal
 from mclass_tf.local.aws import sts
 from mclass_tf.local.aws.ecr import backend as ecr
-from mclass_tf.local.containers.relay import Relay
-from mclass_tf.local.door import Doors
+from mclass_tf.local.containers.gateway_listener import GatewayListener
 from mclass_tf.local.http.server import Server
 from mclass_tf.local.metadata import Metadata
+from mclass_tf.local.task_server import TaskServers
 from tests.callers import owner, signed
 from tests.local import in_process, task_world
 from tests.local.fake_driver import FakeContainer
@@ -40,7 +40,7 @@ _ONE_TRY = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_tim
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """A container, as its processes see the local AWS."""
+    """A container's view of the local AWS."""
 
     url: str
     container: FakeContainer
@@ -76,16 +76,16 @@ async def entered(world: World, *, policy: str = _EVERYTHING) -> AsyncIterator[I
     task, container = await world.running(definition={"taskRoleArn": role})
     metadata = Metadata(exclusive=in_process.aws().exclusive)
     metadata.source = world.tasks
-    doors = Doors(aws=in_process.aws(), metadata=metadata)
-    relay = Relay("127.0.0.1", task_id=task.id, open_door=doors.open)
+    servers = TaskServers(aws=in_process.aws(), metadata=metadata)
+    listener = GatewayListener("127.0.0.1", task_id=task.id, serve_task=servers.open)
     try:
-        yield Inside(url=f"http://127.0.0.1:{relay.port}", container=container, role_arn=role)
+        yield Inside(url=f"http://127.0.0.1:{listener.port}", container=container, role_arn=role)
     finally:
-        relay.close()
+        listener.close()
 
 
 def play(folder: Path, scenario: Callable[[Inside], None], *, policy: str = _EVERYTHING) -> None:
-    """Do in a thread what a container does."""
+    """Run in a thread what a container does."""
 
     async def run(world: World) -> None:
         async with entered(world, policy=policy) as inside:
@@ -137,7 +137,7 @@ def test_nothing_of_another_task_comes_through(tmp_path: Path) -> None:
 
 
 def test_a_body_that_no_call_has_is_not_taken(tmp_path: Path) -> None:
-    """The answer comes before any of it is sent."""
+    """The response arrives before the body is sent."""
 
     def scenario(inside: Inside) -> None:
         own = Credentials(*inside.credentials().values())
@@ -312,11 +312,11 @@ def test_a_host_name_opens_no_other_bucket_and_no_other_service(tmp_path: Path, 
 
 
 def test_a_listener_that_is_closed_is_no_door() -> None:
-    """The server of a door has no thread that would wait for connections."""
+    """A task server has no thread that waits for connections."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        door = Doors(aws=in_process.aws(), metadata=Metadata(exclusive=in_process.aws().exclusive)).open(
-            listener, "t"
-        )
-        assert isinstance(door, Server)
-        door.server_close()
+        task_server = TaskServers(
+            aws=in_process.aws(), metadata=Metadata(exclusive=in_process.aws().exclusive)
+        ).open(listener, "t")
+        assert isinstance(task_server, Server)
+        task_server.server_close()
         assert listener.fileno() == -1

@@ -1,7 +1,7 @@
-"""What a container is answered: what concerns its own task, and nothing else that this machine has.
+"""Serves the local AWS to a container: only what concerns its own task.
 
-Its network reaches no loopback, so that it comes by a port of its own (`tasks/relay.py`). Who can reach that port is not asked: another
-container, or another user of this machine, has neither the tokens nor the credentials of the task.
+A container cannot reach loopback, so it has its own port (`containers/gateway_listener.py`). Other containers and users of this
+machine can connect to it, but have neither the tokens nor the credentials of the task.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from mclass_tf.local.aws.api.dispatch import AwsApi, largest_body
 from mclass_tf.local.http.server import Reply, Server
 from mclass_tf.local.metadata import Metadata
 
-_MOST_CONNECTIONS = 100  # of one container: SDKs keep some ten or fifty open
+_MOST_CONNECTIONS = 100  # per container: SDKs keep ten to fifty open
 
 
-class Doors:
-    """Opens the local AWS to tasks."""
+class TaskServers:
+    """Opens servers for single tasks."""
 
     def __init__(self, *, aws: AwsApi, metadata: Metadata) -> None:
         self._aws = aws
         self._metadata = metadata
 
     def open(self, listener: socket.socket, task_id: str) -> Server:
-        """Answer one task on `listener`: its metadata, its credentials, and calls in the name of its role.
+        """Serve one task on `listener`: its metadata, its credentials, and AWS calls of its role.
 
-        Nothing of the admin endpoint and the registry, and no call of anybody else, whatever key it is signed with.
+        The admin endpoint and the registry are not served, nor AWS calls of anyone else, whatever key signs them.
         """
 
         def answer(environ: dict[str, Any]) -> Reply:
@@ -37,12 +37,12 @@ class Doors:
                 or self._aws.answer(environ, task_id=task_id)
             )
 
-        door = Server(
+        server = Server(
             listener=listener,
             app=answer,
-            bar=self._aws.bar,
+            precheck=self._aws.precheck,
             largest=largest_body,
             most=_MOST_CONNECTIONS,
         )
-        door.timeout = 0  # of waiting for a connection: it is asked when there is one
-        return door
+        server.timeout = 0  # do not wait: `handle_request` is called when a connection is there
+        return server

@@ -1,4 +1,4 @@
-"""Starts child processes that cannot outlive this one, whatever becomes of it."""
+"""Starts child processes that cannot outlive this process, even if it is killed."""
 
 from __future__ import annotations
 
@@ -18,28 +18,23 @@ from mclass_tf.local.containers.driver import MOST_PROCESSES
 from mclass_tf.local.containers.output import Pipe, Tail, finish
 
 _HERE = Path(__file__).parent
-_ISOLATED = (
-    sys.executable,
-    "-I",
-    "-S",
-)  # neither the caller's variables nor installed packages: it starts at once
+# Without the caller's variables and installed packages, to start fast.
+_ISOLATED = (sys.executable, "-I", "-S")
 _REASON = 500  # bytes
-_PATIENCE = (
-    2.0  # seconds for output to end after its process, where something that left the group still holds it
-)
+_PATIENCE = 2.0  # seconds to wait for the end of output that a process outside of the group still holds open
 _FATAL = 128  # a shell's status for the end by signal N is 128 + N
 
 
 class ExecError(Exception):
-    """The program could not be executed; the message says why."""
+    """The program could not be executed. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to execute: `argv[0]` is its path; the environment is all of it. Outputs are taken as they come.
+    """A program to execute: `argv[0]` is its path, `env` its whole environment. Output is passed on as it arrives.
 
-    One that is brief is started without `launcher`, in half the time: only the warden ends it where this process dies. One that
-    is whole is run by `keeper`: whatever it has started ends with it, and `most` is how many processes it may have.
+    `is_direct` skips `launcher`, which halves the time to start: only the reaper kills it if this process dies. `is_supervised`
+    runs it under `supervisor`, which kills all of its descendants at its end and allows it `max_processes`.
     """
 
     argv: tuple[str, ...]
@@ -47,20 +42,22 @@ class Program:
     env: Mapping[str, str]
     stdout: Callable[[bytes], None]
     stderr: Callable[[bytes], None]
-    is_brief: bool = False
-    is_whole: bool = False
-    most: int = MOST_PROCESSES
+    is_direct: bool = False
+    is_supervised: bool = False
+    max_processes: int = MOST_PROCESSES
 
 
 class Child:
-    """A process that leads a session and a group of its own. Nothing is sent to it once it has ended.
+    """A process that leads its own session and process group. No signal is sent to it once it has ended.
 
-    `pid` is the program's; `keeper` that of the process that keeps all of it together, where there is one.
+    `pid` is the program's process id. `supervisor` is that of its supervisor, None if it has none.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], pipes: tuple[Pipe, ...], *, is_kept: bool) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], pipes: tuple[Pipe, ...], *, is_supervised: bool
+    ) -> None:
         self.pid = process.pid
-        self.keeper = process.pid if is_kept else None
+        self.supervisor = process.pid if is_supervised else None
         self.cpu_seconds = 0.0
         self._process = process
         self._pipes = pipes
@@ -73,29 +70,29 @@ class Child:
         return not self._exited.done()
 
     async def wait(self) -> int:
-        """Return its status, as a shell counts, when it has ended and all of its output was taken."""
+        """Return its exit status, as in a shell, after it has ended and all of its output was passed on."""
         status = await asyncio.shield(self._exited)
         await finish(self._pipes, seconds=_PATIENCE)
         return status
 
     def send(self, number: int) -> None:
-        """Send a signal to the process alone."""
+        """Send a signal to the process, not to its group."""
         if self.is_running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill all of it."""
+        """Kill it and its descendants."""
         if not self.is_running:
             return
-        if self.keeper is not None:
+        if self.supervisor is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.keeper, signal.SIGTERM)
-        if self.pid != self.keeper:
+                os.kill(self.supervisor, signal.SIGTERM)
+        if self.pid != self.supervisor:
             self._kill_group()
 
     def _kill_group(self) -> None:
-        # macOS refuses a group of which only the dead leader is left.
+        # macOS denies permission if only the dead leader of the group is left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -110,45 +107,45 @@ class Child:
         def ended() -> None:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
-            # Before its status is collected no other process or group can have its id.
-            if self.keeper is None:
+            # Until its status is collected, no other process or group can get its id.
+            if self.supervisor is None:
                 self._kill_group()
-            self._reaped(*os.wait4(self._process.pid, 0)[1:])
+            self._record_exit(*os.wait4(self._process.pid, 0)[1:])
 
         self._loop.add_reader(descriptor, ended)
 
     def _watch_in_thread(self) -> None:
         _, status, usage = os.wait4(self._process.pid, 0)
-        if self.keeper is None:
+        if self.supervisor is None:
             self._kill_group()
         with contextlib.suppress(RuntimeError):  # the loop has been closed
-            self._loop.call_soon_threadsafe(self._reaped, status, usage)
+            self._loop.call_soon_threadsafe(self._record_exit, status, usage)
 
-    def _reaped(self, status: int, usage: object) -> None:
+    def _record_exit(self, status: int, usage: object) -> None:
         self.cpu_seconds = getattr(usage, "ru_utime", 0.0) + getattr(usage, "ru_stime", 0.0)
         code = os.waitstatus_to_exitcode(status)
-        if self.keeper not in {None, self.pid} and code < 0:
-            self._kill_group()  # somebody has killed the keeper: its group is what is still known
+        if self.supervisor not in {None, self.pid} and code < 0:
+            self._kill_group()  # the supervisor was killed: only the group is still known
         self._process.returncode = code
         self._exited.set_result(code if code >= 0 else _FATAL - code)
 
 
-class Nursery:
-    """Must be used in one thread, whose end the kernel takes for this process's."""
+class ChildProcesses:
+    """Use it from one thread: the kernel kills the children when the thread that started them ends."""
 
     def __init__(self) -> None:
-        self._warden: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
         self._children: set[Child] = set()
         self._following: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     async def start(self, program: Program) -> Child:
-        """Return when the program runs; raise ExecError. A start that is cancelled has ended what it started."""
+        """Start a program; raise ExecError. A cancelled start kills what it has started."""
         if self._is_closed:
             raise ExecError("the local AWS is going down")
         refusal = Tail(_REASON)
         try:
-            child, report = self._forked(program, refusal)
+            child, report = self._fork_with_report(program, refusal)
         except OSError as error:
             raise ExecError(str(error.strerror or error)) from None
         try:
@@ -159,33 +156,33 @@ class Nursery:
             await child.wait()
             raise
         pid, _, reason = refusal.text.rpartition("\n")
-        if reason or (program.is_whole and not pid):
+        if reason or (program.is_supervised and not pid):
             await child.wait()
             raise ExecError(reason or "it was ended before it began")
-        if program.is_whole:
+        if program.is_supervised:
             child.pid = int(pid)
-            if child.is_running:  # else it would be told of one that is never taken back
-                self._tell_warden(f"+{child.pid}")
+            if child.is_running:  # else its id would never be removed again
+                self._notify_reaper(f"+{child.pid}")
         return child
 
-    def at_the_end(self, argv: tuple[str, ...]) -> None:
-        """Have a command run when this process is gone, or has closed the nursery."""
-        self._tell_warden(f"!{json.dumps(argv)}")
+    def run_at_exit(self, argv: tuple[str, ...]) -> None:
+        """Register a command that runs after `close`, or when this process is gone."""
+        self._notify_reaper(f"!{json.dumps(argv)}")
 
     async def close(self) -> None:
-        """Kill what still runs, and return when it is gone."""
+        """Kill all children, and wait for their end."""
         self._is_closed = True
         for child in self._children:
             child.kill()
         if self._following:
             await asyncio.wait(self._following)
-        if self._warden is not None and self._warden.stdin is not None:
-            self._warden.stdin.close()
-            await asyncio.to_thread(self._warden.wait)
-            self._warden = None
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.close()
+            await asyncio.to_thread(self._reaper.wait)
+            self._reaper = None
 
-    def _forked(self, program: Program, refusal: Tail) -> tuple[Child, Pipe]:
-        """Return the child, and the pipe that ends when it has become the program or has said why not."""
+    def _fork_with_report(self, program: Program, refusal: Tail) -> tuple[Child, Pipe]:
+        """Return the child and its report pipe, which ends when the program is executed or its error is written."""
         reading, writing = os.pipe()
         try:
             child = self._fork(program, report=writing)
@@ -197,7 +194,7 @@ class Nursery:
         return child, Pipe(reading, refusal.take)
 
     def _fork(self, program: Program, *, report: int) -> Child:
-        self._require_warden()  # before there is a child that it could not be told of
+        self._ensure_reaper()  # before there is a child to register
         with _pipe() as (out, child_out), _pipe() as (err, child_err):
             process = subprocess.Popen(
                 _command(program, report=report),
@@ -206,13 +203,13 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=child_out,
                 stderr=child_err,
-                pass_fds=() if program.is_brief else (report,),
+                pass_fds=() if program.is_direct else (report,),
                 start_new_session=True,
                 umask=0o022,
             )
-        self._tell_warden(f"{'~' if program.is_whole else '+'}{process.pid}")
+        self._notify_reaper(f"{'~' if program.is_supervised else '+'}{process.pid}")
         pipes = (Pipe(out, program.stdout), Pipe(err, program.stderr))
-        child = Child(process, pipes, is_kept=program.is_whole)
+        child = Child(process, pipes, is_supervised=program.is_supervised)
         self._children.add(child)
         following = asyncio.create_task(self._follow(child))
         self._following.add(following)
@@ -222,35 +219,35 @@ class Nursery:
     async def _follow(self, child: Child) -> None:
         await child.wait()
         self._children.discard(child)
-        for pid in {child.pid, child.keeper or child.pid}:
-            self._tell_warden(f"-{pid}")
+        for pid in {child.pid, child.supervisor or child.pid}:
+            self._notify_reaper(f"-{pid}")
 
-    def _require_warden(self) -> subprocess.Popen[bytes]:
-        if self._warden is None:
-            self._warden = _start_warden()
-        return self._warden
+    def _ensure_reaper(self) -> subprocess.Popen[bytes]:
+        if self._reaper is None:
+            self._reaper = _start_reaper()
+        return self._reaper
 
-    def _tell_warden(self, line: str) -> None:
-        warden = self._require_warden()
-        if warden.stdin is not None:
+    def _notify_reaper(self, line: str) -> None:
+        reaper = self._ensure_reaper()
+        if reaper.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                warden.stdin.write(f"{line}\n".encode())
+                reaper.stdin.write(f"{line}\n".encode())
 
 
 def _command(program: Program, *, report: int) -> tuple[str, ...]:
-    if program.is_brief:
+    if program.is_direct:
         return program.argv
-    script = "keeper.py" if program.is_whole else "launcher.py"
-    most = (str(program.most),) if program.is_whole else ()
-    return (*_ISOLATED, str(_HERE / script), str(os.getpid()), str(report), *most, *program.argv)
+    script = "supervisor.py" if program.is_supervised else "launcher.py"
+    max_processes = (str(program.max_processes),) if program.is_supervised else ()
+    return (*_ISOLATED, str(_HERE / script), str(os.getpid()), str(report), *max_processes, *program.argv)
 
 
-def _start_warden() -> subprocess.Popen[bytes]:
-    # It is born with these signals blocked, and ignores them before it lets them through.
+def _start_reaper() -> subprocess.Popen[bytes]:
+    # It inherits these signals blocked, and unblocks them once it ignores them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         return subprocess.Popen(
-            (*_ISOLATED, str(_HERE / "warden.py")),
+            (*_ISOLATED, str(_HERE / "reaper.py")),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -263,7 +260,7 @@ def _start_warden() -> subprocess.Popen[bytes]:
 
 @contextlib.contextmanager
 def _pipe() -> Iterator[tuple[int, int]]:
-    """Return a pipe whose end for writing is the child's: ours is closed. The other one is closed where no child has come of it."""
+    """Yield a pipe for a child to write to. Closes our writing end; on an error, the reading end too."""
     reading, writing = os.pipe()
     try:
         yield reading, writing

@@ -1,4 +1,4 @@
-"""The door of a container: open while it runs, on a port of its own, and closed with all that came through it."""
+"""A container's listener is open while it runs, on its own port, and closes with all of its connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mclass_tf.local.containers.relay import Relay
+from mclass_tf.local.containers.gateway_listener import GatewayListener
 from mclass_tf.local.http.server import Reply, Server
 from tests.within import within
 
@@ -21,26 +21,26 @@ def listening() -> set[int]:
     return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
-def open_door(listener: socket.socket, task_id: str) -> Server:
+def serve_task(listener: socket.socket, task_id: str) -> Server:
     def answer(environ: dict[str, Any]) -> Reply:
         return Reply(status=200, body=f"{task_id} {environ['PATH_INFO']}".encode())
 
-    door = Server(listener=listener, app=answer)
-    door.timeout = 0
-    return door
+    task_server = Server(listener=listener, app=answer)
+    task_server.timeout = 0
+    return task_server
 
 
 @contextmanager
-def relay_to(task_id: str) -> Iterator[Relay]:
-    relay = Relay("127.0.0.1", task_id=task_id, open_door=open_door)
+def listener_for(task_id: str) -> Iterator[GatewayListener]:
+    listener = GatewayListener("127.0.0.1", task_id=task_id, serve_task=serve_task)
     try:
-        yield relay
+        yield listener
     finally:
-        relay.close()
+        listener.close()
 
 
 async def ask(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
-    """Ask on a connection that stays open; return it with the last line of the answer."""
+    """Send a request on a connection that stays open; return the connection and the last line of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /path HTTP/1.1\r\nHost: aws.localhost\r\n\r\n")
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -51,10 +51,10 @@ async def ask(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, st
 def test_each_container_has_a_door_of_its_own() -> None:
     async def run() -> None:
         before = listening()
-        with relay_to("one") as one, relay_to("two") as two:
+        with listener_for("one") as one, listener_for("two") as two:
             assert one.port != two.port
-            for relay, name in ((one, "one"), (two, "two"), (one, "one")):
-                _, writer, text = await ask(relay.port)
+            for listener, name in ((one, "one"), (two, "two"), (one, "one")):
+                _, writer, text = await ask(listener.port)
                 assert text == f"{name} /path"
                 writer.close()
         assert listening() == before
@@ -64,7 +64,7 @@ def test_each_container_has_a_door_of_its_own() -> None:
 
 def test_connections_end_with_the_container_and_others_go_on() -> None:
     async def run() -> None:
-        with relay_to("one") as one, relay_to("two") as two:
+        with listener_for("one") as one, listener_for("two") as two:
             ended, ending, _ = await ask(one.port)
             kept, keeping, _ = await ask(two.port)
             port = one.port
@@ -82,8 +82,8 @@ def test_connections_end_with_the_container_and_others_go_on() -> None:
 
 def test_what_is_closed_twice_is_closed() -> None:
     async def run() -> None:
-        with relay_to("one") as relay:
-            relay.close()
+        with listener_for("one") as listener:
+            listener.close()
 
     asyncio.run(run())
 
@@ -92,7 +92,7 @@ def test_a_port_that_cannot_be_had_leaves_nothing_open() -> None:
     async def run() -> None:
         before = listening()
         with pytest.raises(OSError, match=r"."):
-            Relay("256.0.0.1", task_id="one", open_door=open_door)
+            GatewayListener("256.0.0.1", task_id="one", serve_task=serve_task)
         assert listening() == before
 
     asyncio.run(run())
