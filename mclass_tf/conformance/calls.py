@@ -47,8 +47,12 @@ class CallLog:
     ) -> None:
         """Take a call; the `answer` has `Error` if it was refused."""
         error = answer.get("Error") or {}
-        asked = shape(request)
-        got = None if error else shape({name: each for name, each in answer.items() if name != _OWN})
+        asked = shape(request, self._anonymizer.text)
+        got = (
+            None
+            if error
+            else shape({name: each for name, each in answer.items() if name != _OWN}, self._anonymizer.text)
+        )
         code = self._anonymizer.text(str(error.get("Code", "")))
         key = _Key(
             service=service,
@@ -79,14 +83,16 @@ class CallLog:
         return entries
 
 
-def shape(document: Mapping[str, Any]) -> Shape:
-    """Return the JSON types of a document by their paths, in the order of the paths."""
+def shape(document: Mapping[str, Any], named: Callable[[str], str] = str) -> Shape:
+    """Return the JSON types of a document by their paths, in the order of the paths. `named` gives each key its name there."""
     types: dict[str, set[str]] = {}
-    _walk(document, "", types, depth=0)
+    _walk(document, "", types, named, depth=0)
     return {path: "|".join(sorted(types[path])) for path in sorted(types)}
 
 
-def _walk(value: Any, path: str, types: dict[str, set[str]], *, depth: int) -> None:
+def _walk(
+    value: Any, path: str, types: dict[str, set[str]], named: Callable[[str], str], *, depth: int
+) -> None:
     if path:
         types.setdefault(path, set()).add(_type(value))
     if depth >= _DEEPEST:
@@ -94,11 +100,11 @@ def _walk(value: Any, path: str, types: dict[str, set[str]], *, depth: int) -> N
     if isinstance(value, Mapping):
         is_map = path.rpartition(".")[2].removesuffix("[]").lower() in _MAPS
         for key, each in value.items():
-            name = str(key) if not is_map and str(key).isascii() and str(key).isalnum() else "*"
-            _walk(each, f"{path}.{name}" if path else name, types, depth=depth + 1)
+            name = named(str(key)) if not is_map and str(key).isascii() and str(key).isalnum() else "*"
+            _walk(each, f"{path}.{name}" if path else name, types, named, depth=depth + 1)
     elif isinstance(value, (list, tuple)):
         for each in value:
-            _walk(each, f"{path}[]", types, depth=depth + 1)
+            _walk(each, f"{path}[]", types, named, depth=depth + 1)
 
 
 def _type(value: Any) -> str:
