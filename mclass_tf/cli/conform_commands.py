@@ -18,7 +18,7 @@ from mclass_tf.conformance import recording
 from mclass_tf.conformance.compare import Difference, compare
 from mclass_tf.conformance.recording import Recording
 from mclass_tf.errors import Hint, UsageError, VerificationError
-from mclass_tf.flows.conform.conform import Conformed, announcement
+from mclass_tf.flows.conform.conform import Conformed
 from mclass_tf.flows.conform.conform import conform as record
 from mclass_tf.local.clock import FASTEST, SLOWEST
 
@@ -50,25 +50,17 @@ def _recorded(call: Call, out: Path) -> CommandOutcome:
     live = rollout_display()
     session = report_above_progress(session, live)
 
-    def agrees(question: str) -> bool:
+    def agrees(what: str) -> bool:
+        call.reporter.block(what)
         # The local AWS costs nothing, and is for this.
-        return session.cloud.is_local or confirm(call, question)
+        return session.cloud.is_local or confirm(call, "Go on?")
 
-    if call.arguments.yes:
-        call.reporter.block(announcement_of(session))
     made = record(
         session, speed=call.arguments.speed, show=live.show, keep=partial(_write, out), confirm=agrees
     )
     document = _document(made, out)
     text = "\n".join(_summary(made, out, is_local=session.cloud.is_local))
     return CommandOutcome(text=text, document=document)
-
-
-def announcement_of(session: Any) -> str:
-    from mclass_tf.conformance.cost import estimate  # noqa: PLC0415
-    from mclass_tf.flows.conform.conform import size_of  # noqa: PLC0415
-
-    return announcement(session, estimate(size_of(session)))
 
 
 def _write(out: Path, made: Recording) -> None:

@@ -35,6 +35,7 @@ class Recorder:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._chapters: list[Chapter] = []
+        self._problems: frozenset[str] = frozenset()
 
     @property
     def chapters(self) -> tuple[Chapter, ...]:
@@ -43,7 +44,7 @@ class Recorder:
     @property
     def problems(self) -> tuple[str, ...]:
         """Return what could not be seen, in words."""
-        return () if self._watcher is None else tuple(sorted(self._watcher.problems))
+        return tuple(sorted(self._problems))
 
     def learn(self, names: Mapping[str, str]) -> None:
         """Replace these names, too, from now on; each is mapped to what it names."""
@@ -62,6 +63,8 @@ class Recorder:
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._watcher is not None:
+            self._problems = frozenset(self._watcher.problems)
         self._watcher = None
 
     def look(self) -> None:

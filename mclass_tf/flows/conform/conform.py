@@ -19,15 +19,19 @@ from mclass_tf.conformance.anonymous import Anonymizer
 from mclass_tf.conformance.cost import Bill, Size, actual, estimate
 from mclass_tf.conformance.recorder import Recorder
 from mclass_tf.conformance.recording import AWS, FORMAT, LOCAL, Recording
-from mclass_tf.errors import ApprovalRefusedError, ConfigurationError, Hint, ProtectedError
+from mclass_tf.errors import (
+    ApprovalRefusedError,
+    BackendMissingError,
+    ConfigurationError,
+    Hint,
+    ProtectedError,
+)
 from mclass_tf.flows.conform.life import STRATEGIES, Life
-from mclass_tf.flows.conform.takedown import TakeDownError, delete_buckets, destroy_all, remains
+from mclass_tf.flows.conform.takedown import take_down
 from mclass_tf.flows.deployer.deploy import Show
-from mclass_tf.flows.environments import bootstrap
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.session import Session
 
-_CREATED = "created"
 _AWS_LOOK, _LOCAL_LOOK = 2.0, 0.1
 Keep = Callable[[Recording], None]
 """Writes what was recorded so far."""
@@ -51,7 +55,7 @@ def conform(
     `speed` is that of the local AWS's clock. Raises ConfigurationError (exit 3) if the environment exists already,
     ProtectedError (5) if it could not be destroyed, TakeDownError (4) if something is left.
     """
-    _require_disposable(session)
+    require_disposable(session)
     size = size_of(session)
     expected = estimate(size)
     if not confirm(announcement(session, expected)):
@@ -69,9 +73,16 @@ def conform(
         def recording() -> Recording:
             return _recording(session, recorder)
 
-        problems = _record(session, recorder, show=show, speed=in_force, keep=lambda: keep(recording()))
+        life = Life(session=session, recorder=recorder, show=show, speed=in_force)
+        record(
+            life,
+            recorder,
+            take_down=lambda: take_down(session, recorder, buckets=life.buckets),
+            keep=lambda: keep(recording()),
+        )
     made = recording()
-    return Conformed(recording=made, expected=expected, spent=actual(made, size), problems=problems)
+    spent = actual(made, size)
+    return Conformed(recording=made, expected=expected, spent=spent, problems=recorder.problems)
 
 
 def announcement(session: Session, bill: Bill) -> str:
@@ -83,55 +94,27 @@ def announcement(session: Session, bill: Bill) -> str:
         "  an ECR repository, an ECS cluster with a service, IAM roles, log groups, alarms; everything that a plan shows.",
         f"It releases fourteen times, takes about {bill.hours * 60:.0f} minutes on AWS, and destroys everything again.",
         *(f"  {line.what}: ${line.dollars:.2f}" for line in bill.lines),
-        f"Expected cost on AWS: ${bill.dollars:.2f}, tax and discounts aside. Go on?",
+        f"Expected cost on AWS: ${bill.dollars:.2f}, tax and discounts aside.",
     )
     return "\n".join(lines)
 
 
-def _record(
-    session: Session, recorder: Recorder, *, show: Show, speed: float, keep: Callable[[], None]
-) -> tuple[str, ...]:
-    """Live the life, and take down everything in the end; what was recorded until then is kept in any case."""
-    made: list[str] = []
-    life = Life(session=session, recorder=recorder, show=show, speed=speed)
+def record(
+    life: Life, recorder: Recorder, *, take_down: Callable[[], None], keep: Callable[[], None]
+) -> None:
+    """Live a life; take down everything in the end, and keep what was recorded, whatever happens."""
     try:
-        made += [bucket for bucket, what in bootstrap(session).items() if _CREATED in what]
         life.begin()
         life.live()
-    except BaseException as error:
-        session.report(f"the recording stops here: {type(error).__name__}: {error}")
-        raise
     finally:
-        problems = recorder.problems
         recorder.stop()
         try:
-            _take_down(session, recorder, made)
+            take_down()
         finally:
             keep()
-    return problems
 
 
-def _take_down(session: Session, recorder: Recorder, buckets: list[str]) -> None:
-    name = session.environment.name
-    session.report(f"destroying {name}")
-    try:
-        with recorder.chapter("destroy"):
-            destroy_all(session)
-        if not session.cloud.is_local:
-            delete_buckets(session, buckets)
-    except Exception as error:
-        left = "; ".join(remains(session)) or "what the state names"
-        raise TakeDownError(
-            f"not everything of {name} could be taken down: {error}\nstill there, and not free of charge: {left}",
-            hint=Hint(
-                "destroy it: ",
-                ("destroy", name),
-                f"; then delete the bucket {session.environment.backend.bucket}",
-            ),
-        ) from error
-
-
-def _require_disposable(session: Session) -> None:
+def require_disposable(session: Session) -> None:
     """Refuse an environment that somebody uses, or that could not be destroyed again."""
     name, variables = session.environment.name, session.environment.variables
     alb = variables.get("alb")
@@ -149,8 +132,6 @@ def _require_disposable(session: Session) -> None:
 
 
 def _has_resources(session: Session) -> bool:
-    from mclass_tf.errors import BackendMissingError  # noqa: PLC0415
-
     try:
         return bool(session.state().outputs)
     except BackendMissingError:

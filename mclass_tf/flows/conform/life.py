@@ -45,18 +45,23 @@ _REST_SECONDS, _STEADY_SECONDS = 1200.0, 120.0
 _MACHINE_SECONDS = 60.0
 _STEADY = "has reached a steady state."
 _LOOK = 0.5
+_CREATED = "created"
 _NAMING = ("_name", "name", "_family", "_dns_name", "_bucket")
 _SAYING = ("python", "-c", "import sys; print('conform'); sys.exit(3)")
 
 
 @dataclass(kw_only=True)
 class Life:
-    """An environment with nothing in it when it begins. AWS's clock runs `speed` times as fast as this machine's."""
+    """An environment with nothing in it when it begins. The clock runs `speed` times as fast as AWS's.
+
+    `buckets` are those that were made for it.
+    """
 
     session: Session
     recorder: Recorder
     show: Show
     speed: float
+    buckets: tuple[str, ...] = ()
     _outputs: Mapping[str, Any] = field(default_factory=dict)
     _versions: Versions = NONE
     _looking: Any = None
@@ -67,7 +72,8 @@ class Life:
     def begin(self) -> None:
         """Make the environment, and begin to look at it."""
         with self.recorder.chapter("bootstrap"):
-            bootstrap(self.session)
+            changed = bootstrap(self.session)
+            self.buckets = tuple(bucket for bucket, what in changed.items() if _CREATED in what)
         with self.recorder.chapter("apply"):
             planned = make_plan(self.session)
             planned.decision.require()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mclass_tf.aws import error_code
-from mclass_tf.errors import MclassError
+from mclass_tf.conformance.recorder import Recorder
+from mclass_tf.errors import BackendMissingError, Hint, MclassError, TakeDownError
 from mclass_tf.flows.environments import applied_state, destroy
 from mclass_tf.session import Session
 
@@ -13,17 +14,38 @@ _PAGE = 500
 _TRIES = 3
 
 
-class TakeDownError(MclassError):
-    """Something that was made for the recording is still there, and costs money."""
+def take_down(session: Session, recorder: Recorder, *, buckets: Iterable[str]) -> None:
+    """Destroy everything in the environment, and the buckets that were made for it.
 
-    exit_code = 4
+    Raise TakeDownError, which names what is left and the commands that remove it, if that is not possible.
+    """
+    name = session.environment.name
+    session.report(f"destroying {name}")
+    try:
+        with recorder.chapter("destroy"):
+            _destroy(session)
+        # Those of the local AWS are its own: it makes them anew whenever it is asked for.
+        if not session.cloud.is_local:
+            _delete_buckets(session, buckets)
+    except Exception as error:
+        left = "; ".join(_remains(session)) or "what the state names"
+        raise TakeDownError(
+            f"not everything of {name} could be taken down: {error}\nstill there, and not free of charge: {left}",
+            hint=Hint(
+                "destroy it: ",
+                ("destroy", name),
+                f"; then delete the bucket: aws s3 rb --force s3://{session.environment.backend.bucket}",
+            ),
+        ) from error
 
 
-def destroy_all(session: Session) -> None:
-    """Destroy everything in the state; an apply that was cut off may need another try."""
+def _destroy(session: Session) -> None:
+    """Destroy what the state names; what an interrupted apply has left may need another try."""
     for tried in range(1, _TRIES + 1):
         try:
             destroy(session, show=lambda _: None, confirm=lambda _: True)
+        except BackendMissingError:
+            return  # nothing was applied
         except MclassError as error:
             if tried == _TRIES:
                 raise
@@ -32,7 +54,7 @@ def destroy_all(session: Session) -> None:
             return
 
 
-def delete_buckets(session: Session, names: Iterable[str]) -> None:
+def _delete_buckets(session: Session, names: Iterable[str]) -> None:
     """Delete buckets with every version of every object in them."""
     s3 = session.aws.s3
     for name in names:
@@ -54,7 +76,7 @@ def _versions(session: Session, bucket: str) -> Iterator[list[dict[str, str]]]:
             yield [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in listed]
 
 
-def remains(session: Session) -> tuple[str, ...]:
+def _remains(session: Session) -> tuple[str, ...]:
     """Return in words what is still in the state."""
     try:
         outputs = applied_state(session).outputs
