@@ -166,8 +166,8 @@ class _Sides:
 
     def _is_too_short(self, one: list[str], other: list[str]) -> bool:
         """Tell whether the sequences agree in what lasted long enough to be seen by both."""
-        slow = max(self.left.every or 0.0, self.right.every or 0.0)
-        if slow < _SHARP:
+        sides = (self.left, self.right)
+        if all(side.is_complete or (side.every or 0.0) < _SHARP for side in sides):
             return False
         longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
         rest = iter(longer)
@@ -240,7 +240,7 @@ def _tolerance(item: Item) -> float | None:
 
 def _only(facts: Facts, other: Facts) -> list[Item]:
     """Return what only `facts` has, and the other must have seen had it been there."""
-    every = other.every or 0.0
+    every = 0.0 if other.is_complete else other.every or 0.0
     return [
         item
         for item, seen in facts.items.items()

@@ -56,9 +56,10 @@ class Operation:
 
 @dataclass(kw_only=True)
 class Facts:
-    """`every` is the longest time between two looks, in AWS's seconds; None where nobody looked."""
+    """`every` and `is_complete` are those of the chapter."""
 
     every: float | None
+    is_complete: bool
     outcome: str
     items: dict[Item, Seen] = field(default_factory=dict)
     sequences: dict[str, list[str]] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Facts:
 
 def facts_of(chapter: Chapter) -> Facts:
     """Return what the chapter says."""
-    facts = Facts(every=chapter.every, outcome=chapter.outcome)
+    facts = Facts(every=chapter.every, is_complete=chapter.is_complete, outcome=chapter.outcome)
     shares = _Shares()
     lasting = _Lasting(facts=facts)
     for place, entry in enumerate(chapter.entries):

@@ -93,8 +93,7 @@ class Recorder:
         entries: list[Entry] = []
         every: float | None = None
         if self._watcher is not None:
-            entries, longest = self._watcher.take()
-            every = 0.0 if self._every is None else longest
+            entries, every = self._watcher.take()
         entries += self.calls.take()
         entries.sort(key=lambda entry: entry.at or 0.0)
         self._chapters.append(
@@ -102,6 +101,7 @@ class Recorder:
                 name=name,
                 entries=tuple(entries),
                 every=None if every is None else round(every, 1),
+                is_complete=self._watcher is not None and self._every is None,
                 seconds=round(self._seconds(self._now()), 1),
                 outcome=outcome,
             )

@@ -106,12 +106,15 @@ Entry = CallEntry | EventEntry | DeploymentEntry | TaskEntry | TargetEntry | Wei
 class Chapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One part of the life. `every` is the longest time between two looks, in AWS's seconds; None if nobody looked.
 
+    `is_complete`: every change was looked at when it happened, however far apart the other looks were.
+
     `outcome` says how the command ended: "done", or the class of its error.
     """
 
     name: str
     entries: tuple[Entry, ...] = ()
     every: float | None = None
+    is_complete: bool = False
     seconds: float | None = None
     outcome: str = ""
 
