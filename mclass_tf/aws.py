@@ -162,10 +162,12 @@ class Aws:
     def _keep_request(self, params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
         context[_REQUEST] = params
 
-    def _tell_call(self, parsed: Mapping[str, Any], model: Any, context: Mapping[str, Any], **_: Any) -> None:
-        if self._observe is not None:
+    def _tell_call(
+        self, parsed: Mapping[str, Any], model: Any = None, context: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
+        if self._observe is not None and model is not None:
             service = model.service_model.service_name
-            self._observe(service, model.name, context.get(_REQUEST) or {}, parsed)
+            self._observe(service, model.name, (context or {}).get(_REQUEST) or {}, parsed)
 
     def now(self) -> dt.datetime:
         """Return AWS's time, from its responses, or this machine's if both agree or no response has come yet.

@@ -43,17 +43,16 @@ _QUICK_STAGES = (
     "RECONCILE_SERVICE", "PRE_SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT", "POST_TEST_TRAFFIC_SHIFT",
     "PRE_PRODUCTION_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT", "CLEAN_UP",
 )  # fmt: skip
-# What may be over before somebody looks; a recording without times does not say how long it lasts.
+# What lasts as long as a pull, a start or a smoke test takes, and no timer of AWS's determines: it may be over before somebody looks.
 _PASSING = frozenset(
     {
-        *((TASK, status) for status in ("PROVISIONING", "PENDING", "ACTIVATING", "DEACTIVATING", "STOPPING", "DEPROVISIONING")),
-        (TASK, "RUNNING"),
-        (TARGET, "initial"),
-        (TARGET_REASON, "initial: Elb.RegistrationInProgress"),
-        *((STAGE, stage) for stage in _QUICK_STAGES),
-        *((STATUS, status) for status in ("PENDING", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")),
+        *((TASK, status) for status in ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "STOPPING", "DEPROVISIONING")),
+        *((TARGET, state) for state in ("initial", "unhealthy")),
+        *((STAGE, f"{stage}{of}") for stage in _QUICK_STAGES for of in ("", " of the rollback")),
+        *((STATUS, status) for status in ("PENDING", "STOP_REQUESTED", "ROLLBACK_REQUESTED")),
     }
 )  # fmt: skip
+_PASSING_REASONS = ("initial: ", "unhealthy: ")
 # By its errors, S3 tells the lease and the ledger what is there: which come depends on who was first.
 _BY_CHANCE = "s3:"
 _SHARP = 1.0
@@ -251,9 +250,9 @@ def _only(facts: Facts, other: Facts) -> list[Item]:
 def _could_be_missed(item: Item, seen: Seen, *, every: float) -> bool:
     if every < _SHARP or item[0] == EVENT:
         return False
-    if seen.lasted is not None:
-        return seen.lasted <= every + _BESIDES
-    return seen.at is None and item in _PASSING
+    if item in _PASSING or (item[0] == TARGET_REASON and item[1].startswith(_PASSING_REASONS)):
+        return True
+    return seen.lasted is not None and seen.lasted <= every + _BESIDES
 
 
 def _alike(here: list[str], there: list[str]) -> tuple[str, str] | None:

@@ -88,6 +88,20 @@ def test_what_was_too_short_to_be_seen_is_not_missed() -> None:
     assert _kinds(whole, sharp) == [("missing", "task status")]
 
 
+def test_states_that_no_timer_determines_are_never_missed_by_somebody_who_looks_slowly() -> None:
+    def task(*states: tuple[float, str]) -> tuple[TaskEntry, ...]:
+        return tuple(TaskEntry(at=at, task="task-1", status=status) for at, status in states)
+
+    pulled = _recording(
+        *task((0.0, "PROVISIONING"), (90.0, "RUNNING"), (200.0, "DEACTIVATING"), (290.0, "STOPPED"))
+    )
+    slow = _recording(*task((0.0, "RUNNING"), (100.0, "DEACTIVATING"), (190.0, "STOPPED")), every=5.0)
+    undrained = _recording(*task((0.0, "RUNNING"), (100.0, "STOPPED")), every=5.0)
+
+    assert _kinds(pulled, slow) == []
+    assert ("missing", "task status") in _kinds(pulled, undrained)
+
+
 def test_weights_are_compared_as_steps_of_the_new_version() -> None:
     def shifted(*shares: float, old: str = "group-1", new: str = "group-2") -> Recording:
         weights = (
