@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from botocore.exceptions import ClientError
 from moto.ecs.models import ecs_backends
 from moto.elbv2.models import elbv2_backends
@@ -23,6 +24,7 @@ from mclass_tf.conformance.anonymous import Anonymizer
 from mclass_tf.conformance.recorder import Recorder
 from mclass_tf.conformance.recording import FORMAT, LOCAL, PRODUCTION, TEST, Recording
 from mclass_tf.local.aws.ecs.api import task_document
+from mclass_tf.local.aws.ecs.model.service_deployment import ServiceDeployment
 from mclass_tf.local.aws.ecs.scheduler import reconcile, scheduler, traffic
 from mclass_tf.local.balancer.report import Health
 from mclass_tf.local.containers.driver import ContainerSpec
@@ -86,6 +88,8 @@ class Life:
     rules: Mapping[str, str]
     role_arn: str
     versions: int = 0
+    is_crashing: bool = False
+    """Whether the latest version crashes, so that no target gets healthy, however late the crash is on a busy machine."""
     _healthy_at: dict[tuple[str, str], float] = field(default_factory=dict)
 
     # ---- what the recorder sees
@@ -137,6 +141,7 @@ class Life:
     def register(self, *, crashes: str = "") -> str:
         """Register a version of the service, which exits with `crashes` when it starts; return its ARN."""
         self.versions += 1
+        self.is_crashing = bool(crashes)
         variables = {"VERSION": str(self.versions), **({_CRASH: crashes} if crashes else {})}
         container = self.applied.container(
             environment=[{"name": name, "value": value} for name, value in variables.items()]
@@ -257,7 +262,7 @@ class Life:
                     continue
                 due = self._healthy_at.setdefault(key, now + live.clock.real(HEALTHY_AFTER))
                 healthy = Health(target_group_arn=group, ip=target.ip, port=target.port, state="healthy")
-                if now >= due and backend.take_health(healthy):
+                if now >= due and not self.is_crashing and backend.take_health(healthy):
                     live.changed("targets")
 
 
@@ -347,6 +352,7 @@ async def refused_calls(life: Life) -> None:
 
 async def destroy(life: Life) -> None:
     life.call("UpdateService", cluster=_CLUSTER, service=_SERVICE, desiredCount=0)
+    await task_world.until(lambda: all(task["lastStatus"] == "STOPPED" for task in life.tasks()))
     await task_world.until(life._is_at_rest)
     life.call("DeleteService", cluster=_CLUSTER, service=_SERVICE)
     await task_world.until(lambda: life._service.status == "INACTIVE")
@@ -402,12 +408,30 @@ def _running(life: Life) -> Iterator[None]:
     unlisten = live.listen(lambda _: life.recorder.look())
     life.recorder.watch(life)
     try:
-        yield
+        with _looking_at_each_status(life):
+            yield
     finally:
         unlisten()
         life.recorder.stop()
         for part in parts:
             part.cancel()
+
+
+@contextmanager
+def _looking_at_each_status(life: Life) -> Iterator[None]:
+    """Look when a deployment has another status: on a busy machine the scheduler may set two in one pass."""
+
+    def looking(method: Callable[..., None]) -> Callable[..., None]:
+        def change(self: ServiceDeployment, *args: Any, **options: Any) -> None:
+            method(self, *args, **options)
+            life.recorder.look()
+
+        return change
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("begin", "roll_back", "end"):
+            patch.setattr(ServiceDeployment, name, looking(getattr(ServiceDeployment, name)))
+        yield
 
 
 async def _keep_looking(life: Life) -> None:
