@@ -48,6 +48,7 @@ _KINDS = (
     "loadbalancer", "log-group", "policy", "repository", "role", "secret", "service", "service-deployment", "service-revision",
     "targetgroup", "task", "task-definition", "user",
 )  # fmt: skip
+_FIELD = "field"
 # In the order in which they are tried at each place. The first group that matches names the kind.
 _PATTERNS = (
     ("arn", r"arn:aws[\w-]*:[^\s\"'(),;\[\]{}<>]+"),
@@ -61,6 +62,8 @@ _PATTERNS = (
     ("ip", r"(?<![\w:])(?=[0-9a-fA-F:]*:[0-9a-fA-F:]*:)[0-9a-fA-F:]{3,}(?![\w:])"),
     ("id", r"(?<![A-Za-z0-9])[0-9a-f]{12,}(?![A-Za-z0-9])"),
     ("account", r"\d{4}-\d{4}-\d{4}|\d{9,}"),
+    # Of AWS's, such as Ipv6CidrBlockAssociationSet. It stays: what is made at random hardly ever looks like words.
+    (_FIELD, r"(?<![A-Za-z0-9+/_=-])[A-Za-z][a-z]{1,11}\d?(?:[A-Z][a-z]{1,11}\d?)+(?![A-Za-z0-9+/_=-])"),
     ("token", r"(?=[A-Za-z0-9+/_=-]*\d)(?=[A-Za-z0-9+/_=-]*[A-Za-z])[A-Za-z0-9+/_=-]{20,}"),
 )  # fmt: skip
 
@@ -110,6 +113,8 @@ class Anonymizer:
         if group == "name":
             return self._label(self._names.get(found, "name"), found)
         kind = _PATTERNS[int(group.removeprefix("p"))][0]
+        if kind == _FIELD:
+            return found
         return self._label(_kind_of_arn(found) if kind == "arn" else kind, found)
 
     def _label(self, kind: str, identity: str) -> str:

@@ -12,6 +12,7 @@ from mclass_tf.conformance.recording import (
     Chapter,
     DeploymentEntry,
     EventEntry,
+    Shape,
     TargetEntry,
     TaskEntry,
     WeightsEntry,
@@ -50,8 +51,13 @@ class Operation:
 
     codes: dict[str, str] = field(default_factory=dict)
     answers: dict[str, set[str]] = field(default_factory=dict)
-    was_answered: bool = False
+    shapes: list[Shape] = field(default_factory=list)
     source: str = ""
+
+    def has_sometimes(self, path: str) -> bool:
+        """Tell whether only some answers have this field: those of a certain state, such as that of a stopped task."""
+        parent = path.rpartition(".")[0]
+        return len({path in shape for shape in self.shapes if not parent or parent in shape}) > 1
 
 
 @dataclass(kw_only=True)
@@ -157,7 +163,7 @@ def _add_call(facts: Facts, entry: CallEntry) -> None:
     if entry.code:
         operation.codes.setdefault(entry.code, template(entry.message))
     if entry.answer is not None:
-        operation.was_answered = True
+        operation.shapes.append(entry.answer)
         for path, types in entry.answer.items():
             operation.answers.setdefault(path, set()).update(types.split("|"))
 

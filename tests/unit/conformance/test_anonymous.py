@@ -152,3 +152,9 @@ def test_fields_keep_their_names() -> None:
     assert entry.answer is not None
     assert "serviceDeployments[].deploymentCircuitBreaker.status" in entry.answer
     assert entry.answer["service-1"] == "number"
+
+
+@pytest.mark.parametrize("field", ["Ipv6CidrBlockAssociationSet", "AssignIpv6AddressOnCreation"])
+def test_a_field_of_awss_is_no_token_however_long_it_is(field: str) -> None:
+    assert Anonymizer().text(field) == field
+    assert Anonymizer({field: "service"}).text(field) == "service-1"

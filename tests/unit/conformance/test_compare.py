@@ -131,6 +131,17 @@ def test_fields_of_an_empty_list_are_not_missed() -> None:
     assert _kinds(call(**{"l": "array", "l[]": "object", "l[].a": "string"}), call(l="array")) == []
 
 
+def test_a_field_that_only_some_answers_have_is_not_missed() -> None:
+    def calls(*answers: dict[str, str]) -> Recording:
+        return _recording(*(CallEntry(service="ecs", operation="X", answer=answer) for answer in answers))
+
+    running, stopped = {"status": "string"}, {"status": "string", "stopCode": "string"}
+
+    assert _kinds(calls(running, stopped), calls(running)) == []
+    assert _kinds(calls(running), calls(running, stopped)) == []
+    assert _kinds(calls(stopped), calls(running)) == [("answer", "ecs:X stopCode")]
+
+
 def test_of_a_partial_recording_only_what_it_says_is_compared() -> None:
     partial = _recording(_event(None, "steady"), every=None, is_partial=True)
     whole = _recording(_event(1.0, "started"), _event(2.0, "steady"))
