@@ -59,9 +59,7 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
     if not listeners:
         raise EndpointError(
             f"no load balancer of {cloud.label} listens at {url}",
-            hint=Hint(
-                ("local", "status"), " lists those that do; a local AWS that was started anew has none"
-            ),
+            hint=Hint(("local", "status"), " lists those that do; a restarted local AWS has none"),
         )
     _, listener = listeners[0]
     return Endpoint(

@@ -102,7 +102,7 @@ _LOCAL = (
     Command(
         name="up",
         run="local_commands.up",
-        help="start it in the background, with what every environment takes as given",
+        help="start it in the background, with the prerequisites of every environment",
         epilog=None,
         arguments=(
             Argument(

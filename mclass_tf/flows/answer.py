@@ -209,7 +209,7 @@ def _take_over(
     with recorded(session, first_record) as attempt:
         started = deployer.adopt(waiting.arn, task_definition_arn=task_definition)
         _answer(deployer, waiting)
-        session.report("its command has gone: watching the rollout in its place")
+        session.report("the command that started it is gone: watching the rollout instead")
         reset_to = 0 if deployer.replaces_only_placeholder(waiting) else None
         report = finish(deployer, started, watching, attempt, reset_to=reset_to)
     return result(session, attempt, report)

@@ -203,7 +203,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001  (a step that is not recorded must not stop a release)
                 if not is_reported:
                     is_reported = True
-                    self._report(f"the ledger cannot be written meanwhile; the release goes on: {error}")
+                    self._report(f"the ledger cannot be written now; the release continues: {error}")
             else:
                 number += 1
 
@@ -248,7 +248,7 @@ def _settle(session: Session, successor: AttemptStart, *, by: str) -> None:
     end = AttemptEnd(
         at=_text(session.aws.now()),
         outcome=CUT_OFF,
-        cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
+        cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} resumed it: {by}",
         task_definition_arn=str(details.get("task_definition", "")),
         service_deployment_arn=str(details.get("service_deployment", "")),
         is_verified=False,

@@ -280,7 +280,7 @@ def _named(deployer: Deployer, to: str) -> EarlierVersion:
     if described["family"] != family:
         raise ReleaseMissingError(
             f"{to} is of the family {described['family']}, the service's is {family}",
-            hint=f"name a revision of it: {family}:REVISION",
+            hint=f"name a revision of that family: {family}:REVISION",
         )
     arn = str(described["taskDefinitionArn"])
     return EarlierVersion(task_definition_arn=arn, digest=_digest(deployer, arn))
@@ -292,9 +292,9 @@ def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
     status = deployer.task_definition(earlier.task_definition_arn).get("status")
     if status != "ACTIVE":
         raise ReleaseMissingError(
-            f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
+            f"the task definition {name} is {status}: ECS starts no tasks from it; nothing was changed",
             hint=Hint(
-                "release the image anew: ",
+                "release the image again: ",
                 ("release", deployer.session.environment.name, "--image", earlier.digest),
             ),
         )

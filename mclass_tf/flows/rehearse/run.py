@@ -297,7 +297,7 @@ def _exposure(
 def _soak_note(scene: Scene) -> Iterator[str]:
     if scene.source is not None and scene.asked_soak > scene.soak:
         asked = scene.session.environment.promotion.soak_minutes
-        yield f"{asked:g} minutes of soak time are asked for; {scene.soak:g} s were waited for"
+        yield f"{asked:g} minutes of soak time are required; the rehearsal waited {scene.soak:g} s"
 
 
 def _watched(outputs: Mapping[str, Any]) -> RecordedService:

@@ -288,7 +288,7 @@ def test_after_half_a_minute_without_an_answer_the_watch_ends_and_says_that_ecs_
 
     with pytest.raises(RolloutError, match="Rate exceeded") as caught:
         watching.look()
-    assert "ECS goes on" in caught.value.hint
+    assert "ECS continues the deployment" in caught.value.hint
 
 
 def test_a_denied_call_ends_the_watch_at_once() -> None:
