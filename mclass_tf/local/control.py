@@ -167,9 +167,7 @@ def client_address(running: LocalAws) -> str:
     return str(answer.get("address", "")) if isinstance(answer, dict) else ""
 
 
-def _reuse(
-    running: LocalAws, *, speed: float | None, tasks: str, client_address: str | None
-) -> LocalAws:
+def _reuse(running: LocalAws, *, speed: float | None, tasks: str, client_address: str | None) -> LocalAws:
     """Return the running local AWS with the requested speed and client address; raise StartError if it runs tasks differently."""
     if tasks and tasks != running.tasks:
         raise StartError(

@@ -22,7 +22,9 @@ _HANDSHAKE = 10.0  # seconds; AWS documents none
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _RETRY = 1.0  # seconds until the next attempt to accept when descriptors are short
 _MAX_SILENT = 32
-_SILENT_SECONDS = 130.0  # as long as a client's kernel repeats a SYN that gets no answer: tcp_syn_retries of tcp(7)
+_SILENT_SECONDS = (
+    130.0  # as long as a client's kernel repeats a SYN that gets no answer: tcp_syn_retries of tcp(7)
+)
 
 
 class Silence:

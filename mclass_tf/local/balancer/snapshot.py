@@ -83,7 +83,7 @@ class Listener:
     rules: tuple[Rule, ...]
     certificate: str | None = None
     private_key: str | None = None
-    clients: Clients = Clients()  # noqa: RUF009  frozen
+    clients: Clients = Clients()
 
 
 @dataclass(frozen=True, kw_only=True)
