@@ -151,6 +151,8 @@ def _rule_problem(session: Session, outputs: verify.Outputs, paths: Sequence[str
         first = next((rule for rule in rules if request.matches(rule)), None)
         if first is None or not request.matches(own):
             return f"the test rule does not take {path} with the header of the outputs"
+        if _Request(host=host, path=path, headers={}).matches(own):
+            return f"the test rule takes {path} without the header, too"
         if first is not own:
             return f"the rule {first['RuleArn']} (priority {first['Priority']}) takes {path} before the test rule does"
     return ""
