@@ -179,10 +179,10 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"load_balancers": balancers})
 
     def _requests(self, _body: Any) -> Reply:
-        """Return the number of requests from each listener to each target group since the start."""
+        """Return the number of requests by each listener rule to each target group since the start."""
         counts = [
-            {"listener_arn": listener, "target_group_arn": group, "count": count}
-            for (listener, group), count in live.traffic.requests.items()
+            {"rule_arn": rule, "target_group_arn": group, "count": count}
+            for (rule, group), count in live.traffic.requests.items()
         ]
         return json_reply(HTTPStatus.OK, {"requests": counts})
 

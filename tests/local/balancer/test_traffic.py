@@ -692,10 +692,9 @@ async def test_traffic_is_counted_by_target_group() -> None:
         assert all(0 < time < 20 for time in times)
         assert made.count("NewConnectionCount") >= 2
         assert made.count("HTTPCode_ELB_5XX_Count") == 0
-        by_listener = [each.by_listener for each in made.of(Metrics) if each.by_listener]
-        listeners = {arn for each in by_listener for arn in each}
-        assert len(listeners) == 1
-        assert sum(each[arn] for each in by_listener for arn in each) == 5
+        by_rule = [each.by_rule for each in made.of(Metrics) if each.by_rule]
+        assert {arn for each in by_rule for arn in each} == {"rule-None"}
+        assert sum(each[arn] for each in by_rule for arn in each) == 5
 
 
 @asynchronous
