@@ -32,13 +32,13 @@ def is_tested(session: Session) -> bool:
     return release.strategy.shifts and release.smoke != ()
 
 
-def find_reachability_problem(session: Session, outputs: verify.Outputs) -> str:
+def findreachability_problem(session: Session, outputs: verify.Outputs) -> str:
     """Return why the production listener does not answer this machine, "" if it does.
 
     An internal load balancer is asked once: from outside its network, it never answers.
     """
     within = 0.0 if _is_internal(session, outputs) else _WITHIN
-    return _settled(lambda: _reachability_problem(session, outputs), within=within)
+    return _settled(lambda: reachability_problem(session, outputs), within=within)
 
 
 def require_reach(session: Session, outputs: verify.Outputs, *, desired: int) -> str:
@@ -52,7 +52,7 @@ def require_reach(session: Session, outputs: verify.Outputs, *, desired: int) ->
             session.report(f"ECS may refuse to shift traffic beside a rule that does not forward: {rule}")
     if is_tested(session) and desired > 0:
         return require_test_traffic(session, outputs)
-    return _reachability_problem(session, outputs)
+    return reachability_problem(session, outputs)
 
 
 def require_test_traffic(session: Session, outputs: verify.Outputs) -> str:
@@ -60,7 +60,7 @@ def require_test_traffic(session: Session, outputs: verify.Outputs) -> str:
 
     If the load balancer is internal and cannot be reached from here, there is no test.
     """
-    problem = find_reachability_problem(session, outputs)
+    problem = findreachability_problem(session, outputs)
     if problem and _is_internal(session, outputs):
         return problem
     if problem:
@@ -116,7 +116,8 @@ def _settled(find_problem: Callable[[], str], *, within: float) -> str:
     return problem
 
 
-def _reachability_problem(session: Session, outputs: verify.Outputs) -> str:
+def reachability_problem(session: Session, outputs: verify.Outputs) -> str:
+    """Ask the production listener once; return why it does not answer this machine, "" if it does."""
     try:
         endpoint: Endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
         get(endpoint, session.environment.release.version_path, seconds=_SECONDS, headers=header_of(outputs))

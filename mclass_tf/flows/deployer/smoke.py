@@ -9,7 +9,7 @@ from functools import partial
 
 from mclass_tf import verify
 from mclass_tf.errors import Hint, MclassError, NotServingError
-from mclass_tf.flows.deployer.reach import find_reachability_problem, header_of
+from mclass_tf.flows.deployer.reach import awaited_reachability_problem, header_of
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import SmokeResult
 from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse, UntrustedError, get
@@ -42,7 +42,7 @@ def require_answers(
     if not is_reachable(session, outputs):
         session.report("the load balancer is internal and does not answer this machine: it is not asked")
         return
-    if unreachable and (problem := find_reachability_problem(session, outputs)):
+    if unreachable and (problem := awaited_reachability_problem(session, outputs)):
         session.report(
             f"the load balancer does not answer this machine, nor did it before: it is not asked: {problem}"
         )
@@ -61,7 +61,7 @@ def require_answers(
 
 def is_reachable(session: Session, outputs: verify.Outputs) -> bool:
     """Return whether the load balancer can be asked: it faces the internet, or answers this machine all the same."""
-    return not _is_internal(session, outputs) or not find_reachability_problem(session, outputs)
+    return not _is_internal(session, outputs) or not awaited_reachability_problem(session, outputs)
 
 
 def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:

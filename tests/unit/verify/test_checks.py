@@ -1296,11 +1296,13 @@ def run(
     outputs: Mapping[str, Any] | None = None,
     only: str | None = None,
     region: str = REGION,
-    status: int | None = 200,
+    status: int | OSError | None = 200,
 ) -> verify.VerifyReport:
     def fetch(url: str, *, seconds: float) -> int:
         if status is None:
             raise OSError("connection refused")
+        if isinstance(status, OSError):
+            raise status
         return status
 
     return verify.run(
@@ -1423,12 +1425,14 @@ def test_an_environment_before_its_first_image_passes_with_the_placeholder_and_n
     }
 
 
-def test_an_internal_load_balancer_is_not_asked_from_outside() -> None:
+def test_an_internal_load_balancer_is_judged_only_where_it_answers() -> None:
     answers = good_world()
     balancer = answers["elbv2.describe_load_balancers"]["LoadBalancers"][0]
     balancer["Scheme"] = "internal"
-    report = run(answers, only=_ANSWERS, status=None)
-    assert report.skipped == 1
+    assert run(answers, only=_ANSWERS, status=TimeoutError("timed out")).skipped == 1
+    assert run(answers, only=_ANSWERS, status=ConnectionError("another certificate")).failed == 1
+    assert run(answers, only=_ANSWERS, status=500).failed == 1
+    assert run(answers, only=_ANSWERS, status=200).passed == 1
 
 
 def test_what_an_environment_opted_out_of_is_compared_with_what_its_outputs_say() -> None:
