@@ -32,7 +32,7 @@ def is_tested(session: Session) -> bool:
     return release.strategy.shifts and release.smoke != ()
 
 
-def findreachability_problem(session: Session, outputs: verify.Outputs) -> str:
+def awaited_reachability_problem(session: Session, outputs: verify.Outputs) -> str:
     """Return why the production listener does not answer this machine, "" if it does.
 
     An internal load balancer is asked once: from outside its network, it never answers.
@@ -60,7 +60,7 @@ def require_test_traffic(session: Session, outputs: verify.Outputs) -> str:
 
     If the load balancer is internal and cannot be reached from here, there is no test.
     """
-    problem = findreachability_problem(session, outputs)
+    problem = awaited_reachability_problem(session, outputs)
     if problem and _is_internal(session, outputs):
         return problem
     if problem:
