@@ -82,9 +82,12 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
+        """Accept no more connections, and end those whose handshake is under way."""
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
+        for task in tuple(self._connecting):
+            task.cancel()
 
     def _resume(self) -> None:
         if self._socket.fileno() >= 0:
