@@ -88,15 +88,17 @@ def start_local(
     port: int | None = None,
     speed: float | None = None,
     tasks: str = "",
+    client_address: str | None = None,
     snapshot: Path | None = None,
 ) -> local.LocalAws:
-    """Return the local AWS, started if needed. `speed` None and `tasks` "" keep the current setting."""
+    """Return the local AWS, started if needed. `speed` None, `tasks` "" and `client_address` None keep the current setting."""
     try:
         return local.up(
             home=local_home(home),
             port=port,
             speed=speed,
             tasks=tasks,
+            client_address=client_address,
             snapshot=snapshot and snapshot.absolute(),
         )
     except local.LocalAwsError as error:

@@ -124,6 +124,12 @@ _LOCAL = (
                 help="what runs the tasks (default: chosen by the image)",
             ),
             Argument(
+                name="--client-address",
+                type=values.address,
+                metavar="ADDRESS",
+                help="the address in AWS of clients of the load balancers, which security groups see (default 203.0.113.25, a public one); also changes one that is up",
+            ),
+            Argument(
                 name="--from",
                 dest="snapshot",
                 type=Path,

@@ -156,7 +156,7 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
     if waiting.stage != SMOKE_STAGE or not deployer.pauses.is_tested:
         return
     session = deployer.session
-    session.report("asking the new version on the test listener")
+    session.report("asking the new version by test traffic")
     results = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
     problem = next((each.problem for each in results if each.problem), "")
     if problem:

@@ -71,6 +71,7 @@ class Attempt:
     events: tuple[ServiceEvent, ...] = ()
     is_verified: bool = False
     smoke: tuple[SmokeResult, ...] = ()
+    unreachable: str = ""
     before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: AnalysisResult | None = None

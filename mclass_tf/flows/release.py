@@ -22,6 +22,7 @@ from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, plan_details
 from mclass_tf.flows.before import run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.messages import serves_worse
+from mclass_tf.flows.deployer.reach import is_tested, require_reach, require_test_traffic
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.deployer.wiring import require_pauses, require_wiring, wiring_settings
 from mclass_tf.flows.environments import (
@@ -145,6 +146,10 @@ def plan_apply_and_roll_out(
     require_wiring(session, outputs, before)
     if watching.pause_at:
         require_pauses(session, before, watching.pause_at, under_way=deployer.pauses.stages_under_way())
+    if is_tested(session) and before.desired > 0 and outputs.test_header is not None:
+        require_test_traffic(
+            session, outputs
+        )  # else the apply brings the test rule, and it is asked for afterwards
     session.aws.warm()
     with ExitStack() as held:
         held.enter_context(session.locked_workspace())
@@ -207,6 +212,7 @@ def _roll_out(
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, arn):
         if not is_adopted(deployer, current, before=before):
+            attempt.unreachable = require_reach(deployer.session, deployer.outputs, desired=service.desired)
             run_before_commands(deployer, attempt)
             service, current = deployer.service(), deployer.ongoing()
         if _is_to_be_wired(deployer, service, current):

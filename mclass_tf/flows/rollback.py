@@ -10,6 +10,7 @@ from mclass_tf.aws import error_code
 from mclass_tf.errors import DeploymentInProgressError, Hint, NoImageError, ReleaseMissingError, RolloutError
 from mclass_tf.flows.attempt import Attempt, attempts_on, lease_of, ledger_of, new_record, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.deployer.reach import reachability_problem
 from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
@@ -203,6 +204,7 @@ def _return_to(
             report = deployer.prove(attempt, digest=earlier.digest)
         else:
             reset_to = None if service.desired else 0
+            attempt.unreachable = reachability_problem(session, deployer.outputs)
             started = _start_or_adopt(deployer, earlier, current, service=service, strategy=strategy)
             end = deployer.follow(started, watching, attempt, reset_to=reset_to, is_compared=False)
             deployer.require_success(

@@ -298,7 +298,9 @@ class Deployer:
             digest=digest,
             patience=self.patience,
         )
-        require_answers(session, self.outputs, tasks=tasks, revision=attempt.revision)
+        require_answers(
+            session, self.outputs, tasks=tasks, revision=attempt.revision, unreachable=attempt.unreachable
+        )
         session.report("verifying")
         report = verify_environment(session)
         attempt.is_verified = report.ok

@@ -27,7 +27,7 @@ class Pauses:
 
     @property
     def is_tested(self) -> bool:
-        """Whether new versions get a smoke test, and the test listener is reachable."""
+        """Whether new versions get a smoke test, and this machine can reach the load balancer."""
         return self._has_smoke_test and is_reachable(self.session, self.outputs)
 
     @property
@@ -42,7 +42,8 @@ class Pauses:
                 stages.add(SMOKE_STAGE)
             else:
                 self.session.report(
-                    "the load balancer is internal: the new version is not tested before it gets traffic"
+                    "the load balancer is internal and does not answer this machine: the new version is not tested before it "
+                    "gets traffic"
                 )
         return [stage for stage in PAUSE_STAGES if stage in stages]
 

@@ -259,9 +259,7 @@ def _promotion(
 
 
 def _requests_by_group(scene: Scene) -> Mapping[str, int]:
-    rule = scene.outputs["production_listener_rule_arn"]
-    listener = rule.replace(":listener-rule/", ":listener/").rpartition("/")[0]
-    return scene.instrument.requests(listener_arn=listener)
+    return scene.instrument.requests(rule_arn=scene.outputs["production_listener_rule_arn"])
 
 
 def _since(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:

@@ -77,7 +77,7 @@ class Exchange:
             return
         request, record, listener = self.request, self.record, self._listener
         rule = match(listener.rules, request, self.client.connection.client_ip)
-        record.priority = rule.priority
+        record.rule_arn, record.priority = rule.arn, rule.priority
         action = rule.action
         if isinstance(action, Forward):
             record.action = "forward"

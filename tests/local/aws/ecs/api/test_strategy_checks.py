@@ -98,6 +98,23 @@ def _update(ecs: Ecs, **configuration: Any) -> None:
     ecs.call("UpdateService", {"cluster": "c", "service": "s", **changes})
 
 
+def test_a_deployment_fails_on_a_listener_with_a_rule_that_does_not_forward(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    rule = request_["loadBalancers"][0]["advancedConfiguration"]["productionListenerRule"]
+    ecs.call("CreateService", request_)
+    before = _weights(ecs, rule)
+    elb = ecs.account.client("elbv2")
+    listener = elb.describe_rules(RuleArns=[rule])["Rules"][0]["RuleArn"].rsplit("/", 1)[0]
+    page = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}
+    elb.modify_listener(ListenerArn=listener.replace(":listener-rule/", ":listener/"), DefaultActions=[page])
+    _update(ecs)
+    found = _latest(ecs)
+    assert found["status"].startswith("ROLLBACK_")
+    assert "whose rules all forward" in str(found)
+    assert _weights(ecs, rule) == before
+
+
 def test_a_service_is_deployed_blue_green_from_its_first_revision_on(
     ecs: Ecs, request_: dict[str, Any]
 ) -> None:
