@@ -119,8 +119,8 @@ class Strategy:
         document: dict[str, Any] = {name: in_force[name] for name in _KEPT if name in in_force}
         ours = [*(hook.document for hook in self.hooks), *([_pause(pauses)] if pauses else [])]
         document |= {"strategy": self.ecs_name, "lifecycleHooks": [*others, *ours]}
-        if self.shifts or before != self.ecs_name:
-            document["bakeTimeInMinutes"] = self.bake_minutes if self.shifts else 0
+        if self.shifts:
+            document["bakeTimeInMinutes"] = self.bake_minutes
         if self.name == CANARY:
             document["canaryConfiguration"] = {
                 "canaryPercent": self.canary_percent,
@@ -151,8 +151,14 @@ def has_pauses(in_force: Mapping[str, Any]) -> bool:
 
 
 def without_pauses(in_force: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the deploymentConfiguration in force without its pauses."""
-    return {**in_force, "lifecycleHooks": [hook for hook in _hooks(in_force) if not _is_pause(hook)]}
+    """Return the deploymentConfiguration that removes the pauses of the one in force, and changes nothing else.
+
+    UpdateService keeps the members that a request leaves out. It removes hooks only by a list, if need be an empty one.
+    To send back the rest would revert what somebody else has changed since it was read.
+    https://github.com/go-to-k/cdkd/pull/1805 (measured on AWS)
+    https://github.com/hashicorp/terraform-provider-aws/pull/47096
+    """
+    return {"lifecycleHooks": [hook for hook in _hooks(in_force) if not _is_pause(hook)]}
 
 
 def stages_of_pauses(configuration: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from mclass_tf import rollout, verify
-from mclass_tf.errors import Hint, LeaseLostError
+from mclass_tf.aws import error_code, error_message
+from mclass_tf.errors import Hint, LeaseLostError, RolloutError
 from mclass_tf.flows.attempt import Attempt, requested_pauses
 from mclass_tf.flows.deployer.messages import inherited_pause, paused
 from mclass_tf.flows.deployer.smoke import first_problem, is_reachable, run_smoke_test
@@ -84,13 +85,29 @@ class Pauses:
             self.patience(lambda: self.ecs.update(task_definition=None, desired=None, settings=settings))
 
     def drop_after(self, end: RolloutEnd) -> None:
-        """Remove our pauses. If the lease is lost, do not hide the error of a failed rollout."""
+        """Remove our pauses. A failure is a warning: the rollout has ended, and the next apply or release removes them.
+
+        A lost lease ends a release that succeeded, and does not hide the error of one that failed.
+        """
         try:
             self.drop()
         except LeaseLostError as lost:
             if end.outcome is RolloutOutcome.SUCCEEDED:
                 raise
-            self.session.report(f"the pauses of this release stay in the service: {lost.message}")
+            self._warn_of_pauses(lost.message)
+        except RolloutError as error:
+            self._warn_of_pauses(error.message)
+        except Exception as error:
+            if not error_code(error):
+                raise
+            self._warn_of_pauses(error_message(error))
+
+    def _warn_of_pauses(self, problem: str) -> None:
+        name = self.session.environment.name
+        self.session.report(
+            f"warning: the pauses of this release stay in the service: {problem}. The next `apply {name}` or "
+            f"`release {name}` removes them; a deployment that anything else starts waits at them"
+        )
 
     def inherited(self) -> Hint:
         """Return the hint on somebody else's deployment that inherits our pauses; empty if none are configured."""

@@ -172,7 +172,7 @@ def test_parameters_unknown_to_the_installed_sdk_are_refused_not_dropped(
 
 _BREAKER = {"enable": True, "rollback": True}
 _BAD_DETECTION: dict[str, tuple[dict[str, Any], str]] = {
-    "bake": ({"bakeTimeInMinutes": 1441}, "bakeTimeInMinutes"),
+    "bake": ({"bakeTimeInMinutes": 5}, "not valid with the deployment strategy ROLLING"),
     "threshold": (
         {
             "deploymentCircuitBreaker": {

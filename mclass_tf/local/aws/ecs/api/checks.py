@@ -46,7 +46,7 @@ def check_service(
 def _check_detection(settings: Mapping[str, Any]) -> None:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html#failure-threshold"""
     configuration = settings["deploymentConfiguration"]
-    if configuration["bakeTimeInMinutes"] not in _BAKE_MINUTES:
+    if configuration.get("bakeTimeInMinutes", 0) not in _BAKE_MINUTES:
         raise invalid("bakeTimeInMinutes must be from 0 to 1440.")
     threshold = configuration["deploymentCircuitBreaker"].get("thresholdConfiguration")
     if not threshold:

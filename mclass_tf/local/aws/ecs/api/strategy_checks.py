@@ -73,6 +73,17 @@ def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str)
             _check_load_balancer(load_balancer, advanced, account_id=account_id, region=region)
 
 
+def check_bake_time(requested: Mapping[str, Any], *, strategy: str) -> None:
+    """Raise InvalidParameterException if the request sets a bake time for ROLLING.
+
+    ECS documents it for the strategies that shift traffic, and may refuse it for others. A bake time of an earlier strategy
+    stays in the service.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+    """
+    if strategy == ROLLING and requested.get("bakeTimeInMinutes") is not None:
+        raise invalid(f"bakeTimeInMinutes is not valid with the deployment strategy {ROLLING}.")
+
+
 def _check_steps(given: Mapping[str, Any] | None, *, name: str, limits: _StepLimits, strategy: str) -> None:
     if given is None:
         return

@@ -299,7 +299,6 @@ def deployment_configuration(requested: Mapping[str, Any], *, current: Mapping[s
         "maximumPercent": _MAXIMUM_PERCENT,
         "minimumHealthyPercent": _MINIMUM_HEALTHY_PERCENT,
         "strategy": "ROLLING",
-        "bakeTimeInMinutes": 0,
     }
     configuration = {
         **standard,

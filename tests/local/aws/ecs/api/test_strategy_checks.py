@@ -160,6 +160,23 @@ def test_steps_have_ecs_s_defaults_and_are_dropped_with_their_strategy(
     assert "canaryConfiguration" not in changed
 
 
+def test_an_update_keeps_the_members_of_the_deployment_configuration_that_it_leaves_out(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    request_["deploymentConfiguration"] |= {**_pause(), "bakeTimeInMinutes": 7}
+    made = ecs.call("CreateService", request_)["service"]["deploymentConfiguration"]
+
+    def configured(**changes: Any) -> dict[str, Any]:
+        request = {"cluster": "c", "service": "s", "deploymentConfiguration": changes}
+        found: dict[str, Any] = ecs.call("UpdateService", request)["service"]["deploymentConfiguration"]
+        return found
+
+    assert configured(maximumPercent=150) == {**made, "maximumPercent": 150}
+    assert configured(lifecycleHooks=[]) == {**made, "maximumPercent": 150, "lifecycleHooks": []}
+    rolling = configured(strategy="ROLLING")
+    assert (rolling["strategy"], rolling["bakeTimeInMinutes"]) == ("ROLLING", 7)
+
+
 def _pause(**changes: Any) -> dict[str, Any]:
     return {"lifecycleHooks": [{"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"], **changes}]}
 
