@@ -109,7 +109,7 @@ class Strategy:
 
         `pauses` are the stages at which ECS waits for an answer. Hooks of others stay; ours become those of this strategy.
         """
-        before = in_force.get("strategy") or ROLLING.upper()
+        before = in_force.get("strategy")  # None if ECS does not say: then this one is sent
         others = [hook for hook in _hooks(in_force) if not _is_pause(hook) and not _is_ours(hook)]
         alarms = in_force.get("alarms") or {}
         had_alarms = bool(alarms.get("enable"))
@@ -118,7 +118,9 @@ class Strategy:
             return {}
         document: dict[str, Any] = {name: in_force[name] for name in _KEPT if name in in_force}
         ours = [*(hook.document for hook in self.hooks), *([_pause(pauses)] if pauses else [])]
-        document |= {"strategy": self.ecs_name, "lifecycleHooks": [*others, *ours]}
+        document["strategy"] = self.ecs_name
+        if ours or "lifecycleHooks" in in_force:  # an empty list removes hooks that ECS has not named, too
+            document["lifecycleHooks"] = [*others, *ours]
         if self.shifts:
             document["bakeTimeInMinutes"] = self.bake_minutes
         if self.name == CANARY:

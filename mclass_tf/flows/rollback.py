@@ -135,7 +135,7 @@ def roll_back_deployment(
     undone = deployer.task_definition_of(current)
     from_nothing = deployer.replaces_only_placeholder(current)
     sources = deployer.sources_of(current)
-    digest = "" if from_nothing else _digest(deployer, sources[0])
+    digest = "" if from_nothing or not sources else _digest(deployer, sources[0])
     with recorded(session, new_record(session, command=command, digest=digest, resumes=resumes)) as attempt:
         started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
@@ -145,7 +145,10 @@ def roll_back_deployment(
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not RolloutOutcome.ROLLED_BACK:
             _raise_not_rolled_back(deployer, end, watching, undone)
-        report = _prove(deployer, attempt, is_empty=from_nothing)
+        if not digest and not from_nothing:  # ECS did not say what ran before
+            attempt.digest = _digest(deployer, attempt.task_definition_arn)
+        is_empty = from_nothing or attempt.digest == verify.PLACEHOLDER
+        report = _prove(deployer, attempt, is_empty=is_empty)
     return result(session, attempt, report)
 
 

@@ -81,6 +81,7 @@ def service(*deployments: Deployment, events: Sequence[ServiceEvent] = (), desir
         deployments=deployments,
         events=tuple(events),
         target_group_arns=(GROUP,),
+        configuration={"strategy": "ROLLING"},
     )
 
 

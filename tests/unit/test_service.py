@@ -31,6 +31,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
                 "pendingCount": 1,
                 "taskDefinition": f"{PREFIX}:task-definition/mclass-task:2",
                 "healthCheckGracePeriodSeconds": 30,
+                "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
                 "loadBalancers": [
                     {"targetGroupArn": GROUP, "containerName": "mclass-server", "containerPort": 3000}
                 ],
@@ -116,7 +117,12 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         ]
     },
     "DescribeTaskDefinition": {
-        "taskDefinition": {"family": "mclass-task", "revision": 2, "containerDefinitions": []},
+        "taskDefinition": {
+            "taskDefinitionArn": f"{PREFIX}:task-definition/mclass-task:2",
+            "family": "mclass-task",
+            "revision": 2,
+            "containerDefinitions": [{"name": "mclass-server", "image": "repository@sha256:a"}],
+        },
         "tags": [{"key": "k", "value": "v"}],
     },
     "UpdateService": {"service": {}},

@@ -120,12 +120,15 @@ class Deployer:
         return self.patience(lambda: self.ecs.revision_task_definition(deployment.target_revision_arn))
 
     def replaces_only_placeholder(self, deployment: ServiceDeployment) -> bool:
-        """Return whether only the placeholder image ran before, which cannot start."""
-        sources = self.sources_of(deployment)
-        return all(self.image_of(source).endswith(verify.PLACEHOLDER) for source in sources)
+        """Return whether only the placeholder image is known to have run before, which cannot start.
+
+        If ECS does not say what ran, something may have: a service must not be scaled to 0 on that ground.
+        """
+        images = [self.image_of(source) for source in self.sources_of(deployment)]
+        return bool(images) and all(image.endswith(verify.PLACEHOLDER) for image in images)
 
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
-        """Return the task definitions that ran when a service deployment began."""
+        """Return the task definitions that ran when a service deployment began; none if ECS does not say."""
         sources = self.describe_service_deployment(deployment).source_revision_arns
         return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
 
@@ -135,9 +138,8 @@ class Deployer:
     def image_of(self, task_definition: str) -> str:
         """Return the reference of the service's image in a task definition."""
         containers = self.task_definition(task_definition)["containerDefinitions"]
-        return next(
-            (str(own["image"]) for own in containers if own["name"] == self.outputs.container_name), ""
-        )
+        named = (own for own in containers if own.get("name") == self.outputs.container_name)
+        return next((str(own.get("image") or "") for own in named), "")
 
     def start(self, order: rollout.ServiceUpdate) -> StartedRollout:
         return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
