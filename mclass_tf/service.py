@@ -108,7 +108,10 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """The current service. `events` are the latest hundred, oldest first. `grace_period` is in seconds."""
+    """The current service. `events` are the latest hundred, oldest first. `grace_period` is in seconds.
+
+    `revision_arns` are the service revisions that run, empty if ECS does not say.
+    """
 
     arn: str
     name: str
@@ -122,6 +125,7 @@ class Service:
     target_group_arns: tuple[str, ...]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     load_balancers: tuple[Mapping[str, Any], ...] = ()
+    revision_arns: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Service:
@@ -144,13 +148,8 @@ class Service:
             target_group_arns=tuple(_target_groups(required("loadBalancers"))),
             configuration=required("deploymentConfiguration"),
             load_balancers=tuple(required("loadBalancers")),
+            revision_arns=_revision_arns(item.get("currentServiceRevisions") or ()),
         )
-
-    @property
-    def is_wired(self) -> bool:
-        """Return whether ECS has both target groups, and the listener rules by which it shifts traffic."""
-        wirings = [item.get("advancedConfiguration") for item in self.load_balancers]
-        return bool(wirings) and all(wirings)
 
     @property
     def primary(self) -> Deployment | None:

@@ -23,7 +23,7 @@ from mclass_tf.flows.before import run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.messages import serves_worse
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
-from mclass_tf.flows.deployer.wiring import require_pauses, require_wiring, wiring_settings
+from mclass_tf.flows.deployer.wiring import is_wired, require_pauses, require_wiring, wiring_settings
 from mclass_tf.flows.environments import (
     Confirm,
     Planned,
@@ -210,8 +210,7 @@ def _roll_out(
             run_before_commands(deployer, attempt)
             service, current = deployer.service(), deployer.ongoing()
         if _is_to_be_wired(deployer, service, current):
-            deployer.wire(service, watching, attempt)
-            service, current = deployer.service(), None
+            service, current = deployer.wire(service, watching, attempt), None
         ours, reset_to = start_or_adopt(
             deployer, current, service=service, before=before, pause_at=watching.pause_at
         )
@@ -303,13 +302,15 @@ def _settings(
     strategy = deployer.session.environment.release.strategy
     if is_first and strategy.shifts:
         deployer.session.report(f"the first release is rolling; the next ones are {strategy.name}")
-        return wiring_settings(deployer.session, deployer.outputs, service)
+        in_use = deployer.target_group_in_use(service)
+        return wiring_settings(deployer.session, deployer.outputs, service, in_use=in_use)
     return deployer.settings(service, strategy, is_tested=True, pause_at=pause_at)
 
 
 def _is_to_be_wired(deployer: Deployer, service: Service, current: ServiceDeployment | None) -> bool:
     shifts = deployer.session.environment.release.strategy.shifts
-    return shifts and current is None and service.desired > 0 and not service.is_wired
+    is_running = current is None and service.desired > 0
+    return shifts and is_running and not is_wired(deployer.outputs, service)
 
 
 def runs(service: Service, task_definition_arn: str) -> bool:

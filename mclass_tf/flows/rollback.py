@@ -194,7 +194,7 @@ def _return_to(
     """Return the service to the earlier version; adopt a deployment that does so already."""
     session = deployer.session
     _require_usable(deployer, earlier)
-    strategy = rollback_strategy(session, service)
+    strategy = rollback_strategy(session, deployer.outputs, service)
     first_record = new_record(
         session, command="rollback", digest=earlier.digest, strategy=strategy.ecs_name, resumes=resumes
     )

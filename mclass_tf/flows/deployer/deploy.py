@@ -16,7 +16,7 @@ from mclass_tf.flows.deployer import messages
 from mclass_tf.flows.deployer.analysis import Analyst, analyst_of, failure_of, pace_of, traffic_since
 from mclass_tf.flows.deployer.pauses import Pauses
 from mclass_tf.flows.deployer.smoke import first_problem, require_answers
-from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
+from mclass_tf.flows.deployer.wiring import is_wired, order_settings, wiring_settings
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
 from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
@@ -149,21 +149,38 @@ class Deployer:
     ) -> dict[str, Any]:
         """Return the settings of UpdateService for a strategy; `is_tested` adds the pause of the smoke test."""
         stages = self.pauses.stages(strategy, pause_at, is_tested=is_tested)
-        return order_settings(self.session, self.outputs, service, strategy, pauses=stages)
+        in_use = self.target_group_in_use(service) if strategy.shifts else ""
+        return order_settings(self.session, self.outputs, service, strategy, pauses=stages, in_use=in_use)
 
-    def wire(self, service: Service, watching: WatchOptions, attempt: Attempt) -> None:
-        """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic."""
+    def target_group_in_use(self, service: Service) -> str:
+        """Return the target group in which ECS has the tasks of a service at rest, "" if it does not say."""
+        resolved: tuple[str, ...] = ()
+        if len(service.revision_arns) == 1:
+            resolved = self.patience(lambda: self.ecs.revision(service.revision_arns[0])).target_group_arns
+        known = set(resolved or service.target_group_arns) & set(self.outputs.target_group_arns.values())
+        return known.pop() if len(known) == 1 else ""
+
+    def wire(self, service: Service, watching: WatchOptions, attempt: Attempt) -> Service:
+        """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic.
+
+        Return the service as ECS describes it after that.
+        """
         self.session.report(
             "telling the service of both target groups: a rolling deployment of what runs, this once"
         )
         order = rollout.ServiceUpdate(
             task_definition_arn=service.task_definition_arn,
             desired=None,
-            settings=wiring_settings(self.session, self.outputs, service),
+            settings=wiring_settings(
+                self.session, self.outputs, service, in_use=self.target_group_in_use(service)
+            ),
         )
         started = rollout.start(self.ecs, order, patience=self.patience)
         end = self.follow(started, watching, attempt, reset_to=None)
         self.require_success(end, watching, task_definition_arn=service.task_definition_arn, reset_to=None)
+        return rollout.await_service(
+            self.ecs, lambda found: is_wired(self.outputs, found), patience=self.patience
+        )
 
     def _on_look(
         self, attempt: Attempt, watch: rollout.Watch, analyst: Analyst, deployment: ServiceDeployment
@@ -260,7 +277,7 @@ class Deployer:
     ) -> None:
         """Raise the error that explains why the rollout did not succeed, after setting the desired count to `reset_to`.
 
-        A failed smoke test or analysis of `attempt` is the cause, if there is one.
+        A contradiction, failed smoke test or failed analysis of `attempt` is the cause, if there is one.
         """
         failure = failure_of(attempt.analysis) if attempt is not None else ""
         problem = first_problem(attempt.smoke) if attempt is not None else ""
@@ -270,6 +287,8 @@ class Deployer:
                 cause = f"the new version is worse than the old one: {failure}"
                 raise messages.serves_worse(cause, environment=name)
             return
+        if attempt is not None and attempt.contradiction and end.outcome is RolloutOutcome.ROLLED_BACK:
+            raise messages.contradicted(attempt.contradiction, environment=name)
         if problem and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.smoke_test_failed(problem, environment=name, log_group=log_group)
         if failure and end.outcome is RolloutOutcome.ROLLED_BACK:

@@ -9,6 +9,7 @@ from mclass_tf import rollout, verify
 from mclass_tf.aws import error_code, error_message
 from mclass_tf.errors import Hint, LeaseLostError, RolloutError
 from mclass_tf.flows.attempt import Attempt, requested_pauses
+from mclass_tf.flows.deployer.consistency import find_contradiction
 from mclass_tf.flows.deployer.messages import inherited_pause, paused
 from mclass_tf.flows.deployer.smoke import first_problem, is_reachable, run_smoke_test
 from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome, StartedRollout
@@ -65,10 +66,17 @@ class Pauses:
     def answer(
         self, attempt: Attempt, user_stages: Callable[[], Collection[str]], stage: str, hook: HookState
     ) -> bool | None:
-        """Answer the pause of the smoke test by its result. Return None for a pause that the user must answer."""
+        """Answer the pause of the smoke test by its result. Return None for a pause that the user must answer.
+
+        A contradiction between ECS's record and the traffic rolls back first: the test could not tell the versions apart.
+        """
         if stage == SMOKE_STAGE:
             is_users = stage in user_stages()
             if self._has_smoke_test and (not is_users or self.is_tested):
+                attempt.contradiction = self.find_contradiction(attempt.service_deployment_arn)
+                if attempt.contradiction:
+                    self.session.report(f"production traffic is not shifted: {attempt.contradiction}")
+                    return False
                 attempt.smoke = run_smoke_test(self.session, self.outputs, revision=attempt.revision)
                 if first_problem(attempt.smoke):
                     return False
@@ -76,6 +84,11 @@ class Pauses:
                     return True
         self.session.report(paused(self.session.environment.name, stage, hook))
         return None
+
+    def find_contradiction(self, arn: str) -> str:
+        """Return what contradicts a shift of production traffic by a service deployment, "" if nothing does."""
+        deployment = self.patience(lambda: self.ecs.service_deployment(arn))
+        return find_contradiction(self.session, self.outputs, self.ecs, deployment, patience=self.patience)
 
     def drop(self) -> None:
         """Remove our pauses from the service: an unwatched deployment would wait at them."""

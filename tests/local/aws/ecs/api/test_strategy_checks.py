@@ -118,6 +118,32 @@ def test_a_service_is_deployed_blue_green_from_its_first_revision_on(
     ]
 
 
+def _group_of(ecs: Ecs, revision: dict[str, Any]) -> str:
+    request = {"serviceRevisionArns": [revision["arn"]]}
+    (described,) = ecs.call("DescribeServiceRevisions", request)["serviceRevisions"]
+    (resolved,) = described["resolvedConfiguration"]["loadBalancers"]
+    return str(resolved["targetGroupArn"])
+
+
+@pytest.mark.parametrize("is_sent", [False, True], ids=["load balancers left out", "sent as they were"])
+def test_load_balancers_that_contradict_ecs_put_both_revisions_in_one_target_group(
+    ecs: Ecs, request_: dict[str, Any], *, is_sent: bool
+) -> None:
+    """The service is in the alternate group after its first shift: what was true of it at first no longer is."""
+    ecs.call("CreateService", request_)
+    _update(ecs)
+    ecs.client.register_task_definition(**task_definition())
+    again = {"loadBalancers": request_["loadBalancers"]} if is_sent else {}
+
+    ecs.call("UpdateService", {"cluster": "c", "service": "s", "taskDefinition": "t", **again})
+
+    found = _latest(ecs)
+    groups = [_group_of(ecs, found["targetServiceRevision"])]
+    groups += [_group_of(ecs, revision) for revision in found["sourceServiceRevisions"]]
+    expected = ecs.loose_target_group if is_sent else ecs.target_group
+    assert groups == [expected, ecs.loose_target_group]
+
+
 @pytest.mark.parametrize(
     ("action", "status"), [("CONTINUE", "SUCCESSFUL"), ("ROLLBACK", "ROLLBACK_SUCCESSFUL")]
 )
