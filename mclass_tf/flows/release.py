@@ -22,6 +22,12 @@ from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, plan_details
 from mclass_tf.flows.before import run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.messages import serves_worse
+from mclass_tf.flows.deployer.redeployment import (
+    await_listing,
+    await_redeployment,
+    known_deployments,
+    redeploys,
+)
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
 from mclass_tf.flows.deployer.wiring import is_wired, require_pauses, require_wiring, wiring_settings
 from mclass_tf.flows.environments import (
@@ -159,8 +165,11 @@ def plan_apply_and_roll_out(
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
                 deployer.pauses.drop()  # left by a release that died; the apply may start a deployment
+            known = known_deployments(deployer)
             apply_locked(session)
             held.close()  # from here on, only ECS is used
+            if redeploys(planned.plan):
+                await_listing(deployer, known=known)
             report = _roll_out(deployer, attempt, watching, before=before)
     return result(session, attempt, report)
 
@@ -203,12 +212,12 @@ def _roll_out(
 ) -> verify.VerifyReport:
     deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
     arn = attempt.task_definition_arn = deployer.outputs.task_definition_arn
-    service, current = deployer.service(), deployer.ongoing()
+    service, current = _settled(deployer, watching, before=before)
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, arn):
-        if not is_adopted(deployer, current, before=before):
+        if current is None:
             run_before_commands(deployer, attempt)
-            service, current = deployer.service(), deployer.ongoing()
+            service, current = _settled(deployer, watching, before=before)
         if _is_to_be_wired(deployer, service, current):
             service, current = deployer.wire(service, watching, attempt), None
         ours, reset_to = start_or_adopt(
@@ -217,6 +226,21 @@ def _roll_out(
         return finish(deployer, ours, watching, attempt, reset_to=reset_to)
     require_not_worse(deployer, arn)
     return _prove(deployer, attempt)
+
+
+def _settled(
+    deployer: Deployer, watching: WatchOptions, *, before: Service
+) -> tuple[Service, ServiceDeployment | None]:
+    """Return the service, and the deployment to adopt, None if the service is at rest.
+
+    Wait for a redeployment of what ran before, which the apply has started. Raises DeploymentInProgressError if somebody
+    else's deployment is under way.
+    """
+    current = deployer.ongoing()
+    while current is not None and not is_adopted(deployer, current, before=before):
+        await_redeployment(deployer, current, watching, task_definition_arn=before.task_definition_arn)
+        current = deployer.ongoing()
+    return deployer.service(), current
 
 
 def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
@@ -272,7 +296,9 @@ def start_or_adopt(
 ) -> tuple[StartedRollout, int | None]:
     """Start or adopt the rollout. Return it with the desired count to restore if it fails, None for no change."""
     arn = deployer.outputs.task_definition_arn
-    if current is not None and is_adopted(deployer, current, before=before):
+    if current is not None:
+        if not is_adopted(deployer, current, before=before):
+            raise _not_free(deployer, current, before.task_definition_arn)
         started = deployer.adopt(current.arn, task_definition_arn=arn)
         return started, 0 if deployer.replaces_only_placeholder(current) else None
     is_first = service.desired == 0

@@ -200,9 +200,12 @@ def _return_to(
     )
     with recorded(session, first_record) as attempt:
         attempt.task_definition_arn = earlier.task_definition_arn
-        current = deployer.ongoing()
+        current, is_undone = deployer.ongoing(), False
+        if current is not None and _must_end_first(deployer, earlier, current, service, strategy):
+            _end(deployer, current, watching)
+            service, current, is_undone = deployer.service(), None, True
         if runs(service, earlier.task_definition_arn) and current is None:
-            attempt.outcome = ROLLED_BACK if resumes else UNCHANGED
+            attempt.outcome = ROLLED_BACK if resumes or is_undone else UNCHANGED
             report = deployer.prove(attempt, digest=earlier.digest)
         else:
             reset_to = None if service.desired else 0
@@ -215,6 +218,47 @@ def _return_to(
     return result(session, attempt, report)
 
 
+def _must_end_first(
+    deployer: Deployer,
+    earlier: EarlierVersion,
+    current: ServiceDeployment,
+    service: Service,
+    strategy: Strategy,
+) -> bool:
+    """Return whether the deployment under way must end before the earlier version starts.
+
+    ECS refuses another strategy or wiring while a deployment is under way.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-bluegreen-to-rolling.html
+    """
+    if _is_adopted(deployer, earlier, current):
+        return False
+    settings = deployer.settings(service, strategy, is_tested=False)
+    before = service.configuration.get("strategy")
+    after = settings.get("deploymentConfiguration", {}).get("strategy", before)
+    return after != before or "loadBalancers" in settings
+
+
+def _end(deployer: Deployer, current: ServiceDeployment, watching: WatchOptions) -> None:
+    """Have ECS undo the deployment under way; return when it has ended, in whichever version."""
+    deployer.session.report(
+        "ECS takes back the deployment that is under way first: it changes no strategy before"
+    )
+    undone = deployer.task_definition_of(current)
+    reset_to = 0 if deployer.replaces_only_placeholder(current) else None
+    aside = Attempt(record="", digest="", revision="", started_at=deployer.session.aws.now())
+    started = deployer.adopt(current.arn, task_definition_arn=undone)
+    if current.status not in ROLLING_BACK:
+        request_rollback(deployer, current)
+    end = deployer.follow(started, watching, aside, reset_to=reset_to, is_compared=False)
+    if end.outcome not in (RolloutOutcome.ROLLED_BACK, RolloutOutcome.SUCCEEDED):
+        deployer.require_success(end, watching, task_definition_arn=undone, reset_to=None)
+
+
+def _is_adopted(deployer: Deployer, earlier: EarlierVersion, current: ServiceDeployment) -> bool:
+    is_forward = current.status not in ROLLING_BACK
+    return is_forward and deployer.task_definition_of(current) == earlier.task_definition_arn
+
+
 def _start_or_adopt(
     deployer: Deployer,
     earlier: EarlierVersion,
@@ -224,11 +268,7 @@ def _start_or_adopt(
     strategy: Strategy,
 ) -> StartedRollout:
     arn = earlier.task_definition_arn
-    if (
-        current is not None
-        and current.status not in ROLLING_BACK
-        and deployer.task_definition_of(current) == arn
-    ):
+    if current is not None and _is_adopted(deployer, earlier, current):
         return deployer.adopt(current.arn, task_definition_arn=arn)
     strategy = strategy if service.desired else Strategy()
     order = ServiceUpdate(

@@ -274,16 +274,14 @@ def test_only_known_placeholders_count_as_nothing_ran_before(
     assert deployer(ecs).replaces_only_placeholder(current) is is_known
 
 
-def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
+def test_nothing_is_started_over_a_redeployment_of_what_ran_before() -> None:
     own = service_deployment("apply", status="IN_PROGRESS")
-    ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD, "revision/own": NEW})
-    ecs.on_change = lambda: ecs.listed.append(service_deployment("own", seconds=1))
+    ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD})
 
-    begun, reset_to = start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
+    with pytest.raises(DeploymentInProgressError):
+        start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
 
-    assert begun.service_deployment_arn.endswith("/own")
-    assert ecs.calls == [("update", NEW, None, False)]
-    assert reset_to is None
+    assert ecs.calls == []
 
 
 def test_a_deployment_that_somebody_began_during_the_apply_is_refused() -> None:

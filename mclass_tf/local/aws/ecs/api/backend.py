@@ -233,6 +233,8 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             changes["launchType"] = None
         _check_bake_time(request, changes)
         self._check_service({**current.settings, **changes}, cluster=cluster, definition=definition)
+        if not current.records[0].has_ended:
+            strategy_checks.check_migration(current.settings, {**current.settings, **changes})
         current.update(changes, force=bool(request.get("forceNewDeployment")))
         reconcile(current)
         return current

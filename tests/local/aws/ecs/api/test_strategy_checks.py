@@ -163,6 +163,30 @@ def test_a_pause_can_be_answered(ecs: Ecs, request_: dict[str, Any], action: str
         ecs.call("ContinueServiceDeployment", {**answer, "action": action})
 
 
+def test_neither_strategy_nor_wiring_changes_while_a_deployment_is_under_way(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    ecs.call("CreateService", request_)
+    _update(ecs, **_pause())
+    update = {"cluster": "c", "service": "s"}
+    rewired = copy.deepcopy(request_["loadBalancers"])
+    del rewired[0]["advancedConfiguration"]["testListenerRule"]
+
+    with pytest.raises(ClientError, match="from BLUE_GREEN to CANARY while the service has an ongoing"):
+        ecs.call("UpdateService", {**update, "deploymentConfiguration": {"strategy": "CANARY"}})
+    with pytest.raises(ClientError, match="from BLUE_GREEN to ROLLING while the service has an ongoing"):
+        ecs.call("UpdateService", {**update, "deploymentConfiguration": {"strategy": "ROLLING"}})
+    with pytest.raises(ClientError, match="advancedConfiguration cannot be changed"):
+        ecs.call("UpdateService", {**update, "loadBalancers": rewired})
+    assert _latest(ecs)["status"] == "IN_PROGRESS"
+    ecs.call("UpdateService", {**update, "deploymentConfiguration": {"lifecycleHooks": []}})
+    (hook,) = _latest(ecs)["lifecycleHookDetails"]
+    answer = {"serviceDeploymentArn": _latest(ecs)["serviceDeploymentArn"], "hookId": hook["hookId"]}
+    ecs.call("ContinueServiceDeployment", answer)
+    changed = ecs.call("UpdateService", {**update, "deploymentConfiguration": {"strategy": "CANARY"}})
+    assert changed["service"]["deploymentConfiguration"]["strategy"] == "CANARY"
+
+
 def test_an_unknown_hook_and_an_unknown_action_are_refused(ecs: Ecs, request_: dict[str, Any]) -> None:
     ecs.call("CreateService", request_)
     arn = _latest(ecs)["serviceDeploymentArn"]
@@ -175,8 +199,11 @@ def test_an_unknown_hook_and_an_unknown_action_are_refused(ecs: Ecs, request_: d
 def test_steps_have_ecs_s_defaults_and_are_dropped_with_their_strategy(
     ecs: Ecs, request_: dict[str, Any]
 ) -> None:
-    request_["deploymentConfiguration"]["strategy"] = "CANARY"
-    made = ecs.call("CreateService", request_)["service"]["deploymentConfiguration"]
+    ecs.call("CreateService", request_)
+    made = ecs.call(
+        "UpdateService",
+        {"cluster": "c", "service": "s", "deploymentConfiguration": {"strategy": "CANARY"}},
+    )["service"]["deploymentConfiguration"]
     assert made["canaryConfiguration"] == {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}
     changed = ecs.call(
         "UpdateService",
@@ -189,14 +216,14 @@ def test_steps_have_ecs_s_defaults_and_are_dropped_with_their_strategy(
 def test_an_update_keeps_the_members_of_the_deployment_configuration_that_it_leaves_out(
     ecs: Ecs, request_: dict[str, Any]
 ) -> None:
-    request_["deploymentConfiguration"] |= {**_pause(), "bakeTimeInMinutes": 7}
-    made = ecs.call("CreateService", request_)["service"]["deploymentConfiguration"]
+    ecs.call("CreateService", request_)
 
     def configured(**changes: Any) -> dict[str, Any]:
         request = {"cluster": "c", "service": "s", "deploymentConfiguration": changes}
         found: dict[str, Any] = ecs.call("UpdateService", request)["service"]["deploymentConfiguration"]
         return found
 
+    made = configured(**_pause(), bakeTimeInMinutes=7)
     assert configured(maximumPercent=150) == {**made, "maximumPercent": 150}
     assert configured(lifecycleHooks=[]) == {**made, "maximumPercent": 150, "lifecycleHooks": []}
     rolling = configured(strategy="ROLLING")
