@@ -48,7 +48,15 @@ from mclass_tf.ledger import (
     OneOffResult,
     Origin,
 )
-from mclass_tf.rollout import BeforeUpdate, Choice, RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
+from mclass_tf.rollout import (
+    BeforeUpdate,
+    Choice,
+    RolloutEnd,
+    RolloutOutcome,
+    ServiceUpdate,
+    StartedRollout,
+    await_service,
+)
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -272,12 +280,22 @@ def finish(
 
 
 def _still_in_force(deployer: Deployer, end: RolloutEnd, ours: StartedRollout) -> RolloutEnd:
-    """Return the end, as superseded if another deployment followed: an adopted rollout may have ended long ago."""
-    primary = end.last.service.primary
-    if primary is None or primary.task_definition_arn == ours.task_definition_arn:
+    """Return the end, as superseded if another deployment followed: an adopted rollout may have ended long ago.
+
+    A description of the service that lags behind shows the version before. Only a later deployment, or a description that stays
+    so, is a sign of another version.
+    """
+
+    def is_ours(service: Service) -> bool:
+        primary = service.primary
+        return primary is None or primary.task_definition_arn == ours.task_definition_arn
+
+    if is_ours(end.last.service):
         return end
     listed = deployer.patience(deployer.ecs.service_deployments)
     later = next((each for each in listed if each.created_at > end.last.deployment.created_at), None)
+    if later is None and is_ours(await_service(deployer.ecs, is_ours, patience=deployer.patience)):
+        return end
     return replace(end, outcome=RolloutOutcome.SUPERSEDED, by=later)
 
 

@@ -14,7 +14,7 @@ from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
-from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
+from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout, await_service
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -145,11 +145,22 @@ def roll_back_deployment(
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not RolloutOutcome.ROLLED_BACK:
             _raise_not_rolled_back(deployer, end, watching, undone)
+        attempt.task_definition_arn = _running_again(deployer, end, sources)
         if not digest and not from_nothing:  # ECS did not say what ran before
             attempt.digest = _digest(deployer, attempt.task_definition_arn)
         is_empty = from_nothing or attempt.digest == verify.PLACEHOLDER
         report = _prove(deployer, attempt, is_empty=is_empty)
     return result(session, attempt, report)
+
+
+def _running_again(deployer: Deployer, end: RolloutEnd, sources: tuple[str, ...]) -> str:
+    """Return the task definition that runs again; wait for it if the description of the service lags behind."""
+    if not sources or end.last.service.task_definition_arn in sources:
+        return end.last.service.task_definition_arn
+    service = await_service(
+        deployer.ecs, lambda found: found.task_definition_arn in sources, patience=deployer.patience
+    )
+    return service.task_definition_arn
 
 
 def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:

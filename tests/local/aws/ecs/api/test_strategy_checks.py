@@ -187,6 +187,22 @@ def test_neither_strategy_nor_wiring_changes_while_a_deployment_is_under_way(
     assert changed["service"]["deploymentConfiguration"]["strategy"] == "CANARY"
 
 
+@pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN", "CANARY", "LINEAR"])
+def test_zone_rebalancing_goes_with_every_strategy_that_may_start_a_task_more(
+    ecs: Ecs, request_: dict[str, Any], strategy: str
+) -> None:
+    request_["deploymentConfiguration"]["strategy"] = strategy
+    narrow = copy.deepcopy(request_)
+    narrow["deploymentConfiguration"]["maximumPercent"] = 100
+    with pytest.raises(ClientError, match="Rebalancing does not support maximumPercent <= 100%"):
+        ecs.call("CreateService", narrow)
+
+    made = ecs.call("CreateService", request_)["service"]
+
+    assert made["availabilityZoneRebalancing"] == "ENABLED"
+    assert made["deploymentConfiguration"]["strategy"] == strategy
+
+
 def test_an_unknown_hook_and_an_unknown_action_are_refused(ecs: Ecs, request_: dict[str, Any]) -> None:
     ecs.call("CreateService", request_)
     arn = _latest(ecs)["serviceDeploymentArn"]
