@@ -258,6 +258,17 @@ def test_a_service_deployment_is_read_with_the_cause_of_its_failure(ecs: Ecs) ->
     assert (found.source_revision_arns, found.target_revision_arn) == (("source",), "target")
 
 
+@pytest.mark.parametrize("summaries", [None, [], [{}], [{"arn": "source"}, {"runningTaskCount": 1}]])
+def test_source_revisions_are_unknown_unless_ecs_names_all_of_them(
+    aws: FakeAws, ecs: Ecs, summaries: list[Any] | None
+) -> None:
+    (described,) = ANSWERS["DescribeServiceDeployments"]["serviceDeployments"]
+    answer = {**described, "sourceServiceRevisions": summaries}
+    aws.answers["DescribeServiceDeployments"] = {"serviceDeployments": [answer]}
+
+    assert ecs.service_deployment("arn").source_revision_arns == ()
+
+
 def test_a_task_is_read_with_its_address_and_how_it_ended(ecs: Ecs) -> None:
     (found,) = ecs.tasks(stopped=True)
 
