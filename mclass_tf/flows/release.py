@@ -29,7 +29,13 @@ from mclass_tf.flows.deployer.redeployment import (
     redeploys,
 )
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
-from mclass_tf.flows.deployer.wiring import is_wired, require_pauses, require_wiring, wiring_settings
+from mclass_tf.flows.deployer.wiring import (
+    is_wired,
+    require_pauses,
+    require_wiring,
+    target_group_in_use,
+    wiring_settings,
+)
 from mclass_tf.flows.environments import (
     Confirm,
     Planned,
@@ -346,7 +352,7 @@ def _settings(
     strategy = deployer.session.environment.release.strategy
     if is_first and strategy.shifts:
         deployer.session.report(f"the first release is rolling; the next ones are {strategy.name}")
-        in_use = deployer.target_group_in_use(service)
+        in_use = target_group_in_use(deployer.ecs, deployer.outputs, service, patience=deployer.patience)
         return wiring_settings(deployer.session, deployer.outputs, service, in_use=in_use)
     return deployer.settings(service, strategy, is_tested=True, pause_at=pause_at)
 

@@ -18,9 +18,11 @@ from mclass_tf.flows.deployer.wiring import (
     require_pauses,
     require_wiring,
     rollback_strategy,
+    target_group_in_use,
     wiring_settings,
 )
-from mclass_tf.service import Service
+from mclass_tf.rollout import Patience
+from mclass_tf.service import Ecs, Service
 from mclass_tf.session import Session
 from mclass_tf.strategy import (
     BLUE_GREEN,
@@ -35,7 +37,7 @@ from mclass_tf.strategy import (
     stages_of_pauses,
     without_pauses,
 )
-from tests.unit.fake_service import OLD, deployment, service
+from tests.unit.fake_service import OLD, FakeEcs, deployment, service
 
 BLUE, GREEN, PRODUCTION, TEST = "group/blue", "group/green", "rule/production", "rule/test"
 BREAKER = {"enable": True, "rollback": True}
@@ -276,6 +278,26 @@ def test_the_target_group_in_use_is_ecs_s_own_and_not_that_of_the_weights() -> N
 
     assert told["loadBalancers"][0]["targetGroupArn"] == GREEN
     assert told["loadBalancers"][0]["advancedConfiguration"]["alternateTargetGroupArn"] == BLUE
+
+
+@pytest.mark.parametrize(
+    ("resolved", "groups", "expected"),
+    [
+        ((GREEN,), (BLUE, GREEN), GREEN),
+        ((), (BLUE,), BLUE),
+        ((), (BLUE, GREEN), ""),
+        (("group/other",), (BLUE,), ""),
+    ],
+    ids=["resolved", "one group only", "unknown", "resolved to another"],
+)
+def test_the_target_group_in_use_is_that_to_which_ecs_has_resolved_what_runs(
+    resolved: tuple[str, ...], groups: tuple[str, ...], expected: str
+) -> None:
+    running = replace(RUNNING, target_group_arns=groups, revision_arns=("revision/own",))
+    ecs = FakeEcs(running, groups={"revision/own": resolved})
+
+    patience = Patience(report=lambda _: None)
+    assert target_group_in_use(cast("Ecs", ecs), outputs(), running, patience=patience) == expected
 
 
 def test_a_changed_container_port_is_sent() -> None:

@@ -16,7 +16,7 @@ from mclass_tf.flows.deployer import messages
 from mclass_tf.flows.deployer.analysis import Analyst, analyst_of, failure_of, pace_of, traffic_since
 from mclass_tf.flows.deployer.pauses import Pauses
 from mclass_tf.flows.deployer.smoke import first_problem, require_answers
-from mclass_tf.flows.deployer.wiring import is_wired, order_settings, wiring_settings
+from mclass_tf.flows.deployer.wiring import is_wired, order_settings, target_group_in_use, wiring_settings
 from mclass_tf.flows.environments import verify_environment
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
 from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
@@ -149,16 +149,10 @@ class Deployer:
     ) -> dict[str, Any]:
         """Return the settings of UpdateService for a strategy; `is_tested` adds the pause of the smoke test."""
         stages = self.pauses.stages(strategy, pause_at, is_tested=is_tested)
-        in_use = self.target_group_in_use(service) if strategy.shifts else ""
+        in_use = ""
+        if strategy.shifts:
+            in_use = target_group_in_use(self.ecs, self.outputs, service, patience=self.patience)
         return order_settings(self.session, self.outputs, service, strategy, pauses=stages, in_use=in_use)
-
-    def target_group_in_use(self, service: Service) -> str:
-        """Return the target group in which ECS has the tasks of a service at rest, "" if it does not say."""
-        resolved: tuple[str, ...] = ()
-        if len(service.revision_arns) == 1:
-            resolved = self.patience(lambda: self.ecs.revision(service.revision_arns[0])).target_group_arns
-        known = set(resolved or service.target_group_arns) & set(self.outputs.target_group_arns.values())
-        return known.pop() if len(known) == 1 else ""
 
     def wire(self, service: Service, watching: WatchOptions, attempt: Attempt) -> Service:
         """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic.
@@ -168,12 +162,11 @@ class Deployer:
         self.session.report(
             "telling the service of both target groups: a rolling deployment of what runs, this once"
         )
+        in_use = target_group_in_use(self.ecs, self.outputs, service, patience=self.patience)
         order = rollout.ServiceUpdate(
             task_definition_arn=service.task_definition_arn,
             desired=None,
-            settings=wiring_settings(
-                self.session, self.outputs, service, in_use=self.target_group_in_use(service)
-            ),
+            settings=wiring_settings(self.session, self.outputs, service, in_use=in_use),
         )
         started = rollout.start(self.ecs, order, patience=self.patience)
         end = self.follow(started, watching, attempt, reset_to=None)

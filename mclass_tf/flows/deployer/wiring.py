@@ -8,7 +8,8 @@ from typing import Any
 from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import ConfigurationError, Hint, UsageError
-from mclass_tf.service import Service
+from mclass_tf.rollout import Patience
+from mclass_tf.service import Ecs, Service
 from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, Strategy
 
@@ -121,6 +122,17 @@ def is_wired(outputs: verify.Outputs, service: Service) -> bool:
         outputs.production_listener_rule_arn,
         outputs.test_listener_rule_arn,
     )
+
+
+def target_group_in_use(ecs: Ecs, outputs: verify.Outputs, service: Service, *, patience: Patience) -> str:
+    """Return the target group in which ECS has the tasks of a service at rest, "" if it does not say or need not."""
+    if is_wired(outputs, service) and _has_container(outputs, service):
+        return ""
+    resolved: tuple[str, ...] = ()
+    if len(service.revision_arns) == 1:
+        resolved = patience(lambda: ecs.revision(service.revision_arns[0])).target_group_arns
+    known = set(resolved or service.target_group_arns) & set(outputs.target_group_arns.values())
+    return known.pop() if len(known) == 1 else ""
 
 
 def _has_container(outputs: verify.Outputs, service: Service) -> bool:

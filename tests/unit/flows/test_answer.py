@@ -337,7 +337,7 @@ def test_an_apply_takes_out_the_pauses_that_a_dead_command_left_at_rest(
 
     flows.drop_stale_pauses(found(deployer(fake)[0]))
 
-    settings = {"deploymentConfiguration": {"lifecycleHooks": []}}
+    settings: dict[str, Any] = {"deploymentConfiguration": {"lifecycleHooks": []}}
     assert fake.calls == ([("update", None, None, False, settings)] if drops else [])
 
 

@@ -170,7 +170,7 @@ def test_status_shows_what_is_known(aws: Reticent, monkeypatch: pytest.MonkeyPat
     aws.__dict__["elbv2"] = SimpleNamespace(
         describe_target_health=lambda **_: {"TargetHealthDescriptions": states}
     )
-    monkeypatch.setattr(inspect.Deployer, "of", lambda *_: made)
+    monkeypatch.setattr(Deployer, "of", lambda *_: made)
     monkeypatch.setattr(inspect, "applied_state", lambda _: SimpleNamespace(outputs={}))
     monkeypatch.setattr("mclass_tf.verify.Outputs.parse", lambda _: made.outputs)
     try:
