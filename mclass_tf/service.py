@@ -441,8 +441,8 @@ class Ecs:
         states: dict[str, str] = {}
         for arn in target_group_arns:
             health = self._aws.elbv2.describe_target_health(TargetGroupArn=arn)
-            for target in health["TargetHealthDescriptions"]:
-                states[target["Target"]["Id"]] = target["TargetHealth"]["State"]
+            for target in _required(health, "TargetHealthDescriptions", of=f"the targets of {arn}"):
+                states[target["Target"]["Id"]] = (target.get("TargetHealth") or {}).get("State") or ""
         return states
 
     def task_definition(self, reference: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mclass_tf import rollout, verify
 from mclass_tf.aws import error_code, error_message
-from mclass_tf.errors import Hint, LeaseLostError, RolloutError
+from mclass_tf.errors import Hint, LeaseLostError, MclassError, RolloutError
 from mclass_tf.flows.attempt import Attempt, requested_pauses
 from mclass_tf.flows.deployer.consistency import find_contradiction
 from mclass_tf.flows.deployer.messages import inherited_pause, paused
@@ -73,7 +73,7 @@ class Pauses:
         if stage == SMOKE_STAGE:
             is_users = stage in user_stages()
             if self._has_smoke_test and (not is_users or self.is_tested):
-                attempt.contradiction = self.find_contradiction(attempt.service_deployment_arn)
+                attempt.contradiction = self._contradiction_or_error(attempt.service_deployment_arn)
                 if attempt.contradiction:
                     self.session.report(f"production traffic is not shifted: {attempt.contradiction}")
                     return False
@@ -84,6 +84,15 @@ class Pauses:
                     return True
         self.session.report(paused(self.session.environment.name, stage, hook))
         return None
+
+    def _contradiction_or_error(self, arn: str) -> str:
+        """Return the contradiction. Any error counts as one, as in a smoke test: otherwise ECS would wait for an hour."""
+        try:
+            return self.find_contradiction(arn)
+        except LeaseLostError:
+            raise
+        except MclassError as error:
+            return f"the target groups of the versions could not be compared: {error.message}"
 
     def find_contradiction(self, arn: str) -> str:
         """Return what contradicts a shift of production traffic by a service deployment, "" if nothing does."""

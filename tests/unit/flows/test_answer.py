@@ -17,6 +17,7 @@ from mclass_tf.cli import release_commands
 from mclass_tf.cli.grammar import parser
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import (
+    IncompleteAnswerError,
     LeaseHeldError,
     NothingToAnswerError,
     RolledBackError,
@@ -196,6 +197,20 @@ def test_the_pause_of_the_smoke_test_is_answered_with_a_rollback_if_the_shift_is
     assert (answered, attempt.smoke) == (False, ())
     assert attempt.contradiction == "both are in one target group"
     assert told == ["production traffic is not shifted: both are in one target group"]
+
+
+def test_target_groups_that_cannot_be_compared_roll_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> str:
+        raise IncompleteAnswerError("ECS leaves out serviceRevisions")
+
+    monkeypatch.setattr(Pauses, "find_contradiction", fail)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.is_reachable", lambda *_: True)
+    made, _ = deployer(ecs(waiting()), smoke=("/version",))
+
+    answered, attempt = asked(made, stage=SMOKE, pause_at=())
+
+    assert answered is False
+    assert "could not be compared: ECS leaves out serviceRevisions" in attempt.contradiction
 
 
 def test_an_answer_that_comes_too_late_is_reported(found: Callable[[Deployer], Any]) -> None:

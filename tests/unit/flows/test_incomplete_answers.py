@@ -15,9 +15,9 @@ from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.one_off.run import _serving_task_definition
 from mclass_tf.flows.release import require_free, start_or_adopt
 from mclass_tf.flows.rollback import roll_back_deployment
-from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome
+from mclass_tf.rollout import Choice, Patience, RolloutEnd, RolloutOutcome, Watch, follow
 from mclass_tf.rollout.view import RolloutReading
-from mclass_tf.service import Ecs
+from mclass_tf.service import Ecs, HookState
 from tests.unit.fake_service import Clock
 from tests.unit.flows.deployer.test_deploy import OUTPUTS, WATCHING
 from tests.unit.flows.test_resume import Book, record
@@ -198,3 +198,64 @@ def test_a_deployment_without_a_status_is_an_error_and_not_a_service_at_rest() -
         made.ecs.service_deployments()
     with pytest.raises(MclassError, match="leaves out status"):
         require_free(made, "sha256:other")
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_rollout_under_way_is_watched_and_its_pause_answered_once_at_most(
+    aws: Reticent, *, is_answered: bool
+) -> None:
+    """Who answers the pause depends on the stage, so nobody does while it is unknown."""
+    states = [{"Target": {"Id": "10.0.0.7"}, "TargetHealth": {"State": "healthy"}}]
+    aws.__dict__["elbv2"] = SimpleNamespace(
+        describe_target_health=lambda **_: {"TargetHealthDescriptions": states}
+    )
+    made = _deployer(aws)
+    clock = Clock()
+    started = made.adopt(ARN, task_definition_arn=NEW) if _is_described(made) else None
+    if started is None:
+        return
+    stages: list[str] = []
+
+    def answer(stage: str, _: HookState) -> bool | None:
+        stages.append(stage)
+        return True if is_answered else None
+
+    watch = Watch(made.ecs, started, stall_after=1000.0, clock=clock)
+    interruption = SimpleNamespace(is_final=True, wait=Waits(clock, times=5), clear=lambda: None)
+    try:
+        end = follow(
+            watch,
+            made.ecs,
+            show=lambda _: None,
+            interruption=cast("Any", interruption),
+            on_interrupt=lambda: Choice.DETACH,
+            patience=made.patience,
+            on_pause=answer,
+        )
+    except MclassError as error:
+        assert error.hint  # noqa: PT017
+    else:
+        assert end is None, "it is under way still"
+    assert stages in ([], ["POST_TEST_TRAFFIC_SHIFT"])
+    assert aws.changes == []
+
+
+def _is_described(made: Deployer) -> bool:
+    try:
+        made.service()
+    except MclassError:
+        return False
+    return True
+
+
+class Waits:
+    """Let time go by a few times, then interrupt."""
+
+    def __init__(self, clock: Clock, *, times: int) -> None:
+        self._clock = clock
+        self._left = times
+
+    def __call__(self, seconds: float) -> bool:
+        self._clock.wait(seconds)
+        self._left -= 1
+        return self._left <= 0
