@@ -127,7 +127,7 @@ _REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "cannot surge": (
         {"deploymentConfiguration": {"maximumPercent": 100, "minimumHealthyPercent": 0}},
-        "rebalancing",
+        "Rebalancing",
     ),
     "negative": ({"desiredCount": -1}, "Desired count"),
     "not associated": (
