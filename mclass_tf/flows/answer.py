@@ -18,6 +18,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.attempt import attempts_on, ledger_of, new_record, recorded, revision_of
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.deployer.messages import contradicted
 from mclass_tf.flows.deployer.smoke import smoke_test
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import Released, detach_on_interrupt, finish, result
@@ -50,7 +51,8 @@ def continue_rollout(
     """Continue the paused rollout.
 
     If its command no longer runs, adopt the rollout and return when the new version serves. After the shift of test traffic,
-    run the smoke test first unless `skips_smoke`. Raises NothingToAnswerError (exit 3) if nothing is paused, VerificationError
+    run the smoke test first unless `skips_smoke`. If ECS's record and the traffic contradict each other, the rollout is rolled
+    back instead, in any case. Raises NothingToAnswerError (exit 3) if nothing is paused, VerificationError
     (7) if the smoke test fails, which leaves the rollout paused, and RolloutError or a subclass (6) of an adopted rollout.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
@@ -58,6 +60,7 @@ def continue_rollout(
     waiting = _waiting(deployer)
     task_definition = deployer.task_definition_of(waiting)
     digest = deployer.image_of(task_definition).rpartition("@")[2]
+    _require_consistent(deployer, waiting, watching)
     if not skips_smoke:
         _require_good(deployer, waiting, digest)
     released = None
@@ -170,6 +173,15 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
                 " continues it all the same",
             ),
         )
+
+
+def _require_consistent(deployer: Deployer, waiting: ServiceDeployment, watching: WatchOptions) -> None:
+    """Roll back and raise RolledBackError if the rollout would shift production traffic to the wrong targets."""
+    contradiction = deployer.pauses.find_contradiction(waiting.arn)
+    if contradiction:
+        deployer.session.report(f"the rollout is rolled back: {contradiction}")
+        roll_back_deployment(deployer, waiting, watching, command="abort")
+        raise contradicted(contradiction, environment=deployer.session.environment.name)
 
 
 def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:

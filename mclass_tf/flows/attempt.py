@@ -58,7 +58,10 @@ def _unwritten(_: Step) -> None:
 
 @dataclass(kw_only=True)
 class Attempt:
-    """What is known about an attempt so far. `record` is its URL in the ledger."""
+    """What is known about an attempt so far. `record` is its URL in the ledger.
+
+    `contradiction` says why production traffic was not to be shifted, besides the smoke test.
+    """
 
     record: str
     digest: str
@@ -72,6 +75,7 @@ class Attempt:
     is_verified: bool = False
     smoke: tuple[SmokeResult, ...] = ()
     unreachable: str = ""
+    contradiction: str = ""
     before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: AnalysisResult | None = None
