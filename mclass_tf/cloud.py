@@ -88,15 +88,17 @@ def start_local(
     port: int | None = None,
     speed: float | None = None,
     tasks: str = "",
+    session_seconds: float | None = None,
     snapshot: Path | None = None,
 ) -> local.LocalAws:
-    """Return the local AWS, started if needed. `speed` None and `tasks` "" keep the current setting."""
+    """Return the local AWS, started if needed. `speed` and `session_seconds` None and `tasks` "" keep the current setting."""
     try:
         return local.up(
             home=local_home(home),
             port=port,
             speed=speed,
             tasks=tasks,
+            session_seconds=session_seconds,
             snapshot=snapshot and snapshot.absolute(),
         )
     except local.LocalAwsError as error:

@@ -107,14 +107,17 @@ class Session:
             progress=self.report,
         )
 
-    def terraform_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
+    def terraform_variables(
+        self, variables: Mapping[str, str], *, access: aws.Access | None = None
+    ) -> dict[str, str]:
+        """Return the environment variables of Terraform, with this session's access unless another is given."""
         own = {"account_id": self.environment.account_id, "region": self.environment.region}
         return commands.environment(
             self.env,
             data_dir=self.workspace.data,
             cli_config=self.cli_config,
             variables={**own, **variables},
-            access=self.aws.access.variables(),
+            access=(access or self.aws.access).variables(),
         )
 
     @cached_property
@@ -298,6 +301,7 @@ def open_session(
             account_id=loaded.account_id,
             role_arn=where.role_arn(loaded),
             session_seconds=where.session_seconds,
+            env=env,
         ),
         workspace=Workspace.open(
             project.folder, home=project.home / "work", target=where.kind, environment=loaded.name

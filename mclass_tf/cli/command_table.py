@@ -124,6 +124,12 @@ _LOCAL = (
                 help="what runs the tasks (default: chosen by the image)",
             ),
             Argument(
+                name="--session-seconds",
+                type=values.positive,
+                metavar="N",
+                help="let role sessions end after N real seconds (default: as on AWS); also changes one that is up",
+            ),
+            Argument(
                 name="--from",
                 dest="snapshot",
                 type=Path,
