@@ -44,7 +44,7 @@ def actor(env: Mapping[str, str], *, caller_arn: str) -> str:
 
     It matches [\w+=,.@-]{2,64}, as AWS requires of RoleSessionName and SourceIdentity.
     """
-    return job(env) or _cleaned(_user(caller_arn)) or _FALLBACK
+    return job(env) or _sized(_cleaned(_user(caller_arn))) or _FALLBACK
 
 
 def job(env: Mapping[str, str]) -> str:
@@ -70,10 +70,10 @@ def _user(arn: str) -> str:
 
 
 def _cleaned(text: str) -> str:
-    return _sized(_FORBIDDEN.sub("-", text[: 4 * LONGEST]).strip("-"))
+    return _FORBIDDEN.sub("-", text[: 16 * LONGEST]).strip("-")
 
 
 def _sized(text: str) -> str:
-    """Return the text if it can be a name, cut to what AWS accepts, else ""."""
+    """Return a cleaned text with a length that AWS accepts, "" if nothing is left of it."""
     name = _RESERVED.sub("", text)[:LONGEST]
     return name if len(name) >= _SHORTEST else name and f"{name}-"
