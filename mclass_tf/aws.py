@@ -77,6 +77,23 @@ _THROTTLED = frozenset(
 )
 
 
+_PARTITIONS = (
+    ("cn-", "aws-cn"),
+    ("eusc-", "aws-eusc"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+)
+"""The partitions of AWS by the names of their regions, as in partitions.json of botocore."""
+
+
+def partition(region: str) -> str:
+    """Return the partition of a region: the second part of every ARN there, "aws" but in China and some others."""
+    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
+
+
 # AWS's codes for a session that has ended, by protocol.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (RequestExpired)
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (ExpiredToken, TokenRefreshRequired)
@@ -213,6 +230,7 @@ class Aws:
         self.access = access
         self._epoch: float | None = None  # AWS's time when this machine's monotonic clock was 0
         self._lock = threading.Lock()
+        self._elsewhere: dict[str, S3Client] = {}
         self._keys: Any = None if access.role is None else access.role.keys
 
     def now(self) -> dt.datetime:
@@ -414,6 +432,21 @@ class Aws:
         client: S3Client = self._client("s3")
         return client
 
+    def s3_in(self, region: str) -> S3Client:
+        """Return the client for a bucket of that region: a region answers for its own buckets only."""
+        if region == self.access.region:
+            return self.s3
+        with self._lock:
+            if region not in self._elsewhere:
+                self._elsewhere[region] = self._related(region).s3
+            return self._elsewhere[region]
+
+    def _related(self, region: str) -> Aws:
+        """Return clients of another region with the same credentials."""
+        other = Aws(replace(self.access, region=region))
+        other._keys = self._keys
+        return other
+
     @cached_property
     def sts(self) -> STSClient:
         client: STSClient = self._client("sts")
@@ -520,6 +553,7 @@ def connect(
     Raise CredentialsError if there are no credentials or AWS refuses them, AccountMismatchError if they belong to another account.
     """
     variables = os.environ if env is None else env
+    _require_botocore()
     with _readable_errors(base):
         aws = Aws(base)
         if role_arn is not None:
@@ -531,6 +565,24 @@ def connect(
             hint="use credentials of that account (AWS_PROFILE, or role_arn in environment.toml), or correct account_id",
         )
     return aws
+
+
+_OLDEST_BOTOCORE = (1, 35, 69)
+"""The first version whose PutObject has both IfNoneMatch (1.35.2) and IfMatch, by which the lease and the ledger are written."""
+
+
+def _require_botocore() -> None:
+    """Refuse a botocore that lacks a parameter of ours: it would fail in the middle of a release."""
+    import botocore  # noqa: PLC0415
+
+    version = str(botocore.__version__)
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if numbers < _OLDEST_BOTOCORE:
+        oldest = ".".join(map(str, _OLDEST_BOTOCORE))
+        raise ConfigurationError(
+            f"botocore {version} is too old: it lacks the conditional writes to S3 by which the lease and the ledger are kept",
+            hint=f"install a newer one: python -m pip install 'botocore>={oldest}'",
+        )
 
 
 def _assume(base: Aws, role_arn: str, *, seconds: int | None, env: Mapping[str, str]) -> Access:

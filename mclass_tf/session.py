@@ -23,6 +23,7 @@ from mclass_tf.errors import (
     StillRunningError,
     TerraformError,
 )
+from mclass_tf.lease import lease_key
 from mclass_tf.plan import state_of
 from mclass_tf.system import process
 from mclass_tf.system.private import OTHERS_WRITE
@@ -325,7 +326,14 @@ def ensure_prerequisites(session: Session) -> dict[str, tuple[str, ...]]:
     """Create the prerequisites of the environment; return what was created or changed, by bucket."""
     loaded, s3 = session.environment, session.aws.s3
     backend = loaded.backend
-    changed = {backend.bucket: buckets.ensure_state_bucket(s3, backend.bucket, region=backend.region)}
+    changed = {
+        backend.bucket: buckets.ensure_state_bucket(
+            session.aws.s3_in(backend.region),
+            backend.bucket,
+            region=backend.region,
+            rewritten=(lease_key(backend, environment=loaded.name), f"{backend.key}.tflock"),
+        )
+    }
     logs = loaded.variables.get("access_logs_bucket")
     if logs:
         bucket = str(logs)  # Terraform converts a number to a string

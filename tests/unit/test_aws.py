@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, SSLError
 
 from mclass_tf.aws import Access, Aws, connect, error_code, is_transient, refusal
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.errors import ConfigurationError, UnreachableError
 
 KEYS = {"access_key_id": "a", "secret_access_key": "b"}
 
@@ -97,6 +97,33 @@ def test_an_endpoint_with_tls_must_prove_its_identity(
     client = Aws(access(endpoint)).s3
 
     assert bool(client._endpoint.http_session._verify) is verified  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("version", ["1.35.68", "1.34.162", "1.35.68.dev1"])
+def test_a_botocore_without_conditional_writes_is_refused_before_anything_is_called(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr("botocore.__version__", version)
+
+    with pytest.raises(ConfigurationError, match=f"botocore {version} is too old") as caught:
+        connect(access("http://127.0.0.1:1"), account_id="111111111111", role_arn=None)
+    assert "python -m pip install 'botocore>=1.35.69'" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", ["1.35.69", "1.36.0", "1.44.8", "2.0"])
+def test_a_botocore_with_conditional_writes_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr("botocore.__version__", version)
+
+    with pytest.raises(UnreachableError):
+        connect(access("http://127.0.0.1:1"), account_id="111111111111", role_arn=None)
+
+
+def test_the_installed_botocore_has_what_the_lease_needs() -> None:
+    members = Aws(access(None)).s3.meta.service_model.operation_model("PutObject").input_shape.members
+
+    assert {"IfMatch", "IfNoneMatch"} <= set(members)
 
 
 def test_a_refusal_by_aws_is_not_a_bug() -> None:
