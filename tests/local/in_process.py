@@ -69,7 +69,12 @@ def serving() -> Iterator[str]:
 
 def owner() -> Any:
     """Return a client of STS with the owner's key."""
-    return _client("sts", REGION, KEY.access_key_id, KEY.secret_access_key, None)
+    return owner_in(REGION)
+
+
+@cache
+def owner_in(region: str) -> Any:
+    return _client("sts", region, KEY.access_key_id, KEY.secret_access_key, None)
 
 
 def client_of(service: str, credentials: Mapping[str, Any]) -> Any:

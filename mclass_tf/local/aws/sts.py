@@ -247,7 +247,7 @@ def _role(role_arn: str) -> Any:
 def _trusts(role: Any, *, action: str, caller: RoleSession | None) -> bool:
     """Return whether the role's trust policy allows the action to the caller's role or account; None is the owner."""
     account_id = DEFAULT_ACCOUNT_ID if caller is None else caller.account_id
-    root = f"arn:aws:iam::{account_id}:root"
+    root = f"arn:{str(role.arn).split(':')[1]}:iam::{account_id}:root"
     principals = (root, account_id) if caller is None else (caller.role_arn, root, account_id)
     request = policies.IamRequest(action=action, resource=str(role.arn), principals=principals)
     try:
