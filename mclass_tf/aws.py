@@ -646,6 +646,18 @@ def refusal(error: Exception) -> MclassError | None:
     return None
 
 
+_UNKNOWN_ROLE = re.compile(r"unable to assume (the )?(service linked )?role", re.IGNORECASE)
+
+
+def may_be_new_role(error: Exception) -> bool:
+    """Return whether a service cannot assume a role. It may not know a new role yet: IAM is eventually consistent.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    ECS's words: https://github.com/hashicorp/terraform/issues/4375, https://github.com/pulumi/pulumi-awsx/issues/927
+    """
+    return bool(error_code(error)) and _UNKNOWN_ROLE.search(error_message(error)) is not None
+
+
 SIGN_IN = "sign in again (aws sso login, aws configure, or a new job of the CI)"
 """What to do about credentials that have expired and cannot renew themselves."""
 

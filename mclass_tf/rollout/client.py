@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from mclass_tf.aws import SIGN_IN, error_message, has_lapsed, is_transient, needs_sign_in
+from mclass_tf.aws import (
+    SIGN_IN,
+    error_message,
+    has_lapsed,
+    is_transient,
+    may_be_new_role,
+    needs_sign_in,
+)
 from mclass_tf.errors import Hint, RolloutError
 from mclass_tf.service import Service, ServiceDeployment, Task
 from mclass_tf.system import machine
@@ -15,6 +22,8 @@ from mclass_tf.system import machine
 T = TypeVar("T")
 
 PATIENCE = 30.0  # seconds of failed calls after which a rollout is given up
+ROLE_PATIENCE = 60.0
+"""Seconds for which a role that ECS cannot assume may be a new one that ECS does not know yet."""
 SIGN_IN_PATIENCE = 600.0
 """Seconds in which a user may sign in again, in another shell, without an end to the command."""
 _SHORTEST, _LONGEST = 0.5, 5.0
@@ -57,9 +66,12 @@ class Patience:
             try:
                 return call()
             except Exception as error:
-                if not may_be_retried(error):
+                if may_be_new_role(error):
+                    if self.clock() - began >= ROLE_PATIENCE:
+                        raise
+                elif not may_be_retried(error):
                     raise
-                if self.clock() - began >= patience_with(error):
+                elif self.clock() - began >= patience_with(error):
                     raise no_answer_error(error) from None
                 self.report(retry_message(error))
                 self.wait(pause)
@@ -83,6 +95,8 @@ def patience_with(error: Exception) -> float:
 
 
 def retry_message(error: Exception) -> str:
+    if may_be_new_role(error):
+        return f"ECS may not know a new role yet, asking again for a minute: {error_message(error)}"
     if needs_sign_in(error):
         return f"the credentials have expired; ECS goes on, and so does this command once you {SIGN_IN}: {error_message(error)}"
     return f"AWS does not answer, asking again: {error_message(error)}"
