@@ -277,7 +277,8 @@ class Aws:
                 self._keys = session.get_credentials()
             keys = self._keys
         if keys is not None:
-            session.register_component("credential_provider", CredentialResolver([_Given(keys)]))
+            given: Any = _Given(keys)
+            session.register_component("credential_provider", CredentialResolver([given]))
 
     def _renew_refused(self, response: Any, request_dict: Mapping[str, Any], **_: Any) -> float | None:
         """Retry a call once with new credentials if AWS takes those of the role as expired: it knows best.

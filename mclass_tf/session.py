@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from mclass_tf import aws, buckets, cloud, environment, hcl, terraform, terraform_state
+from mclass_tf.aws import Access
 from mclass_tf.errors import (
     BusyError,
     ConfigurationError,
@@ -109,7 +110,7 @@ class Session:
         )
 
     def terraform_variables(
-        self, variables: Mapping[str, str], *, access: aws.Access | None = None
+        self, variables: Mapping[str, str], *, access: Access | None = None
     ) -> dict[str, str]:
         """Return the environment variables of Terraform, with this session's access unless another is given."""
         own = {"account_id": self.environment.account_id, "region": self.environment.region}

@@ -66,12 +66,11 @@ class Patience:
             try:
                 return call()
             except Exception as error:
-                if may_be_new_role(error):
-                    if self.clock() - began >= ROLE_PATIENCE:
-                        raise
-                elif not may_be_retried(error):
+                if not may_be_retried(error):
                     raise
-                elif self.clock() - began >= patience_with(error):
+                if self.clock() - began >= patience_with(error):
+                    if may_be_new_role(error):
+                        raise  # it was no new role: ECS says which one it cannot assume
                     raise no_answer_error(error) from None
                 self.report(retry_message(error))
                 self.wait(pause)
@@ -83,14 +82,16 @@ def next_pause(pause: float) -> float:
 
 
 def may_be_retried(error: Exception) -> bool:
-    """Return whether `no_answer_error` is the error to raise if retries for `patience_with` seconds do not help."""
-    return is_transient(error) or has_lapsed(error)
+    """Return whether to repeat a call after this error, for `patience_with` seconds."""
+    return is_transient(error) or has_lapsed(error) or may_be_new_role(error)
 
 
 def patience_with(error: Exception) -> float:
     """Return for how many seconds a call is repeated after this error: 0 for credentials that nobody can renew."""
     if is_transient(error):
         return PATIENCE
+    if may_be_new_role(error):
+        return ROLE_PATIENCE
     return SIGN_IN_PATIENCE if needs_sign_in(error) else 0.0
 
 

@@ -39,7 +39,7 @@ def find(role_arn: str) -> Any:
 
 
 def _is_new(role: Any) -> bool:
-    age = dt.datetime.now(dt.UTC) - role.create_date.replace(tzinfo=dt.UTC)
+    age: dt.timedelta = dt.datetime.now(dt.UTC) - role.create_date.replace(tzinfo=dt.UTC)
     return age.total_seconds() < propagation.seconds
 
 
