@@ -632,8 +632,9 @@ def refusal(error: Exception) -> MclassError | None:
         return CredentialsExpiredError(
             f"the credentials have expired: {error}",
             hint=Hint(
-                SIGN_IN,
-                ". What runs on AWS goes on: `status` shows it, ",
+                f"{SIGN_IN}. What runs on AWS goes on: ",
+                ("status", "ENV"),
+                " shows it, and ",
                 ("release", "ENV", "--resume"),
                 " goes on with a release that this command has begun",
             ),
