@@ -14,6 +14,7 @@ from tests.callers import ask
 from tests.flows.killed import until
 from tests.flows.released import Dev
 from tests.snapshots import RELEASED, Snapshots, copied_project
+from tests.time_limits import seconds_left
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,10 +58,13 @@ def releases_with_sessions_of(dev: Dev, *, seconds: int, speed: float) -> float:
     The clock of AWS is fast while nothing but time passes. That of the sessions never is.
     """
     two, server = dev.version("2.0.0"), dev.commands.local_aws()
+    assert not is_shifting(dev), "and the test's own session is not one of the short ones"
     dev.commands.ok("local", "up", "--session-seconds", str(seconds))
     with ThreadPoolExecutor(1) as pool:
         release = pool.submit(dev.release, two)
-        until(lambda: release.done() or is_shifting(dev), "production traffic is shifted")
+        until(
+            lambda: release.done() or is_shifting(dev), "production traffic is shifted", within=seconds_left()
+        )
         began = time.monotonic()
         ask(server, "clock", {"speed": speed})
         done = release.result()
