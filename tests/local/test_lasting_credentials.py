@@ -11,13 +11,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.aws import Access, Aws, connect, has_lapsed, needs_sign_in, refusal
+from mclass_tf.environment import Backend
 from mclass_tf.errors import CredentialsExpiredError
+from mclass_tf.lease import Holder, Lease
 from mclass_tf.local.aws.sts import sessions
 from tests.local import in_process
 
@@ -115,6 +118,77 @@ def test_a_session_that_aws_ends_early_is_renewed_by_the_call_that_notices(
     expire(aws)
 
     call(aws)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_lease_is_renewed_beyond_the_session_that_took_it(url: str, account: str) -> None:
+    aws = connected(url, account)
+    aws.s3.create_bucket(Bucket=f"state-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
+    backend = Backend(
+        file=Path("backend.hcl"), bucket=f"state-{account}", key="k", region=REGION, allowed_account_ids=()
+    )
+    holder = Holder.here(who="kim", command="release", digest="")
+    etags: set[str] = set()
+
+    def look() -> None:
+        etags.add(aws.s3.get_object(Bucket=f"state-{account}", Key="releases/dev.lease")["ETag"])
+
+    with Lease(aws, backend, environment="dev").held(holder, renewed_every=0.5) as held:
+        outlive(2.5, look)
+        before = set(etags)
+        outlive(2.5, look)
+        held.require()
+
+    assert len(etags - before) > 1, "it is renewed in the third session too"
+
+
+def profile(folder: Path, monkeypatch: pytest.MonkeyPatch, *, expires_in: float | None) -> Path:
+    """Set a profile whose process gives the owner's key; return the file to which it adds a line at each run."""
+    runs, script = folder / "runs", folder / "process.py"
+    keys = {"AccessKeyId": in_process.KEY.access_key_id, "SecretAccessKey": in_process.KEY.secret_access_key}
+    script.write_text(f"""
+import datetime, json
+open({str(runs)!r}, "a").write("x")
+document = {{"Version": 1, **{keys!r}}}
+if {expires_in!r} is not None:
+    ends_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds={expires_in!r} or 0)
+    document["Expiration"] = ends_at.isoformat()
+print(json.dumps(document))
+""")
+    (folder / "config").write_text(f"[default]\ncredential_process = {sys.executable} {script}\n")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    return runs
+
+
+def test_all_clients_share_the_credentials_that_a_source_gave_once(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user is asked for an MFA code once, not by each client."""
+    runs = profile(tmp_path, monkeypatch, expires_in=None)
+    aws = Aws(Access(region=REGION, endpoint_url=url))
+
+    aws.s3.list_buckets()
+    aws.ec2.describe_vpcs()
+    aws.call_ecs("ListClusters", {})
+
+    assert runs.read_text() == "x"
+
+
+def test_a_source_that_renews_its_credentials_still_does(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = profile(tmp_path, monkeypatch, expires_in=30.0)  # botocore renews them when ten minutes are left
+    aws = Aws(Access(region=REGION, endpoint_url=url))
+
+    aws.s3.list_buckets()
+    aws.s3.list_buckets()
+
+    assert len(runs.read_text()) > 1
+    assert "AWS_ACCESS_KEY_ID" not in aws.access.variables(), "Terraform asks the source itself"
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in aws.access.variables()
 
 
 _CHILD = """
