@@ -6,6 +6,7 @@
     │   ├── UnknownEnvironmentError
     │   ├── AccountMismatchError
     │   ├── CredentialsError
+    │   │   └── CredentialsExpiredError  they expired while the command ran; what it began on AWS goes on
     │   ├── UnreachableError             nothing answers at the endpoint
     │   ├── BackendMissingError
     │   ├── EngineError                  Terraform is missing or too old
@@ -136,6 +137,10 @@ class AccountMismatchError(ConfigurationError):
 
 
 class CredentialsError(ConfigurationError):
+    pass
+
+
+class CredentialsExpiredError(CredentialsError):
     pass
 
 

@@ -87,15 +87,20 @@ class _StoredLease:
         return isinstance(self.holder, Holder) and self.holder.id == holder.id
 
 
+def lease_key(backend: Backend, *, environment: str) -> str:
+    """Return the key of the lease, in the folder of the state."""
+    folder = backend.key.rpartition("/")[0]
+    return "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
+
+
 class Lease:
     """The lease on one environment."""
 
     def __init__(self, aws: Aws, backend: Backend, *, environment: str) -> None:
-        self._s3 = aws.s3
+        self._s3 = aws.s3_in(backend.region)
         self._bucket = backend.bucket
         self._environment = environment
-        folder = backend.key.rpartition("/")[0]
-        self._key = "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
+        self._key = lease_key(backend, environment=environment)
 
     def holder(self) -> Holder | None:
         """Return the current holder, None if the lease is free or unreadable."""

@@ -130,6 +130,12 @@ _LOCAL = (
                 help="the address in AWS of clients of the load balancers, which security groups see (default 203.0.113.25, a public one); also changes one that is up",
             ),
             Argument(
+                name="--session-seconds",
+                type=values.positive,
+                metavar="N",
+                help="let role sessions end after N real seconds (default: as on AWS); also changes one that is up",
+            ),
+            Argument(
                 name="--from",
                 dest="snapshot",
                 type=Path,

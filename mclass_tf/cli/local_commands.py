@@ -26,6 +26,7 @@ def up(call: Call) -> CommandOutcome:
         speed=arguments.speed,
         tasks=arguments.tasks,
         client_address=arguments.client_address,
+        session_seconds=arguments.session_seconds,
         snapshot=arguments.snapshot,
     )
     # A snapshot contains the prerequisites of the environments.
@@ -157,7 +158,9 @@ def _image(session: Session) -> str | None:
 def _shell_variables(session: Session) -> dict[str, str]:
     """Return the variables by which plain `terraform init`, `plan`, `apply` in terraform/ and any AWS client use the local AWS."""
     image = _image(session)
-    child = session.terraform_variables({"image_digest": image} if image else {})
+    # The shell outlives this command, and so its endpoint for credentials.
+    access = session.aws.access.lasting()
+    child = session.terraform_variables({"image_digest": image} if image else {}, access=access)
     ours = {
         key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")
     }

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from mclass_tf import gates, image
+from mclass_tf import credentials, gates, image
 from mclass_tf.errors import (
     CorruptedImageError,
     InterruptedByUserError,
@@ -141,8 +141,14 @@ def lease_of(session: Session) -> Lease:
 
 def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[HeldLease]:
     """Hold the lease of the environment; raise LeaseHeldError if another command holds it."""
-    who = session.aws.sts.get_caller_identity()["Arn"]
-    return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))
+    return lease_of(session).held(Holder.here(who=_who(session), command=command, digest=digest))
+
+
+def _who(session: Session) -> str:
+    """Return the caller's ARN, and the CI job if the ARN does not name it: many jobs use one name for their sessions."""
+    arn = str(session.aws.sts.get_caller_identity()["Arn"])
+    job = credentials.job(session.env)
+    return arn if not job or arn.endswith(f"/{job}") else f"{arn} ({job})"
 
 
 def new_record(
@@ -160,7 +166,7 @@ def new_record(
     return AttemptStart(
         command=command,
         environment=session.environment.name,
-        who=session.aws.sts.get_caller_identity()["Arn"],
+        who=_who(session),
         at=_text(session.aws.now()),
         commit=_commit(session),
         digest=digest,

@@ -13,6 +13,7 @@ from typing import Any
 
 from mclass_tf.local import documents
 from mclass_tf.local.access.registry_tokens import Principal
+from mclass_tf.local.aws import roles, sts
 from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.aws.api.injected_errors import InjectedError
 from mclass_tf.local.aws.ecr import backend as ecr
@@ -52,6 +53,8 @@ class Admin:
             ("PUT", "ecr/scan-findings"): self._put_scan_findings,
             ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
             ("PUT", "ecs/interruptions"): self._put_interruption,
+            ("PUT", "iam/propagation"): self._put_propagation,
+            ("PUT", "sessions"): self._put_session_limit,
             ("PUT", "snapshot"): self._put_snapshot,
             ("PUT", "troubles"): self._put_injected_error,
             ("GET", "clock"): self._clock,
@@ -131,6 +134,24 @@ class Admin:
             )
         ecr.tokens.valid_seconds = seconds
         return json_reply(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
+
+    def _put_propagation(self, body: Any) -> Reply:
+        """Set how many seconds a new role stays unknown to everything but IAM."""
+        seconds = float(body["seconds"])
+        if not 0 <= seconds <= _LONGEST_LIFETIME:
+            raise ValueError(f"seconds must be from 0 to {_LONGEST_LIFETIME:g}, not {seconds:g}")
+        roles.propagation.seconds = seconds
+        return json_reply(HTTPStatus.OK, {"seconds": seconds})
+
+    def _put_session_limit(self, body: Any) -> Reply:
+        """Set how long role sessions of clients live at most, in real seconds, from now on; None for AWS's own limits."""
+        seconds = None if body["seconds"] is None else float(body["seconds"])
+        if seconds is not None and not sts.SHORTEST_LIMIT <= seconds <= _LONGEST_LIFETIME:
+            raise ValueError(
+                f"seconds must be from {sts.SHORTEST_LIMIT:g} to {_LONGEST_LIFETIME:g}, not {seconds:g}"
+            )
+        sts.sessions.limit = seconds
+        return json_reply(HTTPStatus.OK, {"seconds": seconds})
 
     def _put_injected_error(self, body: Any) -> Reply:
         """Make a service throttle, or answer with server errors, for some seconds."""

@@ -68,6 +68,7 @@ def up(
     speed: float | None = None,
     tasks: str = "",
     client_address: str | None = None,
+    session_seconds: float | None = None,
     snapshot: Path | None = None,
 ) -> LocalAws:
     """Return the running local AWS of this home. Start it if needed, from a `snapshot` if given.
@@ -75,7 +76,8 @@ def up(
     `port` None takes 4566 if it is free, else any free port; 0 takes a free port. `speed` is how much faster than AWS the timers of
     the control plane run; None keeps the current speed, initially 1. `tasks` is what runs tasks ("process", "podman", "docker"); ""
     chooses by the image. A snapshot contains both, but explicit values override it. `client_address` is the address in AWS of
-    clients of load balancers that are no tasks; None keeps the current one, initially a public one.
+    clients of load balancers that are no tasks; None keeps the current one, initially a public one. `session_seconds` is how long
+    role sessions live at most, in real seconds; None keeps the current limit, initially AWS's.
     Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, and OSError if the machine runs short of resources.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
@@ -92,14 +94,23 @@ def up(
                 hint=(("local", "down"), " first: everything in it is gone then"),
             )
         if running is not None:
-            return _reuse(running, speed=speed, tasks=tasks, client_address=client_address)
+            return _reuse(
+                running,
+                speed=speed,
+                tasks=tasks,
+                client_address=client_address,
+                session_seconds=session_seconds,
+            )
         _require_none(home)
         _require_dependencies()
         with _open_snapshot(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
             if header is not None:
                 speed, tasks = header.speed if speed is None else speed, tasks or header.tasks
             settings = _settings(speed=speed, tasks=tasks, client_address=client_address, archive=archive)
-            return _start(home=home, listener=listener, settings=settings, archive=archive)
+            started = _start(home=home, listener=listener, settings=settings, archive=archive)
+        if session_seconds is not None:
+            _limit_sessions(started, session_seconds)
+        return started
 
 
 def save(*, home: Path, path: Path) -> int:
@@ -167,8 +178,15 @@ def client_address(running: LocalAws) -> str:
     return str(answer.get("address", "")) if isinstance(answer, dict) else ""
 
 
-def _reuse(running: LocalAws, *, speed: float | None, tasks: str, client_address: str | None) -> LocalAws:
-    """Return the running local AWS with the requested speed and client address; raise StartError if it runs tasks differently."""
+def _reuse(
+    running: LocalAws,
+    *,
+    speed: float | None,
+    tasks: str,
+    client_address: str | None,
+    session_seconds: float | None,
+) -> LocalAws:
+    """Return the running local AWS with the requested settings; raise StartError if it runs tasks differently."""
     if tasks and tasks != running.tasks:
         raise StartError(
             f"the local AWS is up already and runs tasks by {running.tasks or 'what the image asks for'}, not by {tasks}",
@@ -178,7 +196,13 @@ def _reuse(running: LocalAws, *, speed: float | None, tasks: str, client_address
         _set(running, "clock", {"speed": speed}, what=f"speed {speed:g}")
     if client_address is not None:
         _set(running, "client", {"address": client_address}, what=f"client address {client_address}")
+    if session_seconds is not None:
+        _limit_sessions(running, session_seconds)
     return running
+
+
+def _limit_sessions(running: LocalAws, seconds: float) -> None:
+    _set(running, "sessions", {"seconds": seconds}, what=f"session limit of {seconds:g} s")
 
 
 def _set(running: LocalAws, name: str, setting: Mapping[str, object], *, what: str) -> None:

@@ -113,7 +113,11 @@ def environment(name: str, *, promotes_from: str | None = None, **variables: Any
         role_arn=None,
         promotes_from=promotes_from,
         backend=Backend(
-            file=Path("backend.hcl"), bucket="state", key="state", region="", allowed_account_ids=()
+            file=Path("backend.hcl"),
+            bucket="state",
+            key="state",
+            region="ap-northeast-2",
+            allowed_account_ids=(),
         ),
         variables={"environment": name, **variables},
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.callers import ask
 from tests.local.conftest import Account, Network, make_network
 from tests.local.ecs_cluster import Ecs, cluster, make_cluster, task_definition
 
@@ -384,6 +385,17 @@ def test_a_role_that_cannot_shift_traffic_is_refused(
     role = _role(ecs, name="other", service=service, policy=policy)
     request_["loadBalancers"][0]["advancedConfiguration"]["roleArn"] = role
     _is_refused(ecs, request_, words)
+
+
+def test_a_new_role_is_unknown_to_ecs_for_as_long_as_was_asked_for(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    ask(ecs.account.server, "iam/propagation", {"seconds": 3600})
+    try:
+        _is_refused(ecs, request_, "unable to assume the role")
+    finally:
+        ask(ecs.account.server, "iam/propagation", {"seconds": 0})
+    assert ecs.call("CreateService", request_)["service"]
 
 
 def test_a_role_that_loses_its_permission_fails_the_deployment(ecs: Ecs, request_: dict[str, Any]) -> None:
