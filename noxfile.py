@@ -200,7 +200,9 @@ def rehearsals(session: nox.Session) -> None:
     _ready(session)
     several = ("-n", "auto", "--dist", "loadgroup", "-m", "nightly")
     session.run(
-        _python(session), "-m", "pytest", *several, "tests/rehearsal", *session.posargs, external=True
+        *(_python(session), "-m", "pytest", *several),
+        *("tests/rehearsal", "tests/flows/test_short_sessions.py", *session.posargs),
+        external=True,
     )
 
 

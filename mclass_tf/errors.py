@@ -6,6 +6,7 @@
     │   ├── UnknownEnvironmentError
     │   ├── AccountMismatchError
     │   ├── CredentialsError
+    │   │   └── CredentialsExpiredError  they expired while the command ran; what it began on AWS goes on
     │   ├── UnreachableError             nothing answers at the endpoint
     │   ├── BackendMissingError
     │   ├── EngineError                  Terraform is missing or too old
@@ -140,6 +141,10 @@ class CredentialsError(ConfigurationError):
     pass
 
 
+class CredentialsExpiredError(CredentialsError):
+    pass
+
+
 class UnreachableError(ConfigurationError):
     pass
 
@@ -182,6 +187,10 @@ class DamagedObjectError(ConfigurationError):
         )
         self.url = url
         self.reason = reason
+
+
+class IncompleteAnswerError(ConfigurationError):
+    """An answer of AWS lacks a field that a decision depends on. A repeated call may return it."""
 
 
 class ServiceGoneError(ConfigurationError):

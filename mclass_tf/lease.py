@@ -87,15 +87,20 @@ class _StoredLease:
         return isinstance(self.holder, Holder) and self.holder.id == holder.id
 
 
+def lease_key(backend: Backend, *, environment: str) -> str:
+    """Return the key of the lease, in the folder of the state."""
+    folder = backend.key.rpartition("/")[0]
+    return "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
+
+
 class Lease:
     """The lease on one environment."""
 
     def __init__(self, aws: Aws, backend: Backend, *, environment: str) -> None:
-        self._s3 = aws.s3
+        self._s3 = aws.s3_in(backend.region)
         self._bucket = backend.bucket
         self._environment = environment
-        folder = backend.key.rpartition("/")[0]
-        self._key = "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
+        self._key = lease_key(backend, environment=environment)
 
     def holder(self) -> Holder | None:
         """Return the current holder, None if the lease is free or unreadable."""
@@ -175,11 +180,11 @@ class Lease:
             hint=Hint(
                 "wait for it to end (",
                 ("status", name),
-                "), or take its rollout back: ",
+                "), or roll it back: ",
                 ("rollback", name),
                 f"; if it is dead, its lease ends within {LIFETIME:.0f} s, and ",
                 ("release", name, "--resume"),
-                " goes on with what it has begun",
+                " resumes what it began",
             ),
             holder=held.who,
             since=held.since,
@@ -194,7 +199,7 @@ class Lease:
                 ("status", name),
                 " shows what runs and what is under way; ",
                 ("release", name, "--resume"),
-                " goes on with what this command has begun, once nobody else is at work there",
+                " resumes what this command began, once no other command is at work there",
             ),
         )
 

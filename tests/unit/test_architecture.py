@@ -37,6 +37,7 @@ LAYERS = (
     {
         "analysis",
         "attempt_names",
+        "credentials",
         "hcl",
         "inputs",
         "lines",

@@ -11,6 +11,7 @@ from moto.logs.responses import LogsResponse
 
 from mclass_tf.local.aws import kept_events, kms
 from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.aws.regions import dns_suffix
 
 _RETENTIONS = frozenset(
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
@@ -56,8 +57,9 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
         if not key_arn:
             return
         key = kms.usable_key(account_id=self.account_id, region=self.region_name, reference=key_arn)
-        if key is None or not kms.allows_service(key, service=f"logs.{self.region_name}.amazonaws.com"):
-            arn = f"arn:aws:logs:{self.region_name}:{self.account_id}:log-group:{log_group_name}"
+        principal = f"logs.{self.region_name}.{dns_suffix(self.region_name)}"
+        if key is None or not kms.allows_service(key, service=principal):
+            arn = f"arn:{self.partition}:logs:{self.region_name}:{self.account_id}:log-group:{log_group_name}"
             raise InvalidParameterException(
                 f"The specified KMS key does not exist or is not allowed to be used with Arn '{arn}'"
             )

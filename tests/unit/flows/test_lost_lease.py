@@ -113,6 +113,25 @@ class Work:
         lease_of(self.session)._take(LEE)
 
 
+def test_the_lease_names_the_job_if_the_session_does_not() -> None:
+    """configure-aws-credentials names every session GitHubActions."""
+    arn = "arn:aws:sts::111111111111:assumed-role/deploy/GitHubActions"
+    work = Work(FakeEcs(RUNNING_OLD))
+    work.session.aws.__dict__["sts"] = SimpleNamespace(get_caller_identity=lambda: {"Arn": arn})
+    work.session.env = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_ACTOR": "kim",
+        "GITHUB_REPOSITORY": "acme/shop",
+        "GITHUB_RUN_ID": "7",
+    }
+
+    with work.with_lease():
+        holder = lease_of(work.session).holder()
+
+    assert holder is not None
+    assert holder.who == f"{arn} (kim@acme-shop.7)"
+
+
 def test_a_rollout_is_not_started_without_the_lease() -> None:
     ecs = FakeEcs(RUNNING_OLD)
     work = Work(ecs)

@@ -31,6 +31,7 @@ from mclass_tf.local.access.registry_tokens import Principal, Tokens
 from mclass_tf.local.aws import kms
 from mclass_tf.local.aws.ecr import policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.aws.regions import dns_suffix
 
 tokens = Tokens()
 
@@ -158,7 +159,13 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         key = (encryption_config or {}).get("kmsKey")
         if key and kms.usable_key(account_id=self.account_id, region=self.region_name, reference=key) is None:
             raise JsonRESTError("KmsException", f"The KMS key {key} does not exist or is not enabled.")
-        return super().create_repository(encryption_config=encryption_config, **settings)
+        repository = super().create_repository(encryption_config=encryption_config, **settings)
+        # moto gives China's repositories the suffix of the other partitions.
+        host, _, name = str(repository.uri).partition("/")
+        repository.uri = (
+            f"{host.removesuffix('.cn').removesuffix('.amazonaws.com')}.{dns_suffix(self.region_name)}/{name}"
+        )
+        return repository
 
     def put_image(
         self,
@@ -401,7 +408,7 @@ class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed
             {
                 "authorizationToken": token.authorization,
                 "expiresAt": token.expires_at,
-                "proxyEndpoint": f"https://{registry}.dkr.ecr.{self.region}.amazonaws.com",
+                "proxyEndpoint": f"https://{registry}.dkr.ecr.{self.region}.{dns_suffix(self.region)}",
             }
             for registry in self._get_param("registryIds") or [self.current_account]
         ]

@@ -16,6 +16,7 @@ from mclass_tf.local.aws.elbv2.checks import check_conditions, check_load_balanc
 from mclass_tf.local.aws.elbv2.checks import error as _error
 from mclass_tf.local.aws.elbv2.target_groups import TargetGroups
 from mclass_tf.local.aws.extend import announce, use_backend
+from mclass_tf.local.aws.regions import dns_suffix
 
 # The default attributes of an application load balancer, as DescribeLoadBalancerAttributes returns them.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
@@ -128,7 +129,9 @@ class LocalElbv2Backend(TargetGroups):
         # moto gives load balancers with the same name in two accounts the same DNS name.
         number = zlib.crc32(load_balancer.arn.encode())
         internal = "internal-" if scheme == "internal" else ""
-        load_balancer.dns_name = f"{internal}{name}-{number}.{self.region_name}.elb.amazonaws.com"
+        load_balancer.dns_name = (
+            f"{internal}{name}-{number}.{self.region_name}.elb.{dns_suffix(self.region_name)}"
+        )
         return load_balancer
 
     def modify_load_balancer_attributes(self, arn: str, attrs: dict[str, Any]) -> Any:
