@@ -185,8 +185,9 @@ class Registry:
 
     def _digest_of(self, tag: str) -> str | None:
         """Return the digest that the tag names, or None."""
-        accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json, */*"}
-        answer = self._connection.call_with_retries("HEAD", f"manifests/{tag}", headers=accepted)
+        answer = self._connection.call_with_retries(
+            "HEAD", f"manifests/{tag}", headers={"Accept": _MANIFESTS}
+        )
         if answer.status_code == HTTPStatus.NOT_FOUND:
             self._require_repository()
             return None

@@ -40,7 +40,7 @@ _MAX_FINDINGS = 1000
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}", re.ASCII)
 
-_INDEXES = frozenset(
+INDEXES = frozenset(
     [
         "application/vnd.oci.image.index.v1+json",
         "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -100,7 +100,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
 
     @property
     def is_index(self) -> bool:
-        return self.image_manifest_media_type in _INDEXES or "manifests" in json.loads(self.image_manifest)
+        return self.image_manifest_media_type in INDEXES or "manifests" in json.loads(self.image_manifest)
 
     @property
     def is_supported(self) -> bool:
