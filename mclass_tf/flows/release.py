@@ -18,6 +18,7 @@ from mclass_tf.errors import (
     ServesWorseError,
     ServiceEvent,
 )
+from mclass_tf.flows.architecture import planned_architecture, require_image_fits
 from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, plan_details, recorded
 from mclass_tf.flows.before import run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
@@ -151,7 +152,7 @@ def plan_apply_and_roll_out(
         with recorded(session, _first_record(session, request, before, watching.pause_at)) as attempt:
             for ran in request.ran:
                 attempt.note_before(ran)
-            planned = _plan(session, attempt, request, arrive)
+            planned = _plan(deployer, attempt, request, arrive)
             if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
                 show_plan(planned)
                 _ask(session, confirm, request)
@@ -166,8 +167,9 @@ def plan_apply_and_roll_out(
 
 
 def _plan(
-    session: Session, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
+    deployer: Deployer, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
 ) -> Planned:
+    session = deployer.session
     attempt.reach(PLANNING)
     planned = plan_locked(session, image=request.digest)
     saved, decision = planned.saved, planned.decision
@@ -176,8 +178,14 @@ def _plan(
     decision.require()
     try:
         arrive()
+        require_image_fits(
+            session,
+            deployer.outputs,
+            digest=request.digest,
+            architecture=planned_architecture(planned.plan, session.environment),
+        )
     except BaseException:
-        discard_plan_locked(session)  # it would run a missing image
+        discard_plan_locked(session)  # it would run a missing image, or one that cannot run
         raise
     return planned
 

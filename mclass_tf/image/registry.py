@@ -115,6 +115,17 @@ class Registry:
         media_type = self._connection.header(answer, "Content-Type").partition(";")[0].strip()
         return Manifest(digest=digest, media_type=media_type, data=answer.content)
 
+    def read(self, blob: Descriptor) -> bytes:
+        """Return a small blob, such as a configuration; raise CorruptedImageError if it does not match its digest."""
+        answer = self._connection.call_with_retries("GET", f"blobs/{blob.digest}")
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            raise self._missing_image(blob.digest)
+        self._connection.check(answer, HTTPStatus.OK, doing="pull from")
+        digest = f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
+        if digest != blob.digest:
+            raise self._damaged(blob, digest)
+        return answer.content
+
     def download(self, blob: Descriptor, path: Path) -> None:
         """Write a blob to a file; raise CorruptedImageError if it does not match its digest."""
         for attempt in range(1, TRIES + 1):
@@ -125,7 +136,10 @@ class Registry:
                 continue
             if digest == blob.digest:
                 return
-        raise CorruptedImageError(
+        raise self._damaged(blob, digest)
+
+    def _damaged(self, blob: Descriptor, digest: str) -> CorruptedImageError:
+        return CorruptedImageError(
             f"the blob {blob.digest} of {self._repository} came as {digest}",
             hint="it was damaged on its way, or is damaged there: try again, or push the image again",
         )
