@@ -152,7 +152,8 @@ def plan_apply_and_roll_out(
         with recorded(session, _first_record(session, request, before, watching.pause_at)) as attempt:
             for ran in request.ran:
                 attempt.note_before(ran)
-            planned = _plan(deployer, attempt, request, arrive)
+            planned = _plan(session, attempt, request, arrive)
+            _require_architecture(deployer, request, planned)
             if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
                 show_plan(planned)
                 _ask(session, confirm, request)
@@ -167,9 +168,8 @@ def plan_apply_and_roll_out(
 
 
 def _plan(
-    deployer: Deployer, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
+    session: Session, attempt: Attempt, request: ReleaseRequest, arrive: Callable[[], object]
 ) -> Planned:
-    session = deployer.session
     attempt.reach(PLANNING)
     planned = plan_locked(session, image=request.digest)
     saved, decision = planned.saved, planned.decision
@@ -178,16 +178,22 @@ def _plan(
     decision.require()
     try:
         arrive()
-        require_image_fits(
-            session,
-            deployer.outputs,
-            digest=request.digest,
-            architecture=planned_architecture(planned.plan, session.environment),
-        )
     except BaseException:
-        discard_plan_locked(session)  # it would run a missing image, or one that cannot run
+        discard_plan_locked(session)  # it would run a missing image
         raise
     return planned
+
+
+def _require_architecture(deployer: Deployer, request: ReleaseRequest, planned: Planned) -> None:
+    """Raise ImageRefusedError if the planned tasks cannot execute the image."""
+    architecture = planned_architecture(planned.plan, deployer.session.environment)
+    try:
+        require_image_fits(
+            deployer.session, deployer.outputs, digest=request.digest, architecture=architecture
+        )
+    except BaseException:
+        discard_plan_locked(deployer.session)
+        raise
 
 
 def _first_record(
