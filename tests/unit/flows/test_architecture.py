@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_an_image_is_built_for_the_processor_of_the_environments(tmp_path: Path)
     for builder in ("docker", "podman", "buildah"):
         inputs = Inputs(project=tmp_path, revision=UNKNOWN, tag=None, architecture=architecture)
         command = build_command(builder, inputs, id_file=tmp_path / "id")
-        assert ("--platform", "linux/arm64") in zip(command, command[1:], strict=False)
+        assert ("--platform", "linux/arm64") in itertools.pairwise(command)
 
 
 def test_environments_of_different_processors_need_a_choice(tmp_path: Path) -> None:
