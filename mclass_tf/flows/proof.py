@@ -13,6 +13,7 @@ from mclass_tf.environment import Environment, PromotionSettings
 from mclass_tf.errors import Hint, NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.retention import is_own
 from mclass_tf.flows.scans import ScanPatience, ScanReport, require_clean_scans
 from mclass_tf.gates.image_waivers import ImageWaivers
 from mclass_tf.gates.waivers import load_image_waivers
@@ -221,5 +222,7 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
             ),
         ) from None
     tags = answer["imageDetails"][0].get("imageTags") or ()
-    # The lifecycle policy soon deletes untagged images.
-    return tuple(sorted(tags)) or (f"promoted-{digest.removeprefix('sha256:')[:12]}",)
+    # The lifecycle policy soon deletes untagged images. The tags that keep an image here say nothing of the other repository.
+    return tuple(sorted(tag for tag in tags if not is_own(tag))) or (
+        f"promoted-{digest.removeprefix('sha256:')[:12]}",
+    )

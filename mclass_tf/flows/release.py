@@ -33,6 +33,7 @@ from mclass_tf.flows.environments import (
     discard_plan_locked,
     plan_locked,
 )
+from mclass_tf.flows.retention import keep_image
 from mclass_tf.ledger import (
     APPLYING,
     LOOKED_BACK,
@@ -158,6 +159,7 @@ def plan_apply_and_roll_out(
                 show_plan(planned)
                 _ask(session, confirm, request)
             deployer.require_lease()  # a question may have been open for a night
+            keep_image(deployer, request.digest)
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
                 deployer.pauses.drop()  # left by a release that died; the apply may start a deployment

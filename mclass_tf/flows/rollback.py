@@ -21,6 +21,7 @@ from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOp
 from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
+from mclass_tf.flows.retention import try_to_keep_image
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
 from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
@@ -205,6 +206,7 @@ def _return_to(
     )
     with recorded(session, first_record) as attempt:
         attempt.task_definition_arn = earlier.task_definition_arn
+        try_to_keep_image(deployer, earlier.digest)
         current = deployer.ongoing()
         if runs(service, earlier.task_definition_arn) and current is None:
             attempt.outcome = ROLLED_BACK if resumes else UNCHANGED

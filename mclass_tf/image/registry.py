@@ -21,12 +21,13 @@ from mclass_tf.image.login import Login
 
 Report = Callable[[str], None]
 # ECR answers 404 if the client does not accept the media type of the manifest.
-_MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.oci.image.index.v1+json, "
-    "application/vnd.docker.distribution.manifest.v2+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json"
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+_ACCEPTED = {"Accept": ", ".join(MANIFESTS)}
 _PIECE = 1024 * 1024
 _REPORT_EVERY = 32 * 1024 * 1024
 _MEGABYTE = 1_000_000
@@ -106,9 +107,7 @@ class Registry:
 
     def manifest(self, digest: str) -> Manifest:
         """Return the manifest with this digest; raise NoImageError."""
-        answer = self._connection.call_with_retries(
-            "GET", f"manifests/{digest}", headers={"Accept": _MANIFESTS}
-        )
+        answer = self._connection.call_with_retries("GET", f"manifests/{digest}", headers=_ACCEPTED)
         if answer.status_code == HTTPStatus.NOT_FOUND and refusal_of(answer).code != "NAME_UNKNOWN":
             raise self._missing_image(digest)
         self._connection.check(answer, HTTPStatus.OK, doing="pull from")
@@ -199,9 +198,7 @@ class Registry:
 
     def _digest_of(self, tag: str) -> str | None:
         """Return the digest that the tag names, or None."""
-        answer = self._connection.call_with_retries(
-            "HEAD", f"manifests/{tag}", headers={"Accept": _MANIFESTS}
-        )
+        answer = self._connection.call_with_retries("HEAD", f"manifests/{tag}", headers=_ACCEPTED)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             self._require_repository()
             return None

@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mclass_tf.errors import Hint, NoImageError, PromotionRefusedError
+from mclass_tf.image.registry import MANIFESTS
 
-# https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md ; Docker's are their predecessors.
-_MANIFESTS = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
 _MOST_AT_ONCE = 100  # limit of BatchGetImage
 _MOST_IMAGES = 1000
 _DEEPEST = 4
@@ -88,7 +82,7 @@ class ImageIndex:
             answer = self.ecr.batch_get_image(
                 repositoryName=self.repository,
                 imageIds=[{"imageDigest": each} for each in batch],
-                acceptedMediaTypes=list(_MANIFESTS),
+                acceptedMediaTypes=list(MANIFESTS),
             )
             manifests = {
                 image["imageId"]["imageDigest"]: image["imageManifest"] for image in answer["images"]

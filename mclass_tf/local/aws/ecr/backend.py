@@ -29,7 +29,7 @@ from moto.ecr.responses import ECRResponse
 from mclass_tf.local import documents
 from mclass_tf.local.access.registry_tokens import Principal, Tokens
 from mclass_tf.local.aws import kms
-from mclass_tf.local.aws.ecr import policy
+from mclass_tf.local.aws.ecr import lifecycle, policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
 
 tokens = Tokens()
@@ -221,11 +221,30 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         if holder is not None:
             holder.remove_tag(str(image_tag))  # the image stays, untagged
         if known is None:
-            return self._add(
+            known = self._add(
                 repository, image_manifest, tag=image_tag, media_type=media_type, digest=computed
             )
-        known.update_tag(image_tag)
+        else:
+            known.update_tag(image_tag)
+        _expire(repository)
         return known
+
+    def put_lifecycle_policy(
+        self, registry_id: str, repository_name: str, lifecycle_policy_text: str
+    ) -> dict[str, Any]:
+        """Expire images as the policy says, now and after each push. moto expires none."""
+        repository = self._get_repository(repository_name, registry_id)
+        before = repository.lifecycle_policy
+        answer: dict[str, Any] = super().put_lifecycle_policy(
+            registry_id, repository_name, lifecycle_policy_text
+        )
+        try:
+            lifecycle.check(lifecycle_policy_text)
+        except InvalidParameterException:
+            repository.lifecycle_policy = before
+            raise
+        _expire(repository)
+        return answer
 
     def _add(
         self, repository: Repository, manifest: str, *, tag: str | None, media_type: str, digest: str
@@ -348,6 +367,12 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
     def initiate_layer_upload(self, repository_name: str, registry_id: str | None = None) -> Any:
         """Reject the call: moto keeps uploaded layers in memory, where no client can pull them."""
         raise NotImplementedError("push layers through the registry, as docker and podman do")
+
+
+def _expire(repository: Repository) -> None:
+    gone = lifecycle.expired(repository.images, repository.lifecycle_policy, now=dt.datetime.now(dt.UTC))
+    names = {image.image_digest for image in gone}
+    repository.images[:] = [image for image in repository.images if image.image_digest not in names]
 
 
 def digest_of(manifest: str) -> str:

@@ -200,7 +200,7 @@ def test_findings_that_ecr_counts_and_does_not_list_are_refused_whatever_the_wai
     there = Registry()
     there.says(basic())
 
-    with pytest.raises(PromotionRefusedError, match="findings of CRITICAL or above: 1 CRITICAL$"):
+    with pytest.raises(PromotionRefusedError, match=r"findings of CRITICAL or above: 1 CRITICAL$"):
         require_clean_scans(
             Counting(there.ecr),
             digest=there.digest,
