@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mclass_tf.aws import error_code
 from mclass_tf.flows.scans.index import ScannedImage
-from mclass_tf.flows.scans.result import SCANNING
+from mclass_tf.flows.scans.result import LISTS, SCANNING
 
 _FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 5.0, 30.0, 1.5  # seconds
 _MOST_PAGES: Final = 1000
@@ -58,9 +58,6 @@ def read_scan(ecr: Any, image: ScannedImage) -> Mapping[str, Any] | None:
         return None
     if len(pages) > 1:
         found = [page.get("imageScanFindings") or {} for page in pages]
-        joined = {key: [each for own in found for each in own.get(key) or ()] for key in _LISTS}
+        joined = {key: [each for own in found for each in own.get(key) or ()] for key in LISTS}
         answer["imageScanFindings"] = {**found[0], **joined}
     return answer
-
-
-_LISTS = ("findings", "enhancedFindings")

@@ -16,6 +16,8 @@ from mclass_tf.environment import SEVERITIES
 SCANNED: Final = ("COMPLETE", "ACTIVE")
 """ACTIVE: enhanced scanning has scanned the image, and scans it again whenever a vulnerability becomes known."""
 SCANNING: Final = ("IN_PROGRESS", "PENDING")
+LISTS: Final = ("findings", "enhancedFindings")
+"""The keys of findings, of basic and of enhanced scanning."""
 NOT_SCANNED: Final = "NOT_SCANNED"
 """Our name for the error ScanNotFoundException, in waivers and reports."""
 
@@ -67,7 +69,9 @@ class ScanResult:
         found = answer.get("imageScanFindings")
         listed = None if found is None else tuple(_findings(found))
         counted = (found or {}).get("findingSeverityCounts") or {}
-        seen = Counter(finding.severity for finding in listed or ())
+        seen = Counter(
+            _severity(item.get("severity")) for key in LISTS for item in (found or {}).get(key) or ()
+        )
         # A severity of counts that is not known might be the worst.
         unlisted = {_severity(name): int(count) - seen[_severity(name)] for name, count in counted.items()}
         return cls(
