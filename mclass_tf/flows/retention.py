@@ -23,6 +23,7 @@ PREFIX: Final = "released-"
 """The lifecycle policy of modules/ecr names it too."""
 KEPT: Final = 10
 """So many proven images stay, beside those in use."""
+_MOST_ATTEMPTS = 200
 _TAKEN = ("ImageAlreadyExistsException", "ImageTagAlreadyExistsException")
 
 
@@ -86,7 +87,12 @@ def _in_use(deployer: Deployer) -> set[str]:
 
 
 def _proven(deployer: Deployer) -> set[str]:
-    records = list(ledger_of(deployer.session).latest_first(most=LOOKED_BACK))
+    records: list[Record] = []
+    for record in ledger_of(deployer.session).latest_first(most=_MOST_ATTEMPTS):
+        records.append(record)
+        # A rollback looks at as many attempts. After many failed ones, the proven ones are further back.
+        if len(records) >= LOOKED_BACK and len(_latest(records)) >= KEPT:
+            break
     return set(_latest(records)) | set(_latest(proven_releases(records[::-1])[::-1]))
 
 

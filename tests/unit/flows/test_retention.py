@@ -47,6 +47,7 @@ class Environment:
         self.serving = ""
         self.proven: list[str] = []
         self.said: list[str] = []
+        self.failed = 0
 
     def push(self, name: str) -> str:
         return push(self.account_id, make_manifest(name=name), tag=name)
@@ -75,14 +76,18 @@ class Environment:
         return cast("Deployer", made)
 
     def records(self) -> Sequence[Any]:
-        return [
+        failed = SimpleNamespace(
+            is_proven=False, ended=None, begun=SimpleNamespace(digest="", command="release")
+        )
+        proven = [
             SimpleNamespace(
                 is_proven=True,
                 begun=SimpleNamespace(digest=digest, command="release"),
                 ended=SimpleNamespace(task_definition_arn=f"task:{number}"),
             )
             for number, digest in enumerate(self.proven)
-        ][::-1]
+        ]
+        return [*proven, *[failed] * self.failed][::-1]
 
 
 @pytest.fixture
@@ -113,6 +118,16 @@ def test_many_failed_releases_push_out_neither_what_serves_nor_each_others_image
         assert {serving, failed} <= dev.there()
 
     assert len(dev.there()) <= 12, "the images of failed releases are left to the lifecycle policy"
+
+
+def test_proven_images_are_found_behind_many_failed_releases(dev: Environment) -> None:
+    earlier, serving = dev.release("one"), dev.release("two")
+    dev.failed = 120
+    dev.release("bad", fails=True)
+    for number in range(11):
+        dev.push(f"push-{number}")
+
+    assert {earlier, serving} <= dev.there()
 
 
 def test_the_last_proven_images_are_kept_and_older_ones_are_not(dev: Environment) -> None:
