@@ -194,7 +194,7 @@ def test_a_project_without_environments_is_built_for_this_machine(tmp_path: Path
 
 
 def test_the_built_in_builder_builds_for_no_other_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builtin.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
 
     builtin._require_machine("ARM64")
     with pytest.raises(BuilderError, match=r"for this machine \(arm64\), not for X86_64 \(amd64\)"):
