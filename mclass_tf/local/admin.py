@@ -106,11 +106,19 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"arn": body["arn"]})
 
     def _put_scan_findings(self, body: Any) -> Reply:
-        """Set the findings of the image scanner for one image or, without a digest, for a whole repository."""
+        """Set the answer of the image scanner for one image or, without a digest, for a whole repository."""
+        status = str(body.get("status") or "")
+        if status not in ecr.SCAN_STATUSES:
+            raise ValueError(
+                f"status must be one of {', '.join(sorted(ecr.SCAN_STATUSES - {''}))}, not {status[:40]!r}"
+            )
         findings = ecr.Findings(
             repository=str(body["repository"]),
             digest=None if body.get("digest") is None else str(body["digest"]),
-            findings=tuple({**one, "severity": str(one["severity"])} for one in body["findings"]),
+            findings=tuple({**one, "severity": str(one["severity"])} for one in body.get("findings", ())),
+            status=status,
+            description=str(body.get("description") or ""),
+            is_enhanced=bool(body.get("enhanced")),
         )
         with self._aws.exclusive():
             owner = Principal(account_id=_account_id(body), region=str(body["region"]))
