@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from time import monotonic
 from typing import cast
 
@@ -57,6 +58,8 @@ class TargetConnection(asyncio.Protocol):
         self._idle_timeout = idle_timeout
         self._idle_since: float | None = None  # of the event loop's clock; None: it never carried a request
         self._idle_seconds = 0.0  # before the current request
+        self._was_closed = False  # by the target, before the current request was sent
+        self._has_answered = False  # whether a part of the current answer has come
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = AnswerParser()
@@ -67,8 +70,11 @@ class TargetConnection(asyncio.Protocol):
         self.exchange = exchange
         self.started = monotonic()
         self._parser.start(exchange)
+        self._has_answered = False
         if self._idle_since is not None:
             self._idle_seconds = self.loop.time() - self._idle_since
+            is_known = self.phase is _IDLE_LOST
+            self._was_closed = is_known or (self._idle_seconds > _AT_ONCE and _is_readable(self._transport))
         if self.phase is _IDLE_LOST:
             self.phase = _TO_BUSY_LOST[self.phase]
             self.loop.call_soon(self.connection_lost, ConnectionResetError())
@@ -104,6 +110,7 @@ class TargetConnection(asyncio.Protocol):
             return
         client = exchange.client
         client.touched = monotonic()
+        self._has_answered = True
         try:
             is_complete = self._parser.feed(data)
         except MalformedAnswerError:
@@ -125,7 +132,7 @@ class TargetConnection(asyncio.Protocol):
         if self._parser.ends_with_connection and error is None:
             exchange.answer_ended()
         else:
-            exchange.answer_lost(self._reason())
+            exchange.answer_lost(self._reason(error))
         exchange.client.flush()
 
     def pause_writing(self) -> None:
@@ -143,13 +150,18 @@ class TargetConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _reason(self) -> str:
+    def _reason(self, error: Exception | None) -> str:
         """Return why the answer is lost.
 
-        If it is lost immediately, after a long idle time, the target's keep-alive had just expired.
+        The target's keep-alive had expired if its FIN came before the request was sent, or if it never read the request, which
+        it resets, immediately after a long idle time. A target that closes after it has read the request ends with a FIN.
         """
-        is_at_once = monotonic() - self.started < _AT_ONCE
-        return "closed_while_idle" if is_at_once and self._idle_seconds > _LONG_IDLE else "closed_in_flight"
+        if self._has_answered:
+            return "answer_cut_off"
+        is_unread = isinstance(error, ConnectionError) and monotonic() - self.started < _AT_ONCE
+        if self._was_closed or (is_unread and self._idle_seconds > _LONG_IDLE):
+            return "closed_while_idle"
+        return "closed_in_flight"
 
     def _finish(self, exchange: AnswerReceiver) -> None:
         """Handle the end of the answer: return to the pool if the target allows it and sent no surplus."""
@@ -189,3 +201,13 @@ class TargetConnection(asyncio.Protocol):
         if self in self.target.idle:
             self.target.idle.remove(self)
         self.close()
+
+
+def _is_readable(transport: asyncio.Transport) -> bool:
+    """Whether bytes or the end of the connection wait to be read. The event loop gets them only later."""
+    connected = transport.get_extra_info("socket")
+    if connected is None or connected.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(connected.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
