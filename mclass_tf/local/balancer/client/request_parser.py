@@ -53,9 +53,13 @@ class RequestParser:
         if self._is_in_body:
             self.last_bytes = bytes(data[-2:]) if len(data) > 1 else self.last_bytes[-1:] + bytes(data)
             self._feed_body(data)
-            return False
-        head = self._take_head(bytes(data))
-        return head is not None and self._feed_head(head)
+            is_upgrade = False
+        else:
+            head = self._take_head(bytes(data))
+            is_upgrade = head is not None and self._feed_head(head)
+        if self._unproductive > UNPRODUCTIVE_REQUEST:
+            raise RequestRefusedError(400)
+        return is_upgrade
 
     def take_partial(self) -> ClientRequest:
         """Return the request whose head is incomplete or was refused, or an empty one."""
@@ -121,8 +125,6 @@ class RequestParser:
             return head
         if b"\0" in data:
             self._raise(severe("BadHeader" if b"\n" in begun else "BadUri"))
-        if self._unproductive > UNPRODUCTIVE_REQUEST:
-            raise RequestRefusedError(400)
         if len(begun) > REQUEST_LINE and b"\n" not in begun:
             _, _, target = bytes(begun).partition(b" ")
             if target.strip(b" "):
@@ -165,8 +167,6 @@ class RequestParser:
             raise _cause(error) from error
         except httptools.HttpParserError as error:
             raise RequestRefusedError(400) from error
-        if self._unproductive > UNPRODUCTIVE_REQUEST:
-            raise RequestRefusedError(400)
 
     def _raise(self, error: RequestRefusedError) -> None:
         """Refuse a head, with its class for the access log."""
