@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import h11
 import httptools
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from mclass_tf.local.balancer.messages.desync import REASONS
 from mclass_tf.local.balancer.messages.head import Head, RequestRefusedError, read_head
+from mclass_tf.local.balancer.snapshot import HealthCheck, Target
+from tests.app.service import Service
 from tests.local.balancer.desync_cases import ACCEPTABLE, AMBIGUOUS, CHUNKS, COMPLIANT, SEVERE, Case
 from tests.local.data_plane import (
     Plane,
@@ -143,6 +147,43 @@ async def test_the_access_log_escapes_raw_utf_8_of_a_target() -> None:
         assert (await client.answer()).status == 200
         (line,) = await made.log_lines()
         assert r'"GET http://a:80/\xED\x95\x9C\xEA\xB8\x80 HTTP/1.1"' in line
+
+
+@asynchronous
+async def test_a_redirect_escapes_raw_utf_8_of_a_target() -> None:
+    redirect = {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301", "Host": "b"}}
+    async with plane(world(listeners=[listener(rule(redirect))])) as made:
+        client = await made.client()
+        client.send(
+            "GET /한?q=글 HTTP/1.1\r\nHost: a\r\n\r\n".encode() + b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
+        assert (await client.answer()).header("location") == "http://b:80/%ED%95%9C?q=%EA%B8%80"
+        assert (await client.answer()).header("location") == "http://b:80/%FF"
+
+
+@asynchronous
+async def test_a_failure_names_the_path_in_its_own_script() -> None:
+    nobody = group("blue")
+    async with plane(world(nobody)) as made:
+        client = await made.client()
+        client.send("GET /한글 HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert (await client.answer()).status == 503
+        assert (await made.failure()).path == "/한글"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/version?q=한글", 200), ("/한글", 404), ("/version?a=b c", 200)]
+)
+@asynchronous
+async def test_the_service_answers_behind_the_load_balancer(path: str, status: int) -> None:
+    with closing(Service({}).listening()) as service:
+        target = Target(ip="10.0.0.1", port=3000, address=("127.0.0.1", service.port))
+        check = HealthCheck(path="/health", interval=300)
+        async with plane(world(group("blue", target, check=check))) as made:
+            client = await made.client()
+            client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            got = await client.answer()
+            assert (got.status, got.header("server")) == (status, None)
 
 
 _ODD = st.sampled_from(
