@@ -51,15 +51,14 @@ def serve(connection):
             break  # a request waits unread: its sender gets a reset
     connection.close()
 
-def listen(serve):
-    listener = socket.create_server(("127.0.0.1", 0))
-    print(listener.getsockname()[1], flush=True)
+def listen(listener, serve):
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 
-threading.Thread(target=listen, args=(serve,), daemon=True).start()
-time.sleep(0.05)
-listen(lambda connection: connection.close())
+serving, closing = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+print(serving.getsockname()[1], closing.getsockname()[1], flush=True)
+threading.Thread(target=listen, args=(serving, serve), daemon=True).start()
+listen(closing, lambda connection: connection.close())
 """
 
 
@@ -70,7 +69,7 @@ async def _ports() -> AsyncIterator[tuple[int, ...]]:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", _PROGRAM, stdout=pipe)
     assert process.stdout is not None
     try:
-        yield tuple([int(await within(process.stdout.readline(), PATIENCE)) for _ in range(2)])
+        yield tuple(map(int, (await within(process.stdout.readline(), PATIENCE)).split()))
     finally:
         process.kill()
         await process.wait()

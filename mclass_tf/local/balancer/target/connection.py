@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import select
+import socket
 from time import monotonic
 from typing import cast
 
@@ -15,7 +15,7 @@ from mclass_tf.local.balancer.settings import CONNECT_TIMEOUT
 from mclass_tf.local.balancer.target.answer_parser import AnswerParser
 
 _FIN_DELAY = 0.001  # seconds that a FIN takes between two availability zones
-_AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
+_AT_ONCE, _SHORT_IDLE, _LONG_IDLE = 0.02, 0.02, 0.5  # seconds
 _IDLE, _BUSY = TargetPhase.IDLE, TargetPhase.BUSY
 _IDLE_LOST, _BUSY_LOST, _CLOSED = TargetPhase.IDLE_LOST, TargetPhase.BUSY_LOST, TargetPhase.CLOSED
 _TO_BUSY = TransitionTo(TargetPhase.BUSY)
@@ -58,8 +58,8 @@ class TargetConnection(asyncio.Protocol):
         self._idle_timeout = idle_timeout
         self._idle_since: float | None = None  # of the event loop's clock; None: it never carried a request
         self._idle_seconds = 0.0  # before the current request
-        self._was_closed = False  # by the target, before the current request was sent
         self._has_answered = False  # whether a part of the current answer has come
+        self._is_unread = False  # whether the target had closed the connection when the current request came
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = AnswerParser()
@@ -70,11 +70,9 @@ class TargetConnection(asyncio.Protocol):
         self.exchange = exchange
         self.started = monotonic()
         self._parser.start(exchange)
-        self._has_answered = False
+        self._has_answered = self._is_unread = False
         if self._idle_since is not None:
             self._idle_seconds = self.loop.time() - self._idle_since
-            is_known = self.phase is _IDLE_LOST
-            self._was_closed = is_known or (self._idle_seconds > _AT_ONCE and _is_readable(self._transport))
         if self.phase is _IDLE_LOST:
             self.phase = _TO_BUSY_LOST[self.phase]
             self.loop.call_soon(self.connection_lost, ConnectionResetError())
@@ -121,6 +119,12 @@ class TargetConnection(asyncio.Protocol):
                 self._finish(exchange)
         client.flush()
 
+    def eof_received(self) -> None:
+        """Note whether the FIN was sent before the request came: then the target's system has already reset the connection."""
+        connected = self._transport.get_extra_info("socket")
+        if connected is not None:
+            self._is_unread = bool(connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
     def connection_lost(self, error: Exception | None) -> None:
         exchange = self.exchange
         if exchange is None:
@@ -128,11 +132,12 @@ class TargetConnection(asyncio.Protocol):
                 self.phase = _TO_IDLE_LOST[self.phase]
                 self.loop.call_later(_FIN_DELAY, self._discard)
             return
+        reason = self._reason(exchange, error)
         self._end()
         if self._parser.ends_with_connection and error is None:
             exchange.answer_ended()
         else:
-            exchange.answer_lost(self._reason(error))
+            exchange.answer_lost(reason)
         exchange.client.flush()
 
     def pause_writing(self) -> None:
@@ -150,18 +155,23 @@ class TargetConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _reason(self, error: Exception | None) -> str:
+    def _reason(self, exchange: AnswerReceiver, error: Exception | None) -> str:
         """Return why the answer is lost.
 
-        The target's keep-alive had expired if its FIN came before the request was sent, or if it never read the request, which
-        it resets, immediately after a long idle time. A target that closes after it has read the request ends with a FIN.
+        The target's keep-alive had expired if it never read the request, which its system answers with a reset, after an idle
+        time. A target that closes after it has read the request causes none, unless the rest of a body follows.
         """
         if self._has_answered:
             return "answer_cut_off"
-        is_unread = isinstance(error, ConnectionError) and monotonic() - self.started < _AT_ONCE
-        if self._was_closed or (is_unread and self._idle_seconds > _LONG_IDLE):
+        if self.phase is _BUSY_LOST:
             return "closed_while_idle"
-        return "closed_in_flight"
+        is_unread = self._is_unread or isinstance(error, ConnectionError)
+        if not is_unread or self._idle_seconds < _SHORT_IDLE:
+            return "closed_in_flight"
+        has_body = exchange.request.has_body
+        is_late = has_body and monotonic() - self.started > _AT_ONCE
+        least = _SHORT_IDLE if self._is_unread and not has_body else _LONG_IDLE
+        return "closed_while_idle" if self._idle_seconds > least and not is_late else "closed_in_flight"
 
     def _finish(self, exchange: AnswerReceiver) -> None:
         """Handle the end of the answer: return to the pool if the target allows it and sent no surplus."""
@@ -201,13 +211,3 @@ class TargetConnection(asyncio.Protocol):
         if self in self.target.idle:
             self.target.idle.remove(self)
         self.close()
-
-
-def _is_readable(transport: asyncio.Transport) -> bool:
-    """Whether bytes or the end of the connection wait to be read. The event loop gets them only later."""
-    connected = transport.get_extra_info("socket")
-    if connected is None or connected.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(connected.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
