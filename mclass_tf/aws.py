@@ -25,6 +25,7 @@ from mclass_tf.errors import (
     CredentialsError,
     CredentialsExpiredError,
     Hint,
+    IncompleteAnswerError,
     MclassError,
     UnreachableError,
 )
@@ -526,11 +527,13 @@ def error_message(error: Exception) -> str:
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether a retry may succeed: after throttling, a server error or a lost connection."""
+    """Return whether a retry may succeed: after throttling, a server error, a lost connection or an incomplete answer."""
     from botocore.exceptions import ConnectionError, HTTPClientError, SSLError  # noqa: A004, PLC0415
 
     if isinstance(error, (ConnectionError, HTTPClientError)):
         return not isinstance(error, SSLError)
+    if isinstance(error, IncompleteAnswerError):
+        return True
     response = getattr(error, "response", None)
     if not isinstance(response, Mapping):
         return False

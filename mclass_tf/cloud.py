@@ -88,16 +88,18 @@ def start_local(
     port: int | None = None,
     speed: float | None = None,
     tasks: str = "",
+    client_address: str | None = None,
     session_seconds: float | None = None,
     snapshot: Path | None = None,
 ) -> local.LocalAws:
-    """Return the local AWS, started if needed. `speed` and `session_seconds` None and `tasks` "" keep the current setting."""
+    """Return the local AWS, started if needed. None, and "" for `tasks`, keep the current setting."""
     try:
         return local.up(
             home=local_home(home),
             port=port,
             speed=speed,
             tasks=tasks,
+            client_address=client_address,
             session_seconds=session_seconds,
             snapshot=snapshot and snapshot.absolute(),
         )

@@ -188,6 +188,10 @@ class DamagedObjectError(ConfigurationError):
         self.reason = reason
 
 
+class IncompleteAnswerError(ConfigurationError):
+    """An answer of AWS lacks a field that a decision depends on. A repeated call may return it."""
+
+
 class ServiceGoneError(ConfigurationError):
     pass
 

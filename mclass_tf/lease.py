@@ -180,11 +180,11 @@ class Lease:
             hint=Hint(
                 "wait for it to end (",
                 ("status", name),
-                "), or take its rollout back: ",
+                "), or roll it back: ",
                 ("rollback", name),
                 f"; if it is dead, its lease ends within {LIFETIME:.0f} s, and ",
                 ("release", name, "--resume"),
-                " goes on with what it has begun",
+                " resumes what it began",
             ),
             holder=held.who,
             since=held.since,
@@ -199,7 +199,7 @@ class Lease:
                 ("status", name),
                 " shows what runs and what is under way; ",
                 ("release", name, "--resume"),
-                " goes on with what this command has begun, once nobody else is at work there",
+                " resumes what this command began, once no other command is at work there",
             ),
         )
 

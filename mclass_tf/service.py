@@ -5,10 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mclass_tf.aws import Aws, error_code
-from mclass_tf.errors import ConfigurationError, Hint, ServiceEvent, ServiceGoneError
+from mclass_tf.errors import (
+    ConfigurationError,
+    Hint,
+    IncompleteAnswerError,
+    ServiceEvent,
+    ServiceGoneError,
+)
 from mclass_tf.strategy import stages_of_pauses
 
 # Statuses of a service deployment that is still under way.
@@ -44,6 +51,21 @@ _PLACED_BY = (
 )
 
 
+def _required(item: Mapping[str, Any], name: str, *, of: str) -> Any:
+    """Return a field of an answer; raise IncompleteAnswerError without it.
+
+    The model of ECS calls every field of its answers optional. A field on which a decision depends has no default, so that
+    unknown is never taken for none.
+    """
+    value = item.get(name)
+    if value is None:
+        raise IncompleteAnswerError(
+            f"ECS leaves out {name} in its answer on {of}; nothing was decided without it",
+            hint="ask again: the same command may find it in a moment",
+        )
+    return value
+
+
 def registrable(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request of RegisterTaskDefinition for a task definition that DescribeTaskDefinition returned."""
     document = {key: value for key, value in described.items() if key not in _READ_ONLY}
@@ -72,9 +94,9 @@ class Deployment:
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Deployment:
         return cls(
-            id=item["id"],
-            status=item["status"],
-            task_definition_arn=item["taskDefinition"],
+            id=_required(item, "id", of="a deployment"),
+            status=_required(item, "status", of="a deployment"),
+            task_definition_arn=_required(item, "taskDefinition", of="a deployment"),
             desired=int(item.get("desiredCount") or 0),
             pending=int(item.get("pendingCount") or 0),
             running=int(item.get("runningCount") or 0),
@@ -86,7 +108,10 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """The current service. `events` are the latest hundred, oldest first. `grace_period` is in seconds."""
+    """The current service. `events` are the latest hundred, oldest first. `grace_period` is in seconds.
+
+    `revision_arns` are the service revisions that run, empty if ECS does not say.
+    """
 
     arn: str
     name: str
@@ -100,33 +125,31 @@ class Service:
     target_group_arns: tuple[str, ...]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     load_balancers: tuple[Mapping[str, Any], ...] = ()
+    revision_arns: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Service:
+        required = partial(_required, item, of="the service")
         events = (
             ServiceEvent(id=event["id"], at=_time(event["createdAt"]), message=event["message"])
-            for event in item.get("events", ())
+            for event in item.get("events") or ()
+            if {"id", "createdAt", "message"} <= event.keys()
         )
         return cls(
-            arn=item["serviceArn"],
-            name=item["serviceName"],
-            task_definition_arn=item["taskDefinition"],
-            desired=int(item["desiredCount"]),
-            pending=int(item["pendingCount"]),
-            running=int(item["runningCount"]),
+            arn=required("serviceArn"),
+            name=required("serviceName"),
+            task_definition_arn=required("taskDefinition"),
+            desired=int(required("desiredCount")),
+            pending=int(required("pendingCount")),
+            running=int(required("runningCount")),
             grace_period=int(item.get("healthCheckGracePeriodSeconds") or 0),
-            deployments=tuple(map(Deployment.parse, item.get("deployments", ()))),
+            deployments=tuple(map(Deployment.parse, required("deployments"))),
             events=tuple(sorted(events, key=lambda event: event.at)),
-            target_group_arns=tuple(_target_groups(item.get("loadBalancers", ()))),
-            configuration=item.get("deploymentConfiguration") or {},
-            load_balancers=tuple(item.get("loadBalancers", ())),
+            target_group_arns=tuple(_target_groups(required("loadBalancers"))),
+            configuration=required("deploymentConfiguration"),
+            load_balancers=tuple(required("loadBalancers")),
+            revision_arns=_revision_arns(item.get("currentServiceRevisions") or ()),
         )
-
-    @property
-    def is_wired(self) -> bool:
-        """Return whether ECS has both target groups, and the listener rules by which it shifts traffic."""
-        wirings = [item.get("advancedConfiguration") for item in self.load_balancers]
-        return bool(wirings) and all(wirings)
 
     @property
     def primary(self) -> Deployment | None:
@@ -169,6 +192,7 @@ class HookState:
 class ServiceDeployment:
     """A service deployment. `stage` is its lifecycle stage, or "".
 
+    `source_revision_arns`: what ran at its start, empty if ECS does not say, which is not the same as nothing.
     `failures`: the failures that the circuit breaker has counted. `production`, `test`: the new version's percentage of that
     traffic, None if ECS does not shift it. `hooks`: the lifecycle hooks reached so far. `pause_stages`: the stages at which it
     is configured to pause. `strategy`: ECS's name of the strategy, "" in ListServiceDeployments, which omits it.
@@ -198,21 +222,23 @@ class ServiceDeployment:
     def pauses(self) -> tuple[HookState, ...]:
         """Return the hooks that wait for an answer; none if the deployment is rolling back."""
         is_forward = self.status == "IN_PROGRESS"
-        return tuple(hook for hook in self.hooks if hook.is_waiting) if is_forward else ()
+        # A hook without an id cannot be answered yet.
+        return tuple(hook for hook in self.hooks if hook.is_waiting and hook.id) if is_forward else ()
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> ServiceDeployment:
+        required = partial(_required, item, of="a service deployment")
         revision = item.get("targetServiceRevision") or {}
         configuration = item.get("deploymentConfiguration") or {}
         return cls(
-            arn=item["serviceDeploymentArn"],
-            status=item["status"],
+            arn=required("serviceDeploymentArn"),
+            status=required("status"),
             status_reason=item.get("statusReason") or "",
             stage=item.get("lifecycleStage") or "",
-            created_at=_time(item["createdAt"]),
+            created_at=_time(required("createdAt")),
             # ListServiceDeployments has only the ARN.
             target_revision_arn=revision.get("arn") or item.get("targetServiceRevisionArn") or "",
-            source_revision_arns=tuple(each["arn"] for each in item.get("sourceServiceRevisions") or ()),
+            source_revision_arns=_revision_arns(item.get("sourceServiceRevisions") or ()),
             rollback_reason=(item.get("rollback") or {}).get("reason") or "",
             failures=int((item.get("deploymentCircuitBreaker") or {}).get("failureCount") or 0),
             alarms=tuple((item.get("alarms") or {}).get("triggeredAlarmNames") or ()),
@@ -242,7 +268,7 @@ class ServiceRevision:
         # `loadBalancers` is the service's: its two target groups swap at every shift.
         resolved = (item.get("resolvedConfiguration") or {}).get("loadBalancers") or ()
         return cls(
-            task_definition_arn=str(item["taskDefinition"]),
+            task_definition_arn=str(_required(item, "taskDefinition", of="a service revision")),
             target_group_arns=tuple(each["targetGroupArn"] for each in resolved if "targetGroupArn" in each),
             created_at=_time(item["createdAt"]) if item.get("createdAt") else None,
         )
@@ -279,10 +305,11 @@ class Task:
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Task:
+        required = partial(_required, item, of="a task")
         return cls(
-            arn=item["taskArn"],
-            task_definition_arn=item["taskDefinitionArn"],
-            last_status=item["lastStatus"],
+            arn=required("taskArn"),
+            task_definition_arn=required("taskDefinitionArn"),
+            last_status=required("lastStatus"),
             started_by=item.get("startedBy") or "",
             address=_address(item),
             stop_code=item.get("stopCode") or "",
@@ -290,13 +317,13 @@ class Task:
             stopped_at=_time(item["stoppedAt"]) if item.get("stoppedAt") else None,
             containers=tuple(
                 Container(
-                    name=container["name"],
+                    name=container.get("name") or "",
                     image=container.get("image") or "",
                     digest=container.get("imageDigest") or "",
                     exit_code=container.get("exitCode"),
                     reason=container.get("reason") or "",
                 )
-                for container in item.get("containers", ())
+                for container in item.get("containers") or ()
             ),
         )
 
@@ -342,7 +369,8 @@ class Ecs:
     def _described_service(self, **more: Any) -> Mapping[str, Any]:
         request = {"cluster": self._cluster, "services": [self._name], **more}
         response = self._call("DescribeServices", request)
-        active = [item for item in response.get("services", ()) if item.get("status", "ACTIVE") == "ACTIVE"]
+        services = _required(response, "services", of="the service")
+        active = [item for item in services if item.get("status", "ACTIVE") == "ACTIVE"]
         if not active:
             raise self._gone()
         described: Mapping[str, Any] = active[0]
@@ -359,12 +387,12 @@ class Ecs:
         """Return the latest service deployments, latest first. Fields that ListServiceDeployments omits are empty."""
         request = {"cluster": self._cluster, "service": self._name, "maxResults": _LOOKED_BACK}
         response = self._call("ListServiceDeployments", request)
-        parsed = map(ServiceDeployment.parse, response.get("serviceDeployments", ()))
+        parsed = map(ServiceDeployment.parse, _required(response, "serviceDeployments", of="the service"))
         return tuple(sorted(parsed, key=lambda each: each.created_at, reverse=True))
 
     def service_deployment(self, arn: str) -> ServiceDeployment:
         response = self._call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})
-        if not response.get("serviceDeployments"):
+        if not _required(response, "serviceDeployments", of=f"the service deployment {arn}"):
             raise ConfigurationError(
                 f"ECS does not know the service deployment {arn}", hint="was the service deleted meanwhile?"
             )
@@ -375,8 +403,10 @@ class Ecs:
         return self.revision(arn).task_definition_arn
 
     def revision(self, arn: str) -> ServiceRevision:
+        _required({"serviceRevisionArn": arn or None}, "serviceRevisionArn", of="a service deployment")
         response = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
-        return ServiceRevision.parse(response["serviceRevisions"][0])
+        revisions = _required(response, "serviceRevisions", of=f"the service revision {arn}")
+        return ServiceRevision.parse(revisions[0])
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
         """Return the service's tasks with desired status RUNNING, or the tasks that stopped in about the last hour."""
@@ -392,7 +422,7 @@ class Ecs:
         arns: list[str] = []
         while True:
             page = self._call("ListTasks", request)
-            arns += page.get("taskArns", ())
+            arns += _required(page, "taskArns", of="the tasks")
             if not page.get("nextToken"):
                 break
             request["nextToken"] = page["nextToken"]
@@ -404,15 +434,15 @@ class Ecs:
 
     def _described(self, arns: Sequence[str]) -> Iterator[Task]:
         response = self._call("DescribeTasks", {"cluster": self._cluster, "tasks": list(arns)})
-        yield from map(Task.parse, response.get("tasks", ()))
+        yield from map(Task.parse, _required(response, "tasks", of="the tasks"))
 
     def target_states(self, target_group_arns: Sequence[str]) -> Mapping[str, str]:
         """Return the load balancer's state of each registered target by its address: "healthy", "draining", …"""
         states: dict[str, str] = {}
         for arn in target_group_arns:
             health = self._aws.elbv2.describe_target_health(TargetGroupArn=arn)
-            for target in health["TargetHealthDescriptions"]:
-                states[target["Target"]["Id"]] = target["TargetHealth"]["State"]
+            for target in _required(health, "TargetHealthDescriptions", of=f"the targets of {arn}"):
+                states[target["Target"]["Id"]] = (target.get("TargetHealth") or {}).get("State") or ""
         return states
 
     def task_definition(self, reference: str) -> dict[str, Any]:
@@ -427,13 +457,16 @@ class Ecs:
                     f"there is no task definition {reference}", hint="name one as FAMILY:REVISION"
                 ) from None
             raise
-        document: dict[str, Any] = response["taskDefinition"]
+        document: dict[str, Any] = _required(response, "taskDefinition", of=reference)
+        for name in ("containerDefinitions", "family", "taskDefinitionArn"):
+            _required(document, name, of=reference)
         return {**document, "tags": response.get("tags") or []}
 
     def register(self, document: Mapping[str, Any]) -> str:
         """Register a task definition revision; return its ARN."""
         response = self._call("RegisterTaskDefinition", document)
-        return str(response["taskDefinition"]["taskDefinitionArn"])
+        registered = _required(response, "taskDefinition", of="a registration")
+        return str(_required(registered, "taskDefinitionArn", of="a registration"))
 
     def deregister(self, arn: str) -> None:
         """Make a task definition revision INACTIVE; its tasks keep running."""
@@ -515,6 +548,12 @@ class Ecs:
             raise
 
 
+def _revision_arns(summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the ARNs of all service revisions; nothing if one is unknown, since a part could be taken for the whole."""
+    arns = tuple(str(each.get("arn") or "") for each in summaries)
+    return arns if "" not in arns else ()
+
+
 def _step_minutes(configuration: Mapping[str, Any]) -> int:
     """Return the bake minutes of each share of production traffic, by default ECS's own."""
     canary, linear = (configuration.get(f"{name}Configuration") or {} for name in ("canary", "linear"))
@@ -539,11 +578,11 @@ def _target_groups(balancers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _address(task: Mapping[str, Any]) -> str:
     details = (
         detail
-        for attachment in task.get("attachments", ())
+        for attachment in task.get("attachments") or ()
         if attachment.get("type") == "ElasticNetworkInterface"
-        for detail in attachment.get("details", ())
+        for detail in attachment.get("details") or ()
     )
-    return next((str(d["value"]) for d in details if d["name"] == "privateIPv4Address"), "")
+    return next((str(d.get("value") or "") for d in details if d.get("name") == "privateIPv4Address"), "")
 
 
 def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:

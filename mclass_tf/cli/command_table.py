@@ -102,7 +102,7 @@ _LOCAL = (
     Command(
         name="up",
         run="local_commands.up",
-        help="start it in the background, with what every environment takes as given",
+        help="start it in the background, with the prerequisites of every environment",
         epilog=None,
         arguments=(
             Argument(
@@ -122,6 +122,12 @@ _LOCAL = (
                 choices=("process", "podman", "docker"),
                 default="",
                 help="what runs the tasks (default: chosen by the image)",
+            ),
+            Argument(
+                name="--client-address",
+                type=values.address,
+                metavar="ADDRESS",
+                help="the address in AWS of clients of the load balancers, which security groups see (default 203.0.113.25, a public one); also changes one that is up",
             ),
             Argument(
                 name="--session-seconds",

@@ -25,6 +25,7 @@ def up(call: Call) -> CommandOutcome:
         port=arguments.port,
         speed=arguments.speed,
         tasks=arguments.tasks,
+        client_address=arguments.client_address,
         session_seconds=arguments.session_seconds,
         snapshot=arguments.snapshot,
     )
@@ -68,10 +69,12 @@ def status(call: Call) -> CommandOutcome:
     running, log = local.status(home=home), str(home / "server.log")
     if running is None:
         return CommandOutcome(text="the local AWS is not up", document={"up": False})
+    client_address = local.client_address(running)
     balancers, problems = _load_balancers(running), local.problems(running)
     lines = [
         f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})",
         f"its log: {log}",
+        f"clients of its load balancers come from {client_address}",
         *(f"problem: {problem}" for problem in problems),
         *(_listener_line(balancer, listener) for balancer in balancers for listener in balancer.listeners),
     ]
@@ -79,6 +82,7 @@ def status(call: Call) -> CommandOutcome:
         "up": True,
         **running.document,
         "log": log,
+        "client_address": client_address,
         "problems": problems,
         "load_balancers": [asdict(b) for b in balancers],
     }

@@ -36,7 +36,7 @@ class ReleaseSettings:
     """The settings of releases. A rollout fails after `stall_after` seconds without progress (None: derived from the service).
 
     `version_path` is the path to request from the load balancer after the rollout. `smoke` are the paths of the smoke test over
-    the test listener: None for the version path alone, empty for no test. `before` are commands that must succeed in the new
+    test traffic: None for the version path alone, empty for no test. `before` are commands that must succeed in the new
     version before the rollout. `analysis` are the limits of the analysis.
     """
 

@@ -58,7 +58,10 @@ def _unwritten(_: Step) -> None:
 
 @dataclass(kw_only=True)
 class Attempt:
-    """What is known about an attempt so far. `record` is its URL in the ledger."""
+    """What is known about an attempt so far. `record` is its URL in the ledger.
+
+    `contradiction` says why production traffic was not to be shifted, besides the smoke test.
+    """
 
     record: str
     digest: str
@@ -71,6 +74,8 @@ class Attempt:
     events: tuple[ServiceEvent, ...] = ()
     is_verified: bool = False
     smoke: tuple[SmokeResult, ...] = ()
+    unreachable: str = ""
+    contradiction: str = ""
     before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: AnalysisResult | None = None
@@ -209,7 +214,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001  (a step that is not recorded must not stop a release)
                 if not is_reported:
                     is_reported = True
-                    self._report(f"the ledger cannot be written meanwhile; the release goes on: {error}")
+                    self._report(f"the ledger cannot be written now; the release continues: {error}")
             else:
                 number += 1
 
@@ -254,7 +259,7 @@ def _settle(session: Session, successor: AttemptStart, *, by: str) -> None:
     end = AttemptEnd(
         at=_text(session.aws.now()),
         outcome=CUT_OFF,
-        cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
+        cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} resumed it: {by}",
         task_definition_arn=str(details.get("task_definition", "")),
         service_deployment_arn=str(details.get("service_deployment", "")),
         is_verified=False,

@@ -127,14 +127,14 @@ def require_proven(
     known = list(records)
     newest = next((record for record in known if not record.is_harmless), None)
     is_open = newest is not None and not newest.is_over and newest.begun.digest == digest
-    anew = Hint(("release", environment, "--image", digest), " proves it anew")
-    resumed = Hint(("release", environment, "--resume"), " ends what was cut off, and proves it")
+    anew = Hint(("release", environment, "--image", digest), " proves it again")
+    resumed = Hint(("release", environment, "--resume"), " completes the cut-off attempt and proves it")
     again = resumed if is_open else anew
     ended = [record for record in known if record.is_over and not record.is_harmless]
     last = ended[0] if ended else None
     if last is None or last.ended is None or not any(each.begun.digest == digest for each in ended):
         raise _refused(
-            f"{digest} serves in {environment}, but the ledger has no release of it", again, digest
+            f"{digest} serves in {environment}, but the ledger records no release of it", again, digest
         )
     if last.ended.outcome not in _GOOD or last.begun.digest != digest:
         cause = f" ({last.ended.cause})" if last.ended.cause else ""
@@ -174,8 +174,8 @@ def _require_soaked(
         left = settings.soak_minutes - proven_for
         raise _refused(
             f"{record.begun.digest} is proven in {environment} for {proven_for:.1f} minutes, "
-            f"{settings.soak_minutes:g} are asked for",
-            f"promote in {left:.0f} minutes; soak_minutes in environment.toml says how long",
+            f"{settings.soak_minutes:g} are required",
+            f"promote in {left:.0f} minutes; soak_minutes in environment.toml sets the soak time",
             record.begun.digest,
         )
 

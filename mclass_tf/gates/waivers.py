@@ -209,6 +209,6 @@ def _expired(waiver: Waiver, *, used: bool) -> Problem:
 def _unused(waiver: Waiver) -> Problem:
     return Problem(
         message=f"{waiver.file}:{waiver.line}: the waiver of {waiver.check} on {waiver.resource} matches nothing",
-        fix="delete it, or take this environment out of it",
+        fix="delete it, or remove this environment from it",
         blocking=False,
     )

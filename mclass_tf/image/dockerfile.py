@@ -134,11 +134,11 @@ def _failure(builder: str, argv: tuple[str, ...], reason: str) -> BuilderError |
         return BaseImageError(
             f"{builder} cannot get the base image: {reason}",
             hint=Hint(
-                "is its registry reachable? ", ("build", "--build-arg", "BASE=IMAGE"), " takes another one"
+                "is its registry reachable? ", ("build", "--build-arg", "BASE=IMAGE"), " uses another one"
             ),
         )
     failed = f"{' '.join(argv[:2])} failed: {reason}"
     if _OF_THE_DAEMON.search(reason) if builder == "docker" else not _OF_THE_DOCKERFILE.search(reason):
-        hint = "mend what it names, or take another builder: --builder docker, podman, buildah, or, for the local AWS, builtin"
+        hint = "fix the problem that it names, or choose another builder: --builder docker, podman, buildah or, for the local AWS, builtin"
         return UnfitBuilderError(failed, reason=reason, hint=hint)
-    return BuilderError(failed, hint="the whole output is above; nothing was kept")
+    return BuilderError(failed, hint="the full output is above; nothing was kept")

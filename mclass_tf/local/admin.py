@@ -8,6 +8,7 @@ import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from ipaddress import IPv4Address
 from typing import Any
 
 from mclass_tf.local import documents
@@ -58,6 +59,8 @@ class Admin:
             ("PUT", "troubles"): self._put_injected_error,
             ("GET", "clock"): self._clock,
             ("PUT", "clock"): self._put_clock,
+            ("GET", "client"): self._client,
+            ("PUT", "client"): self._put_client,
             ("GET", "load-balancers"): self._load_balancers,
             ("GET", "failures"): self._failures,
             ("GET", "requests"): self._requests,
@@ -180,6 +183,15 @@ class Admin:
         live.changed("elbv2")
         return self._clock(body)
 
+    def _client(self, _body: Any) -> Reply:
+        return json_reply(HTTPStatus.OK, {"address": live.client_address})
+
+    def _put_client(self, body: Any) -> Reply:
+        """Set the address in AWS of clients that are no tasks. Connections that are open keep theirs."""
+        live.client_address = str(IPv4Address(str(body["address"])))
+        live.changed("elbv2")
+        return self._client(body)
+
     def _load_balancers(self, _body: Any) -> Reply:
         """Return the load balancers' addresses on this machine, and the certificates that TLS clients must trust."""
         listening = live.traffic.listening
@@ -188,10 +200,10 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"load_balancers": balancers})
 
     def _requests(self, _body: Any) -> Reply:
-        """Return the number of requests from each listener to each target group since the start."""
+        """Return the number of requests by each listener rule to each target group since the start."""
         counts = [
-            {"listener_arn": listener, "target_group_arn": group, "count": count}
-            for (listener, group), count in live.traffic.requests.items()
+            {"rule_arn": rule, "target_group_arn": group, "count": count}
+            for (rule, group), count in live.traffic.requests.items()
         ]
         return json_reply(HTTPStatus.OK, {"requests": counts})
 

@@ -49,6 +49,7 @@ class Arguments:
     alive_fd: int
     speed: float
     tasks: str
+    client_address: str | None
     from_fd: int | None
 
 
@@ -78,6 +79,8 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
     from mclass_tf.local.live import live  # noqa: PLC0415
 
     live.clock.speed = arguments.speed
+    if arguments.client_address is not None:
+        live.client_address = arguments.client_address
     record = _record(arguments=arguments, listener=listener)
     application = Application(record=record, home=arguments.home)
     if arguments.from_fd is not None:
@@ -188,6 +191,7 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--alive-fd", type=int, required=True)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--tasks", default="")
+    parser.add_argument("--client-address", default=None)
     parser.add_argument("--from-fd", type=int, default=None)
     options = parser.parse_args(argv)
     return Arguments(
@@ -198,6 +202,7 @@ def _parse(argv: list[str]) -> Arguments:
         alive_fd=options.alive_fd,
         speed=options.speed,
         tasks=options.tasks,
+        client_address=options.client_address,
         from_fd=options.from_fd,
     )
 

@@ -121,6 +121,6 @@ def no_answer_error(error: Exception) -> RolloutError:
     why = error_message(error) if shortage is None else f"it could not be asked, {shortage.message}"
     return RolloutError(
         f"AWS has not answered for {PATIENCE:g} s: {why}",
-        hint=Hint("ECS goes on by itself with the deployment; ", ("status", "ENV"), " shows its state"),
+        hint=Hint("ECS continues the deployment by itself; ", ("status", "ENV"), " shows its state"),
         cause="AWS did not answer",
     )

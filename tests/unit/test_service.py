@@ -31,6 +31,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
                 "pendingCount": 1,
                 "taskDefinition": f"{PREFIX}:task-definition/mclass-task:2",
                 "healthCheckGracePeriodSeconds": 30,
+                "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
                 "loadBalancers": [
                     {"targetGroupArn": GROUP, "containerName": "mclass-server", "containerPort": 3000}
                 ],
@@ -116,7 +117,12 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         ]
     },
     "DescribeTaskDefinition": {
-        "taskDefinition": {"family": "mclass-task", "revision": 2, "containerDefinitions": []},
+        "taskDefinition": {
+            "taskDefinitionArn": f"{PREFIX}:task-definition/mclass-task:2",
+            "family": "mclass-task",
+            "revision": 2,
+            "containerDefinitions": [{"name": "mclass-server", "image": "repository@sha256:a"}],
+        },
         "tags": [{"key": "k", "value": "v"}],
     },
     "UpdateService": {"service": {}},
@@ -250,6 +256,17 @@ def test_a_service_deployment_is_read_with_the_cause_of_its_failure(ecs: Ecs) ->
     assert (found.status, found.status_reason) == ("ROLLBACK_IN_PROGRESS", "why")
     assert (found.rollback_reason, found.failures, found.alarms) == ("the circuit breaker", 3, ("errors",))
     assert (found.source_revision_arns, found.target_revision_arn) == (("source",), "target")
+
+
+@pytest.mark.parametrize("summaries", [None, [], [{}], [{"arn": "source"}, {"runningTaskCount": 1}]])
+def test_source_revisions_are_unknown_unless_ecs_names_all_of_them(
+    aws: FakeAws, ecs: Ecs, summaries: list[Any] | None
+) -> None:
+    (described,) = ANSWERS["DescribeServiceDeployments"]["serviceDeployments"]
+    answer = {**described, "sourceServiceRevisions": summaries}
+    aws.answers["DescribeServiceDeployments"] = {"serviceDeployments": [answer]}
+
+    assert ecs.service_deployment("arn").source_revision_arns == ()
 
 
 def test_a_task_is_read_with_its_address_and_how_it_ended(ecs: Ecs) -> None:

@@ -36,11 +36,11 @@ class Exchange:
     """
 
     __slots__ = (
-        "_action",
         "_connecting",
         "_framing",
         "_listener",
         "_refusal",
+        "action",
         "client",
         "phase",
         "record",
@@ -63,7 +63,7 @@ class Exchange:
         self.phase = _QUEUED
         self._listener = listener
         self._refusal = refusal
-        self._action: Forward | None = None
+        self.action: Forward | None = None
         self._framing = headers.LENGTH
         self._connecting: asyncio.Task[None] | None = None
 
@@ -77,7 +77,7 @@ class Exchange:
             return
         request, record, listener = self.request, self.record, self._listener
         rule = match(listener.rules, request, self.client.connection.client_ip)
-        record.priority = rule.priority
+        record.rule_arn, record.priority = rule.arn, rule.priority
         action = rule.action
         if isinstance(action, Forward):
             record.action = "forward"
@@ -153,7 +153,7 @@ class Exchange:
         if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_expired():
             client.close_after_answer()
         head = headers.answer_head(
-            answer, cookies=self._cookies(answer), framing=framing, closes=client.closes
+            answer, cookies=_cookies(self, answer), framing=framing, closes=client.closes
         )
         self._send(head)
         if is_switching:
@@ -190,7 +190,7 @@ class Exchange:
     # Sending the request
 
     def _forward(self, action: Forward) -> None:
-        self._action, record, cookies = action, self.record, self.request.cookies
+        self.action, record, cookies = action, self.record, self.request.cookies
         group = stickiness.sticky_group(action, cookies) or action.choose()
         target = None if group is None else self._choose_target(group)
         record.group, record.target = group, target
@@ -254,15 +254,6 @@ class Exchange:
             connection.pause_reading()
 
     # Sending the answer
-
-    def _cookies(self, answer: TargetAnswer) -> bytes:
-        action, target = self._action, self.record.target
-        if action is None or target is None:
-            return b""
-        if not action.sticky_seconds and not target.group.settings.is_sticky:
-            return b""
-        cookies, is_secure = self.request.cookies, self.client.connection.is_encrypted
-        return stickiness.cookie_lines(action, target, answer, cookies=cookies, is_secure=is_secure)
 
     def _answer(
         self,
@@ -334,3 +325,14 @@ class Exchange:
         if connection is not None and connection.exchange is self:
             connection.close()
         self.client.exchange_ended()
+
+
+def _cookies(exchange: Exchange, answer: TargetAnswer) -> bytes:
+    """Return the stickiness cookies of an answer."""
+    action, target = exchange.action, exchange.record.target
+    if action is None or target is None:
+        return b""
+    if not action.sticky_seconds and not target.group.settings.is_sticky:
+        return b""
+    cookies, is_secure = exchange.request.cookies, exchange.client.connection.is_encrypted
+    return stickiness.cookie_lines(action, target, answer, cookies=cookies, is_secure=is_secure)

@@ -44,7 +44,7 @@ class Metrics:
 
     `counts` has the names of CloudWatch's metrics in AWS/ApplicationELB (RequestCount, HTTPCode_Target_2XX_Count,
     HTTPCode_ELB_502_Count, TargetConnectionErrorCount, …); `response_times` are TargetResponseTime's samples, in seconds.
-    `target_group_arn` None: traffic that never reached a target group. `by_listener` is RequestCount by listener ARN, which
+    `target_group_arn` None: traffic that never reached a target group. `by_rule` is RequestCount by the ARN of the listener rule, which
     CloudWatch does not have.
     """
 
@@ -53,7 +53,7 @@ class Metrics:
     target_group_arn: str | None
     counts: Mapping[str, float]
     response_times: tuple[float, ...] = ()
-    by_listener: Mapping[str, int] = field(default_factory=dict)
+    by_rule: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

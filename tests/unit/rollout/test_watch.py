@@ -289,7 +289,7 @@ def test_after_half_a_minute_without_an_answer_the_watch_ends_and_says_that_ecs_
 
     with pytest.raises(RolloutError, match="Rate exceeded") as caught:
         watching.look()
-    assert "ECS goes on" in caught.value.hint
+    assert "ECS continues the deployment" in caught.value.hint
 
 
 def test_credentials_that_nobody_can_renew_end_the_watch_and_are_no_error_of_the_configuration() -> None:

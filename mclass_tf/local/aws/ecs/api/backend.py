@@ -10,7 +10,7 @@ from typing import Any
 from moto.ecs.exceptions import TaskDefinitionNotFoundException
 from moto.ecs.models import EC2ContainerServiceBackend
 
-from mclass_tf.local.aws.ecs.api import parameters, task_definition
+from mclass_tf.local.aws.ecs.api import parameters, strategy_checks, task_definition
 from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS, check_service, check_strategy
 from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
 from mclass_tf.local.aws.ecs.model import errors, service
@@ -195,6 +195,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         definition = self.usable_task_definition(request["taskDefinition"])
         settings = service.defaults(request)
         settings["taskDefinition"] = definition.arn
+        _check_bake_time(request, settings)
         if not settings["launchType"] and not settings["capacityProviderStrategy"]:
             settings["capacityProviderStrategy"] = cluster.default_capacity_provider_strategy or None
         self._check_service(settings, cluster=cluster, definition=definition)
@@ -230,7 +231,10 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         )
         if changes.get("capacityProviderStrategy"):
             changes["launchType"] = None
+        _check_bake_time(request, changes)
         self._check_service({**current.settings, **changes}, cluster=cluster, definition=definition)
+        if not current.records[0].has_ended:
+            strategy_checks.check_migration(current.settings, {**current.settings, **changes})
         current.update(changes, force=bool(request.get("forceNewDeployment")))
         reconcile(current)
         return current
@@ -296,3 +300,8 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             account_id=self.account_id,
             region=self.region_name,
         )
+
+
+def _check_bake_time(request: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    strategy = settings["deploymentConfiguration"]["strategy"]
+    strategy_checks.check_bake_time(request.get("deploymentConfiguration") or {}, strategy=strategy)

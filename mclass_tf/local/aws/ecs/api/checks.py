@@ -46,7 +46,7 @@ def check_service(
 def _check_detection(settings: Mapping[str, Any]) -> None:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html#failure-threshold"""
     configuration = settings["deploymentConfiguration"]
-    if configuration["bakeTimeInMinutes"] not in _BAKE_MINUTES:
+    if configuration.get("bakeTimeInMinutes", 0) not in _BAKE_MINUTES:
         raise invalid("bakeTimeInMinutes must be from 0 to 1440.")
     threshold = configuration["deploymentCircuitBreaker"].get("thresholdConfiguration")
     if not threshold:
@@ -70,8 +70,12 @@ def _check_percents(settings: Mapping[str, Any]) -> None:
         raise invalid(
             "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
         )
+    # Of the limits that ECS documents, only this one can apply on Fargate. None concerns the strategy: rebalancing is the default of
+    # new services with any strategy, and Express Mode combines it with CANARY.
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/express-service-work.html
     if settings["availabilityZoneRebalancing"] == "ENABLED" and maximum <= _WHOLE:
-        raise invalid("Availability Zone rebalancing needs a maximumPercent above 100.")
+        raise invalid("Availability Zone Rebalancing does not support maximumPercent <= 100%")
 
 
 def check_capacity(settings: Mapping[str, Any], *, cluster: Any) -> None:

@@ -73,6 +73,41 @@ def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str)
             _check_load_balancer(load_balancer, advanced, account_id=account_id, region=region)
 
 
+def check_bake_time(requested: Mapping[str, Any], *, strategy: str) -> None:
+    """Raise InvalidParameterException if the request sets a bake time for ROLLING.
+
+    ECS documents it for the strategies that shift traffic, and may refuse it for others. A bake time of an earlier strategy
+    stays in the service.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+    """
+    if strategy == ROLLING and requested.get("bakeTimeInMinutes") is not None:
+        raise invalid(f"bakeTimeInMinutes is not valid with the deployment strategy {ROLLING}.")
+
+
+def check_migration(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raise InvalidParameterException for a change of the strategy or of the wiring while a deployment is under way.
+
+    "The service has no ongoing deployments" is a prerequisite of both directions. The message is not documented.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-rolling-to-bluegreen.html
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-bluegreen-to-rolling.html
+    """
+    if _strategy(before) != _strategy(after):
+        raise invalid(
+            f"The deployment strategy cannot be changed from {_strategy(before)} to {_strategy(after)} while the service has an "
+            "ongoing deployment."
+        )
+    if _wirings(before) != _wirings(after):
+        raise invalid("advancedConfiguration cannot be changed while the service has an ongoing deployment.")
+
+
+def _strategy(settings: Mapping[str, Any]) -> str:
+    return str(settings["deploymentConfiguration"]["strategy"])
+
+
+def _wirings(settings: Mapping[str, Any]) -> list[Any]:
+    return [entry.get("advancedConfiguration") for entry in settings["loadBalancers"]]
+
+
 def _check_steps(given: Mapping[str, Any] | None, *, name: str, limits: _StepLimits, strategy: str) -> None:
     if given is None:
         return
