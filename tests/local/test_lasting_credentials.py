@@ -18,6 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.aws import Access, Aws, connect, has_lapsed, needs_sign_in, refusal
+from mclass_tf.buckets import ensure_state_bucket
 from mclass_tf.environment import Backend
 from mclass_tf.errors import CredentialsExpiredError
 from mclass_tf.lease import Holder, Lease
@@ -123,7 +124,7 @@ def test_a_session_that_aws_ends_early_is_renewed_by_the_call_that_notices(
 @pytest.mark.usefixtures("short")
 def test_the_lease_is_renewed_beyond_the_session_that_took_it(url: str, account: str) -> None:
     aws = connected(url, account)
-    aws.s3.create_bucket(Bucket=f"state-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
+    ensure_state_bucket(aws.s3, f"state-{account}", region=REGION)
     backend = Backend(
         file=Path("backend.hcl"), bucket=f"state-{account}", key="k", region=REGION, allowed_account_ids=()
     )

@@ -27,7 +27,7 @@ from botocore.exceptions import (
 from mclass_tf.aws import Access, Aws, connect, error_code, is_transient, needs_sign_in, refusal
 from mclass_tf.errors import ConfigurationError, CredentialsExpiredError, UnreachableError
 
-KEYS = {"access_key_id": "a", "secret_access_key": "b"}
+KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "b"}
 
 
 def access(endpoint_url: str | None) -> Access:
@@ -130,9 +130,10 @@ def test_a_botocore_with_conditional_writes_is_accepted(
 
 
 def test_the_installed_botocore_has_what_the_lease_needs() -> None:
-    members = Aws(access(None)).s3.meta.service_model.operation_model("PutObject").input_shape.members
+    shape = Aws(access(None)).s3.meta.service_model.operation_model("PutObject").input_shape
 
-    assert {"IfMatch", "IfNoneMatch"} <= set(members)
+    assert shape is not None
+    assert {"IfMatch", "IfNoneMatch"} <= set(shape.members)
 
 
 def test_a_refusal_by_aws_is_not_a_bug() -> None:
