@@ -48,7 +48,7 @@ class DockerfileBuild:
             raise BuilderError(f"there is no {dockerfile}", hint=f"{self.builder} builds from it")
         self._build(draft, use_cache=True)
         if self._is_stale(draft / "layout"):
-            self.report(f"{self.builder} took another revision out of its cache: building without it")
+            self.report(f"{self.builder} took another image out of its cache: building without it")
             shutil.rmtree(draft / "layout")
             (draft / "layout").mkdir()
             self._build(draft, use_cache=False)
@@ -59,10 +59,10 @@ class DockerfileBuild:
 
         https://github.com/docker/cli/issues/3199 , https://github.com/containers/buildah/issues/3658
         """
-        wanted, built = self.inputs.platform, configuration(layout).platform
-        if wanted and wanted != f"{built.os}/{built.architecture}":
+        built = configuration(layout).platform
+        if self._is_for_another_platform(built):
             raise BuilderError(
-                f"{self.builder} built for {built}, not for {wanted}",
+                f"{self.builder} built for {built}, not for {self.inputs.platform}",
                 hint="is the base image one of that platform? its digest must be that of an index, or of the platform's image",
             )
 
@@ -83,14 +83,21 @@ class DockerfileBuild:
             )
 
     def _is_stale(self, layout: Path) -> bool:
-        """Whether the image has another revision: podman's cache ignores a changed build argument.
+        """Whether the image has another revision or platform: podman's cache ignores a changed build argument, and the platform.
 
         https://github.com/containers/buildah/issues/5501
         """
-        config = configuration(layout).config or documents.RuntimeConfig()
+        built = configuration(layout)
+        config = built.config or documents.RuntimeConfig()
+        if self._is_for_another_platform(built.platform):
+            return True
         variables = dict(entry.partition("=")[::2] for entry in config.env or ())
         revisions = ((config.labels or {}).get(REVISION), variables.get("MCLASS_REVISION"))
         return any(revision not in {None, self.inputs.revision.name} for revision in revisions)
+
+    def _is_for_another_platform(self, built: documents.Platform) -> bool:
+        wanted = self.inputs.platform
+        return bool(wanted) and wanted != f"{built.os}/{built.architecture}"
 
     def _must(self, argv: tuple[str, ...]) -> None:
         # Attestations would turn the image into an index that contains the time of the build.

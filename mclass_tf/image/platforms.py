@@ -29,15 +29,13 @@ def platforms_of(registry: Registry, digest: str) -> tuple[documents.Platform, .
 
     Raises NoImageError if a part is missing, CorruptedImageError if one cannot be read.
     """
-    return tuple(dict.fromkeys(_platforms(registry, digest, seen=set(), levels=_MOST_INDEXES)))
+    return tuple(dict.fromkeys(_platforms(registry, digest, seen=[], levels=_MOST_INDEXES)))
 
 
 def _platforms(
-    registry: Registry, digest: str, *, seen: set[str], levels: int
+    registry: Registry, digest: str, *, seen: list[str], levels: int
 ) -> Iterator[documents.Platform]:
-    if digest in seen:
-        return
-    seen.add(digest)
+    seen.append(digest)
     if len(seen) > _MOST_IMAGES or levels < 0:
         raise _unreadable(digest, "it is an index that is nested too deeply, or names too many images")
     try:
@@ -48,11 +46,24 @@ def _platforms(
     except documents.MalformedError as error:
         raise _unreadable(digest, str(error)) from None
     for part in document.manifests:
+        label = part.platform
+        if label is not None and label.architecture == "unknown":
+            continue  # an attestation
+        built_for = _platforms(registry, part.digest, seen=seen, levels=levels - 1)
         # An entry without a platform has that of its image's configuration.
-        if part.platform is None or not part.platform.architecture:
-            yield from _platforms(registry, part.digest, seen=seen, levels=levels - 1)
-        elif part.platform.architecture != "unknown":  # an attestation
-            yield part.platform
+        yield from built_for if label is None or not label.architecture else [_agreed(label, list(built_for))]
+
+
+def _agreed(label: documents.Platform, built_for: list[documents.Platform]) -> documents.Platform:
+    """Return the platform that an index states for an image, or one that fits nothing if the image is built for another.
+
+    A runtime chooses by what the index states, and the image fails to execute.
+    """
+    known = [each.architecture for each in built_for if each.architecture]
+    if not known or label.architecture in known:
+        return label
+    what = f"{label.architecture} (in truth {', '.join(known)})"
+    return documents.Platform(architecture=what, os=label.os, variant=label.variant)
 
 
 def _unreadable(digest: str, why: str) -> CorruptedImageError:

@@ -80,6 +80,18 @@ def test_an_image_has_the_platform_of_its_configuration_and_an_index_those_of_it
     assert there.platforms(nested) == (ARM64, AMD64)
 
 
+def test_an_index_that_states_another_platform_than_its_image_has_fits_nothing() -> None:
+    there = Repository()
+    arm, amd = there.image(os="linux", architecture="arm64"), there.image(os="linux", architecture="amd64")
+    wrong = there.platforms(there.index((arm, AMD64), (amd, ARM64)))
+
+    for architecture in ("X86_64", "ARM64"):
+        with pytest.raises(ImageRefusedError, match=r"linux/amd64 \(in truth arm64\)"):
+            require_fits(wrong, digest="sha256:1", architecture=architecture, environment="dev")
+    unnamed = there.image(os="linux")
+    assert there.platforms(there.index((unnamed, AMD64))) == (AMD64,), "the index is all that is known"
+
+
 def test_an_index_without_an_end_cannot_be_read() -> None:
     there = Repository()
     index = there.image(os="linux", architecture="amd64")

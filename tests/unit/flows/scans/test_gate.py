@@ -283,8 +283,12 @@ def test_an_expired_waiver_excuses_nothing_and_an_unused_one_is_a_warning() -> N
     yesterday = TODAY - dt.timedelta(days=1)
     there.says(basic())
 
-    refused = there.refused(waiver("cve", "CVE-2026-1", until=yesterday)).message
-    assert f"the waiver of CVE-2026-1 expired on {yesterday}" in refused
+    refused = there.refused(waiver("cve", "CVE-2026-1", until=yesterday))
+    assert (
+        f"1 CRITICAL; CVE-2026-1 (CRITICAL, openssl); policy/waivers.toml:1: the waiver of CVE-2026-1 expired on {yesterday}"
+        in (refused.message)
+    )
+    assert [(each["decision"], each["waiver"]) for each in refused.findings] == [("refused", None)]
     assert "1 CRITICAL" in there.refused(waiver("cve", "CVE-2026-2")).message
     there.says()
     assert there.judge(waiver("cve", "CVE-2026-1", line=7)).warnings == (
