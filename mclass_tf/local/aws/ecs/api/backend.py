@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from moto.ecs.exceptions import TaskDefinitionNotFoundException
@@ -39,7 +40,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         existing = self.clusters.get(name)
         if existing is not None and existing.status == "ACTIVE":
             return existing  # CreateCluster is idempotent; moto would lose the settings
-        self._check_cluster(request)
+        _check_cluster(request)
         return super().create_cluster(
             name,
             request.get("tags") or [],
@@ -52,14 +53,14 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
     def update_cluster_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.UPDATE_CLUSTER)
         self.active_cluster(request.get("cluster"))
-        self._check_cluster(request)
+        _check_cluster(request)
         return super().update_cluster(
             request.get("cluster"), request.get("settings"), request.get("configuration"), None
         )
 
     def put_cluster_providers(self, request: Mapping[str, Any]) -> Any:
         cluster = self.active_cluster(request.get("cluster"))
-        self._check_cluster(request)
+        _check_cluster(request)
         kept = set(request.get("capacityProviders") or [])
         used = {
             provider
@@ -101,21 +102,6 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             raise errors.inactive_cluster()
         return cluster
 
-    @staticmethod
-    def _check_cluster(request: Mapping[str, Any]) -> None:
-        for setting in request.get("settings") or []:
-            if setting.get("name") != "containerInsights" or setting.get("value") not in _INSIGHTS:
-                raise errors.invalid(
-                    f"Invalid cluster setting: {setting.get('name')}={setting.get('value')}."
-                )
-        providers = request.get("capacityProviders") or []
-        for provider in providers:
-            if provider not in FARGATE_PROVIDERS:
-                raise errors.invalid(f"The specified capacity provider '{provider}' was not found.")
-        strategy = request.get("defaultCapacityProviderStrategy")
-        if strategy:
-            check_strategy(strategy, associated=providers)
-
     # ---- task definitions
 
     def register_task_definition_from(self, request: Mapping[str, Any]) -> Any:
@@ -149,6 +135,16 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         definition = super().deregister_task_definition(task_definition_str)
         definition.deregistered_at = time.time()
         return definition
+
+    def delete_task_definitions(self, task_definitions: list[str]) -> Any:
+        """Keep deleted revisions as DELETE_IN_PROGRESS: services that use one go on. moto forgets them at once.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/delete-task-definition-v2.html
+        """
+        deleted, failures = super().delete_task_definitions(task_definitions)
+        for definition in deleted:
+            self.task_definitions[definition.family][definition.revision] = definition
+        return deleted, failures
 
     def describe_task_definition(self, task_definition_str: str) -> Any:
         """Return a task definition. A family without a revision means its latest ACTIVE one; moto ignores the status."""
@@ -197,7 +193,8 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         settings["taskDefinition"] = definition.arn
         if not settings["launchType"] and not settings["capacityProviderStrategy"]:
             settings["capacityProviderStrategy"] = cluster.default_capacity_provider_strategy or None
-        self._check_service(settings, cluster=cluster, definition=definition)
+        named = _named(settings, deployment=settings["deploymentConfiguration"])
+        self._check_service(settings, named=named, cluster=cluster, definition=definition)
         created = service.Service(
             name=name,
             arn=f"arn:aws:ecs:{self.region_name}:{self.account_id}:service/{cluster.name}/{name}",
@@ -221,16 +218,21 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             and name in current.settings
             and name not in {"tags", "deploymentConfiguration"}
         }
-        definition = self.describe_task_definition(current.settings["taskDefinition"])
+        definition = None
         if request.get("taskDefinition"):
             definition = self.usable_task_definition(request["taskDefinition"])
             changes["taskDefinition"] = definition.arn
+        elif "loadBalancers" in changes:
+            definition = self.describe_task_definition(current.settings["taskDefinition"])
+        named = _named(changes, deployment=request.get("deploymentConfiguration") or {})
         changes["deploymentConfiguration"] = service.deployment_configuration(
             request.get("deploymentConfiguration") or {}, current=current.settings["deploymentConfiguration"]
         )
         if changes.get("capacityProviderStrategy"):
             changes["launchType"] = None
-        self._check_service({**current.settings, **changes}, cluster=cluster, definition=definition)
+        self._check_service(
+            {**current.settings, **changes}, named=named, cluster=cluster, definition=definition
+        )
         current.update(changes, force=bool(request.get("forceNewDeployment")))
         reconcile(current)
         return current
@@ -288,11 +290,33 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             if task.launch.cluster_arn == cluster.arn
         ]
 
-    def _check_service(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
+    def _check_service(
+        self, settings: Mapping[str, Any], *, named: AbstractSet[str], cluster: Any, definition: Any
+    ) -> None:
         check_service(
             settings,
+            named=named,
             cluster=cluster,
             task_definition=definition,
             account_id=self.account_id,
             region=self.region_name,
         )
+
+
+def _named(settings: Mapping[str, Any], *, deployment: Mapping[str, Any]) -> set[str]:
+    """Return the names of settings, and those of the parts of the deployment configuration."""
+    parts = {f"deploymentConfiguration.{name}" for name, value in deployment.items() if value is not None}
+    return {*settings, *parts, *(["deploymentConfiguration"] if parts else [])}
+
+
+def _check_cluster(request: Mapping[str, Any]) -> None:
+    for setting in request.get("settings") or []:
+        if setting.get("name") != "containerInsights" or setting.get("value") not in _INSIGHTS:
+            raise errors.invalid(f"Invalid cluster setting: {setting.get('name')}={setting.get('value')}.")
+    providers = request.get("capacityProviders") or []
+    for provider in providers:
+        if provider not in FARGATE_PROVIDERS:
+            raise errors.invalid(f"The specified capacity provider '{provider}' was not found.")
+    strategy = request.get("defaultCapacityProviderStrategy")
+    if strategy:
+        check_strategy(strategy, associated=providers)
