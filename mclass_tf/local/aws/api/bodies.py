@@ -31,6 +31,8 @@ _INVALID = {
     "ecs": "InvalidParameterException",
     "logs": "InvalidParameterException",
 }
+_GZIP = frozenset({"gzip", "x-gzip"})
+_UNCODED = frozenset({"", "identity"})
 _LATEST = 253_402_300_799  # the last second of the year 9999
 
 
@@ -39,21 +41,32 @@ class _SerializationError(Exception):
 
 
 def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
-    """Replace a gzip body, which SDKs use for large requests, by its content. Return a refusal if that fails.
+    """Replace a compressed body, which SDKs use for large requests, by its content. Return a refusal if that fails.
 
-    gzip can expand a thousandfold, so at most `most` bytes are decompressed. S3 stores bodies as they are.
+    Codings are undone in reverse order (https://www.rfc-editor.org/rfc/rfc9110#section-8.4). gzip can expand a thousandfold, so at
+    most `most` bytes are decompressed. S3 stores bodies as they are.
+    https://smithy.io/2.0/spec/behavior-traits.html#requestcompression-trait
     """
-    if call.service == "s3" or environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() != "gzip":
+    codings = [name.strip().lower() for name in environ.get("HTTP_CONTENT_ENCODING", "").split(",")]
+    codings = [name for name in codings if name not in _UNCODED]
+    if call.service == "s3" or not codings:
         return None
-    try:
-        with gzip.GzipFile(fileobj=environ["wsgi.input"], mode="rb") as packed:
-            body = packed.read(most + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        return refuse(call, code="SerializationException", message=f"The body is not valid gzip: {error}")
-    if len(body) > most:
-        return too_large(call, most=most)
+    body = environ["wsgi.input"]
+    for coding in reversed(codings):
+        if coding not in _GZIP:
+            message = f"The local AWS cannot decode the content encoding {coding}: use gzip or none."
+            status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+            return refuse(call, code="UnsupportedMediaTypeException", message=message, status=status)
+        try:
+            with gzip.GzipFile(fileobj=body, mode="rb") as packed:
+                content = packed.read(most + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            return refuse(call, code="SerializationException", message=f"The body is not valid gzip: {error}")
+        if len(content) > most:
+            return too_large(call, most=most)
+        body = io.BytesIO(content)
     del environ["HTTP_CONTENT_ENCODING"]
-    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(len(content))
     return None
 
 
