@@ -68,12 +68,14 @@ def up(
     speed: float | None = None,
     tasks: str = "",
     snapshot: Path | None = None,
+    resettable: bool = False,
 ) -> LocalAws:
     """Return the running local AWS of this home. Start it if needed, from a `snapshot` if given.
 
     `port` None takes 4566 if it is free, else any free port; 0 takes a free port. `speed` is how much faster than AWS the timers of
     the control plane run; None keeps the current speed, initially 1. `tasks` is what runs tasks ("process", "podman", "docker"); ""
     chooses by the image. A snapshot contains both, but explicit values override it.
+    `resettable` adds the admin call that deletes everything, which suites of tests need and nobody else may have.
     Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, and OSError if the machine runs short of resources.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
@@ -96,7 +98,7 @@ def up(
         with _open_snapshot(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
             if header is not None:
                 speed, tasks = header.speed if speed is None else speed, tasks or header.tasks
-            settings = _settings(speed=speed, tasks=tasks, archive=archive)
+            settings = _settings(speed=speed, tasks=tasks, archive=archive, resettable=resettable)
             return _start(home=home, listener=listener, settings=settings, archive=archive)
 
 
@@ -219,11 +221,12 @@ def _open_snapshot(
         yield verified
 
 
-def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> list[str]:
+def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None, resettable: bool) -> list[str]:
     return [
         *(["--speed", str(speed)] if speed is not None else []),
         *(["--tasks", tasks] if tasks else []),
         *(["--from-fd", str(archive.fileno())] if archive is not None else []),
+        *(["--resettable"] if resettable else []),
     ]
 
 

@@ -50,6 +50,7 @@ class Arguments:
     speed: float
     tasks: str
     from_fd: int | None
+    resettable: bool
 
 
 def main(argv: list[str]) -> int:
@@ -79,7 +80,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
 
     live.clock.speed = arguments.speed
     record = _record(arguments=arguments, listener=listener)
-    application = Application(record=record, home=arguments.home)
+    application = Application(record=record, home=arguments.home, resettable=arguments.resettable)
     if arguments.from_fd is not None:
         with os.fdopen(arguments.from_fd, "rb") as archive:
             application.restore(archive)
@@ -189,6 +190,7 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--tasks", default="")
     parser.add_argument("--from-fd", type=int, default=None)
+    parser.add_argument("--resettable", action="store_true")
     options = parser.parse_args(argv)
     return Arguments(
         home=options.home,
@@ -199,6 +201,7 @@ def _parse(argv: list[str]) -> Arguments:
         speed=options.speed,
         tasks=options.tasks,
         from_fd=options.from_fd,
+        resettable=options.resettable,
     )
 
 
