@@ -30,7 +30,10 @@ _INVALID = {
     "ecr": "InvalidParameterException",
     "ecs": "InvalidParameterException",
     "logs": "InvalidParameterException",
+    "monitoring": "MissingParameter",
 }
+_MODELS = {"monitoring": "cloudwatch"}
+"""The names of botocore's models that are not the names in signatures."""
 _GZIP = frozenset({"gzip", "x-gzip"})
 _UNCODED = frozenset({"", "identity"})
 _LATEST = 253_402_300_799  # the last second of the year 9999
@@ -108,7 +111,7 @@ def _incomplete(call: Call, name: str) -> Reply:
 def _input(service: str, operation: str) -> StructureShape | None:
     """Return the input shape of an operation, or None if the installed botocore does not know it."""
     try:
-        shape = get_service_model(service).operation_model(operation).input_shape
+        shape = get_service_model(_MODELS.get(service, service)).operation_model(operation).input_shape
     except (UnknownServiceError, OperationNotFoundError):
         return None
     return shape if isinstance(shape, StructureShape) else None
