@@ -106,7 +106,7 @@ def _environment(server: local.LocalAws, results: Path) -> dict[str, str]:
     return {
         **kept,
         "AWS_ACCESS_KEY_ID": server.key.access_key_id,
-        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_CONFIG_FILE": str(_PLUGIN / "config"),
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_MAX_ATTEMPTS": "1",

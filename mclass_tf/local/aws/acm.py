@@ -59,6 +59,8 @@ def is_pending(arn: str, *, account_id: str, region: str) -> bool:
 class Bundle(CertBundle):  # type: ignore[misc]  # moto is not typed for us
     """A self-signed certificate. Those of moto name Amazon as their issuer, so that no client could trust them."""
 
+    status: str
+
     @classmethod
     def generate_cert(
         cls,

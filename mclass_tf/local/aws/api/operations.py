@@ -139,6 +139,7 @@ S3_MODELLED = frozenset(
         "ListObjects",
         "ListObjectsV2",
         "ListParts",
+        "PostObject",
         "PutBucketAccelerateConfiguration",
         "PutBucketAcl",
         "PutBucketCors",
