@@ -37,8 +37,18 @@ FILES = {
         "test_vpcs.py",
     )
 }
-# Tests of moto's own web server, in their process: they send nothing to an endpoint.
-_LEFT_OUT = ("*/test_server.py", "*_server.py")
+_LEFT_OUT = (
+    # Tests of moto's own web server, in their process: they send nothing to an endpoint.
+    "*/test_server.py",
+    "*_server.py",
+    # Functions run where deployments ask them, and EventBridge is told nothing: these tests wait for minutes for either.
+    "*/test_s3_eventbridge_integration.py",
+    "*/test_s3_lambda_integration.py",
+    "*/test_lambda_invoke.py",
+    "*/test_lambda_layers_invoked.py",
+    "*/test_lambda_eventsourcemapping.py",
+    "*/test_logs/test_integration.py",
+)
 _SPEED = 100.0
 _SUITE_SECONDS = 1800
 _PLUGIN = Path(__file__).with_name("moto_plugin")

@@ -42,14 +42,21 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
             kept_events.bound(stream, added=len(stream.events) - before)
         return answer
 
-    def filter_log_events(self, log_group_name: str, log_stream_names: list[str], *rest: Any) -> Any:
+    def filter_log_events(  # noqa: PLR0917  moto's signature
+        self,
+        log_group_name: str,
+        log_stream_names: list[str],
+        start_time: int,
+        end_time: int,
+        limit: int | None,
+        next_token: str | None,
+        filter_pattern: str,
+        interleaved: bool,  # noqa: ARG002, FBT001  AWS ignores it
+    ) -> Any:
         """Return the events of all streams in one order: by time, then by ingestion. moto returns one stream after another.
 
         https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
         """
-        start_time, end_time, limit, next_token, filter_pattern, _interleaved = (
-            rest  # AWS ignores the last one
-        )
         group = self.groups.get(log_group_name)
         if group is None:
             raise ResourceNotFoundException

@@ -62,8 +62,8 @@ def _register_task_definition(params: dict[str, Any], region: str) -> None:
         return
     params.setdefault("networkMode", "awsvpc")
     params.setdefault("requiresCompatibilities", ["FARGATE"])
-    params.setdefault("cpu", "1024")
-    params.setdefault("memory", "8192")
+    if "cpu" not in params or "memory" not in params:
+        params.update(cpu="1024", memory="8192")
 
 
 def _on_fargate(params: dict[str, Any], region: str) -> None:

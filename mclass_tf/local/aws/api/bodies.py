@@ -103,6 +103,9 @@ def check(call: Call, environ: dict[str, Any]) -> Reply | None:
 
 
 def _incomplete(call: Call, name: str) -> Reply:
+    name = ".".join(
+        f"{part[:1].lower()}{part[1:]}" for part in name.split(".")
+    )  # as AWS writes it, whatever the model has
     message = f"1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
     return refuse(call, code=_INVALID.get(call.service, "ValidationException"), message=message)
 

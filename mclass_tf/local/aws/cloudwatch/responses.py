@@ -63,7 +63,7 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
                     f"The parameter MetricDataQueries.member.{number}.MetricStat is required.\n"
                 )
         if self._starts_after_end():
-            raise ValidationError("The parameter EndTime must be greater than StartTime.")
+            raise ValidationError(self._wrong_times())
         if not all("MetricStat" in query for query in queries):
             raise ValidationError("The local AWS models expressions in alarms alone: MetricStat is required.")
         is_descending = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
@@ -126,6 +126,11 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
             raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
         start, end = epoch(self._get_param("StartTime")), epoch(self._get_param("EndTime"))
         return list(_cut(start - start % min(period, MINUTE), end, period))
+
+    def _wrong_times(self) -> str:
+        if math.floor(epoch(self._get_param("StartTime"))) == math.floor(epoch(self._get_param("EndTime"))):
+            return "The parameter StartTime must not equal parameter EndTime."
+        return "The parameter EndTime must be greater than StartTime."
 
     def _starts_after_end(self) -> bool:
         """Compare whole seconds, which CloudWatch rounds to."""

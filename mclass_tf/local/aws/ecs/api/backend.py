@@ -177,7 +177,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
 
     # ---- services
 
-    def create_service(self, request: Mapping[str, Any]) -> service.Service:
+    def create_service_from(self, request: Mapping[str, Any]) -> service.Service:
         parameters.check(request, honoured=parameters.CREATE_SERVICE)
         cluster = self.active_cluster(request.get("cluster"))
         name = str(request.get("serviceName"))
@@ -207,7 +207,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         reconcile(created)
         return created
 
-    def update_service(self, request: Mapping[str, Any]) -> service.Service:
+    def update_service_from(self, request: Mapping[str, Any]) -> service.Service:
         parameters.check(request, honoured=parameters.UPDATE_SERVICE)
         cluster = self.active_cluster(request.get("cluster"))
         current = self.active_service(cluster=cluster, reference=str(request.get("service")))
@@ -237,7 +237,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         reconcile(current)
         return current
 
-    def delete_service(self, request: Mapping[str, Any]) -> service.Service:
+    def delete_service_from(self, request: Mapping[str, Any]) -> service.Service:
         cluster = self.active_cluster(request.get("cluster"))
         current = self.active_service(cluster=cluster, reference=str(request.get("service")))
         if current.desired_count > 0 and not request.get("force"):
@@ -245,6 +245,10 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         current.delete()
         reconcile(current)
         return current
+
+    def create_service(self, *_arguments: Any, **_named: Any) -> Any:
+        """Refuse a service of a CloudFormation stack. CloudFormation is moto's, whose services run no tasks."""
+        raise NotImplementedError("services in stacks; create them by CreateService")
 
     def refresh_counts(self, current: service.Service) -> service.Service:
         """Return the service with current task counts."""
