@@ -119,7 +119,7 @@ def _environment(server: local.LocalAws, results: Path) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(_PLUGIN / "config"),
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_MAX_ATTEMPTS": "2",  # a result says so where the only attempt failed
         "AWS_SECRET_ACCESS_KEY": server.key.secret_access_key,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "FOREIGN_RESULTS": str(results),

@@ -66,9 +66,15 @@ def _register_task_definition(params: dict[str, Any], region: str) -> None:
         params.update(cpu="1024", memory="8192")
 
 
+def _has_default_capacity(params: dict[str, Any], region: str) -> bool:
+    ecs = _real_client("ecs", region_name=region, endpoint_url=_URL)
+    clusters = ecs.describe_clusters(clusters=[params.get("cluster") or "default"])["clusters"]
+    return any(cluster.get("defaultCapacityProviderStrategy") for cluster in clusters)
+
+
 def _on_fargate(params: dict[str, Any], region: str) -> None:
     """Run it on Fargate, in the subnets of the default VPC."""
-    if not params.get("capacityProviderStrategy"):
+    if not params.get("capacityProviderStrategy") and not _has_default_capacity(params, region):
         params.setdefault("launchType", "FARGATE")
     if "networkConfiguration" not in params:
         subnets = _ec2(region).describe_subnets()["Subnets"][:2]

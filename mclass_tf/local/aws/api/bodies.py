@@ -175,6 +175,11 @@ def _is_number(value: Any) -> bool:
     return type(value) in {int, float}
 
 
+def _is_float(value: Any) -> bool:
+    """https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html#shape-serialization"""
+    return _is_number(value) or (isinstance(value, str) and value in {"NaN", "Infinity", "-Infinity"})
+
+
 def _is_timestamp(value: Any) -> bool:
     return isinstance(value, str) or (_is_number(value) and abs(value) <= _LATEST)
 
@@ -189,8 +194,8 @@ def _is_blob(value: Any) -> bool:
 _SCALARS: Mapping[str, Callable[[Any], bool]] = {
     "blob": _is_blob,
     "boolean": lambda value: isinstance(value, bool),
-    "double": _is_number,
-    "float": _is_number,
+    "double": _is_float,
+    "float": _is_float,
     "integer": _is_integer(32),
     "long": _is_integer(64),
     "string": lambda value: isinstance(value, str),

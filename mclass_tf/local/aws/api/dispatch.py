@@ -95,6 +95,8 @@ class AwsApi:
         try:
             caller = self._callers.verify(environ)
         except UnknownCallerError as error:
+            if error.reason is Denial.MISSING and (reason := operations.unsigned_refusal(call)) is not None:
+                return self._refuse(call, detail=reason)
             _log.warning("refused %s: %s", call.name, error)
             return deny(call, error.reason, detail=error.detail)
         if task_id not in {None, caller.task_id}:
