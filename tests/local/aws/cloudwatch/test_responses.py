@@ -181,7 +181,7 @@ def test_an_unknown_unit_is_refused(cloudwatch: Any) -> None:
 
 
 def test_times_within_one_second_are_refused_as_equal(cloudwatch: Any) -> None:
-    times = {"StartTime": _START, "EndTime": _START + dt.timedelta(milliseconds=999)}
+    times: dict[str, Any] = {"StartTime": _START, "EndTime": _START + dt.timedelta(milliseconds=999)}
     with pytest.raises(ClientError, match=r"InvalidParameterValue.*StartTime must be less than"):
         _statistics(cloudwatch, Statistics=["Sum"], **times)
     with pytest.raises(ClientError, match=r"ValidationError.*StartTime must not equal parameter EndTime"):
