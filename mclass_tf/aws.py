@@ -604,15 +604,15 @@ def _assume(base: Aws, role_arn: str, *, seconds: int | None, env: Mapping[str, 
     first = session.renew()
     advisory, mandatory = session.margins
     keys: Any = RefreshableCredentials(
-        first["access_key"],
-        first["secret_key"],
-        first["token"],
-        session.ends_at,
-        session.renew,
-        "assume-role",
-        session.now,
-        advisory,
-        mandatory,
+        access_key=first["access_key"],
+        secret_key=first["secret_key"],
+        token=first["token"],
+        expiry_time=session.ends_at,
+        refresh_using=session.renew,
+        method="assume-role",
+        time_fetcher=session.now,
+        advisory_timeout=advisory,
+        mandatory_timeout=mandatory,
     )
     return Access(
         region=base.access.region,
