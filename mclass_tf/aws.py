@@ -32,6 +32,7 @@ from mclass_tf.errors import (
 from mclass_tf.system import machine
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
     from mypy_boto3_acm import ACMClient
     from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -230,6 +231,36 @@ Observe = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], None]
 """Takes a call: the service, the operation, the request, and the answer, with `Error` if it was refused."""
 
 
+class Calls:
+    """Tells an observer each call of AWS, in the thread that makes it."""
+
+    def __init__(self) -> None:
+        self._observe: Observe | None = None
+
+    def observe(self, observe: Observe) -> None:
+        """Have every call from now on told to `observe`."""
+        self._observe = observe
+
+    def register(self, client: Any) -> None:
+        """Have the calls of a client of boto3's told."""
+        client.meta.events.register("before-parameter-build", self._keep_request)
+        client.meta.events.register("after-call", self._after_call)
+
+    def tell(self, service: str, action: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        if self._observe is not None:
+            self._observe(service, action, request, answer)
+
+    def _keep_request(self, params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context[_REQUEST] = params
+
+    def _after_call(
+        self, parsed: Mapping[str, Any], model: Any = None, context: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
+        if model is not None:
+            request = (context or {}).get(_REQUEST) or {}
+            self.tell(model.service_model.service_name, model.name, request, parsed)
+
+
 class Aws:
     """Typed clients over one `Access`; each is made when first used."""
 
@@ -239,21 +270,7 @@ class Aws:
         self._lock = threading.Lock()
         self._elsewhere: dict[str, S3Client] = {}
         self._keys: Any = None if access.role is None else access.role.keys
-        self._observe: Observe | None = None
-
-    def observe(self, observe: Observe) -> None:
-        """Have every call from now on told to `observe`, in the thread that makes it."""
-        self._observe = observe
-
-    def _keep_request(self, params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
-        context[_REQUEST] = params
-
-    def _tell_call(
-        self, parsed: Mapping[str, Any], model: Any = None, context: Mapping[str, Any] | None = None, **_: Any
-    ) -> None:
-        if self._observe is not None and model is not None:
-            service = model.service_model.service_name
-            self._observe(service, model.name, (context or {}).get(_REQUEST) or {}, parsed)
+        self.calls = Calls()
 
     def now(self) -> dt.datetime:
         """Return AWS's time, from its responses, or this machine's if both agree or no response has come yet.
@@ -338,8 +355,7 @@ class Aws:
             verify=False if access.is_plain else None,
         )
         client.meta.events.register("after-call", self._learn_time)
-        client.meta.events.register("before-parameter-build", self._keep_request)
-        client.meta.events.register("after-call", self._tell_call)
+        self.calls.register(client)
         client.meta.events.register("needs-retry", self._renew_refused)
         return client
 
@@ -349,18 +365,6 @@ class Aws:
         ECS uses AWS's JSON 1.1 protocol. The botocore that Checkov pins lacks newer actions and fields (docs/adr/0011), so
         this call uses no model. It raises botocore's errors, and does not retry.
         """
-        try:
-            answer = self._call_ecs(action, request)
-        except Exception as error:
-            if self._observe is not None and error_code(error):
-                told = {"Code": error_code(error), "Message": error_message(error)}
-                self._observe("ecs", action, request, {"Error": told})
-            raise
-        if self._observe is not None:
-            self._observe("ecs", action, request, answer)
-        return answer
-
-    def _call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return self._ecs_client.call(action, request)
         except Exception as error:
@@ -389,6 +393,7 @@ class Aws:
                 proxies={} if self.access.endpoint_url else get_environ_proxies(url),
                 timeout=_ECS_SECONDS,
             ),
+            calls=self.calls,
         )
 
     def settings(self) -> dict[str, str]:
@@ -515,6 +520,7 @@ class _JsonClient:
     region: str
     credentials: Any = field(repr=False)
     http: Any = field(repr=False)
+    calls: Calls
 
     def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         from botocore.auth import SigV4Auth  # noqa: PLC0415
@@ -532,11 +538,14 @@ class _JsonClient:
         except ValueError:
             document = {}
         if answer.status_code >= _FIRST_ERROR_STATUS:
-            raise _client_error(action, status=answer.status_code, document=document)
+            error = _client_error(action, status=answer.status_code, document=document)
+            self.calls.tell(self.service, action, request, {"Error": error.response["Error"]})
+            raise error
+        self.calls.tell(self.service, action, request, document)
         return document
 
 
-def _client_error(action: str, *, status: int, document: Mapping[str, Any]) -> Exception:
+def _client_error(action: str, *, status: int, document: Mapping[str, Any]) -> ClientError:
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     code = str(document.get("__type") or status).rpartition("#")[2]
@@ -639,15 +648,15 @@ def _assume(base: Aws, role_arn: str, *, seconds: int | None, env: Mapping[str, 
     first = session.renew()
     advisory, mandatory = session.margins
     keys: Any = RefreshableCredentials(
-        first["access_key"],
-        first["secret_key"],
-        first["token"],
-        session.ends_at,
-        session.renew,
-        "assume-role",
-        session.now,
-        advisory,
-        mandatory,
+        access_key=first["access_key"],
+        secret_key=first["secret_key"],
+        token=first["token"],
+        expiry_time=session.ends_at,
+        refresh_using=session.renew,
+        method="assume-role",
+        time_fetcher=session.now,
+        advisory_timeout=advisory,
+        mandatory_timeout=mandatory,
     )
     return Access(
         region=base.access.region,

@@ -374,11 +374,22 @@ class LeaseLostError(RefusedError):
 
 
 class PromotionRefusedError(RefusedError):
-    """An image may not be promoted. `digest` is the source's image, "" if it runs none or several."""
+    """An image may not be promoted. `digest` is the source's image, "" if it runs none or several.
 
-    def __init__(self, message: str, *, hint: str = "", digest: str = "") -> None:
+    `findings` are those of its scan that count, as documents.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        digest: str = "",
+        findings: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         super().__init__(message, hint=hint)
         self.digest = digest
+        self.findings = tuple(findings)
 
 
 class ApprovalRefusedError(RefusedError):

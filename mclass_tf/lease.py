@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf import stored
-from mclass_tf.aws import Aws, error_code
+from mclass_tf.aws import Aws, error_code, error_message, has_lapsed
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, Hint, LeaseHeldError, LeaseLostError, LedgerError
 
@@ -110,16 +110,31 @@ class Lease:
         return current.holder
 
     @contextmanager
-    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[HeldLease]:
-        """Hold the lease inside the context; raise LeaseHeldError at once, with the holder, if somebody else has it."""
+    def held(
+        self,
+        holder: Holder,
+        *,
+        report: Callable[[str], object] = lambda _: None,
+        renewed_every: float = _RENEWED_EVERY,
+    ) -> Iterator[HeldLease]:
+        """Hold the lease inside the context; raise LeaseHeldError at once, with the holder, if somebody else has it.
+
+        Report a renewal that fails, once until one succeeds: the lease ends, and others may take it.
+        """
         held = HeldLease(self, holder, etag=self._take(holder))
         over = threading.Event()
 
         def renew() -> None:
+            is_reported = False
             while not over.wait(renewed_every):
                 # A failed renewal is tried again next time. A lease that somebody has taken stays theirs.
-                with suppress(Exception):
+                try:
                     held.renew()
+                    is_reported = False
+                except Exception as error:  # noqa: BLE001  (the command stops before its next change, if it has lost the lease)
+                    if not is_reported:
+                        is_reported = True
+                        report(self._not_renewed(error))
 
         renewal = threading.Thread(target=renew, name="lease", daemon=True)
         renewal.start()
@@ -130,6 +145,10 @@ class Lease:
             renewal.join()
             with suppress(Exception):  # the lease expires anyway; an error here must not hide one from inside
                 held.free()
+
+    def _not_renewed(self, error: Exception) -> str:
+        why = "the credentials have expired" if has_lapsed(error) else error_message(error)
+        return f"the lease on {self._environment} cannot be renewed, and ends within {LIFETIME:.0f} s: {why}"
 
     def _take(self, holder: Holder) -> str:
         current: _StoredLease | None = None

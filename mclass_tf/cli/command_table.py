@@ -475,6 +475,11 @@ COMMANDS = (
                 help="build with this one (default: the first that works; with --local, the built-in one if none does)",
             ),
             Argument(
+                name="--architecture",
+                choices=("X86_64", "ARM64"),
+                help="build for this processor (default: that of the environments' tasks, task.cpu_architecture)",
+            ),
+            Argument(
                 name="--build-arg",
                 is_repeatable=True,
                 metavar="NAME=VALUE",

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 from __future__ import annotations
 
 import datetime as dt
+import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,7 +54,7 @@ class RoleSession:
         botocore's 15 and 10 minutes would renew a session of a quarter of an hour, the shortest that AWS has, before each call.
         """
         seconds = max(self._lifetime.total_seconds(), 1.0)
-        return min(_MOST_ADVISORY, int(seconds / 4)), min(_MOST_MANDATORY, int(seconds / 6))
+        return min(_MOST_ADVISORY, math.ceil(seconds / 4)), min(_MOST_MANDATORY, math.ceil(seconds / 6))
 
     @property
     def ends_at(self) -> dt.datetime:

@@ -52,12 +52,14 @@ class ReleaseSettings:
 class PromotionSettings:
     """The requirements of a promotion to the environment: a soak time, and no scan findings from a severity upwards.
 
-    `refuse_findings` is the lowest severity to refuse, "NONE" to skip the scan. Without `allow_yes`, a person at a terminal
+    `refuse_findings` is the lowest severity to refuse, "NONE" to skip the scan. Without `refuse_unfixed`, findings without a fix
+    are reported and not refused. Without `allow_yes`, a person at a terminal
     must confirm.
     """
 
     soak_minutes: float = 0.0
     refuse_findings: str = "CRITICAL"
+    refuse_unfixed: bool = True
     allow_yes: bool = True
 
 

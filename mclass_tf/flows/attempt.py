@@ -141,7 +141,8 @@ def lease_of(session: Session) -> Lease:
 
 def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[HeldLease]:
     """Hold the lease of the environment; raise LeaseHeldError if another command holds it."""
-    return lease_of(session).held(Holder.here(who=_who(session), command=command, digest=digest))
+    holder = Holder.here(who=_who(session), command=command, digest=digest)
+    return lease_of(session).held(holder, report=session.report)
 
 
 def _who(session: Session) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mclass_tf import environment as environments
 from mclass_tf import rollout, verify
 from mclass_tf.aws import error_code
-from mclass_tf.environment import PromotionSettings
+from mclass_tf.environment import Environment, PromotionSettings
 from mclass_tf.errors import Hint, NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.scans import require_clean_scans
+from mclass_tf.flows.retention import is_own
+from mclass_tf.flows.scans import ScanPatience, ScanReport, require_clean_scans
+from mclass_tf.gates.image_waivers import ImageWaivers
+from mclass_tf.gates.waivers import load_image_waivers
 from mclass_tf.ledger import Origin, Record, proven_releases
 from mclass_tf.service import ROLLING_BACK
 from mclass_tf.session import Session
@@ -30,10 +34,12 @@ class ProvenImage:
     revision: str
     tags: tuple[str, ...]
     origin: Origin
+    scan: ScanReport = field(default_factory=ScanReport)
 
 
-def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> ProvenImage:
-    """Return the proof of the serving image; raise PromotionRefusedError if it is not sufficient for a promotion."""
+def require_proven_image(deployer: Deployer, target: Environment, *, digest: str) -> ProvenImage:
+    """Return the proof of the serving image; raise PromotionRefusedError if it is not sufficient for a promotion to `target`."""
+    settings = target.promotion
     session = deployer.session
     name, ledger = session.environment.name, ledger_of(session)
     records = ledger.latest_first(most=_LOOKED_BACK)
@@ -41,19 +47,34 @@ def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, dig
         records, digest=digest, environment=name, settings=settings, now=session.aws.now()
     )
     tags = _tags(deployer, digest)
+    scan = ScanReport()
     if settings.refuse_findings != "NONE":
-        require_clean_scans(
+        scan = require_clean_scans(
             session.aws.ecr,
             digest=digest,
             repository=deployer.outputs.repository_name,
             environment=name,
             settings=settings,
+            waivers=_image_waivers(session, target),
+            patience=ScanPatience(report=session.report),
         )
+        for line in scan.lines():
+            session.report(line)
     return ProvenImage(
+        scan=scan,
         digest=digest,
         revision=record.begun.revision,
         tags=tags,
         origin=Origin(environment=name, record=ledger.url(record.name)),
+    )
+
+
+def _image_waivers(session: Session, target: Environment) -> ImageWaivers:
+    """Return the waivers of the environment that the image goes to."""
+    project, today = session.project.folder, session.aws.now().date()
+    known = {*environments.names(project), target.name}
+    return ImageWaivers.of(
+        load_image_waivers(project, environments=known, today=today), environment=target.name, today=today
     )
 
 
@@ -201,5 +222,7 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
             ),
         ) from None
     tags = answer["imageDetails"][0].get("imageTags") or ()
-    # The lifecycle policy soon deletes untagged images.
-    return tuple(sorted(tags)) or (f"promoted-{digest.removeprefix('sha256:')[:12]}",)
+    # The lifecycle policy soon deletes untagged images. The tags that keep an image here say nothing of the other repository.
+    return tuple(sorted(tag for tag in tags if not is_own(tag))) or (
+        f"promoted-{digest.removeprefix('sha256:')[:12]}",
+    )

@@ -18,6 +18,7 @@ from mclass_tf.errors import (
     ServesWorseError,
     ServiceEvent,
 )
+from mclass_tf.flows.architecture import planned_architecture, require_image_fits
 from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, plan_details, recorded
 from mclass_tf.flows.before import run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
@@ -45,6 +46,7 @@ from mclass_tf.flows.environments import (
     discard_plan_locked,
     plan_locked,
 )
+from mclass_tf.flows.retention import keep_image
 from mclass_tf.ledger import (
     APPLYING,
     LOOKED_BACK,
@@ -177,10 +179,12 @@ def plan_apply_and_roll_out(
             for ran in request.ran:
                 attempt.note_before(ran)
             planned = _plan(session, attempt, request, arrive)
+            _require_architecture(deployer, request, planned)
             if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
                 show_plan(planned)
                 _ask(session, confirm, request)
             deployer.require_lease()  # a question may have been open for a night
+            keep_image(deployer, request.digest)
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
                 deployer.pauses.drop()  # left by a release that died; the apply may start a deployment
@@ -208,6 +212,18 @@ def _plan(
         discard_plan_locked(session)  # it would run a missing image
         raise
     return planned
+
+
+def _require_architecture(deployer: Deployer, request: ReleaseRequest, planned: Planned) -> None:
+    """Raise ImageRefusedError if the planned tasks cannot execute the image."""
+    architecture = planned_architecture(planned.plan, deployer.session.environment)
+    try:
+        require_image_fits(
+            deployer.session, deployer.outputs, digest=request.digest, architecture=architecture
+        )
+    except BaseException:
+        discard_plan_locked(deployer.session)
+        raise
 
 
 def _first_record(

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.errors import DeploymentInProgressError, Hint, NoImageError, ReleaseMissingError, RolloutError
+from mclass_tf.errors import (
+    DeploymentInProgressError,
+    Hint,
+    ImageRefusedError,
+    NoImageError,
+    ReleaseMissingError,
+    RolloutError,
+)
+from mclass_tf.flows.architecture import architecture_in, require_image_fits
 from mclass_tf.flows.attempt import Attempt, attempts_on, lease_of, ledger_of, new_record, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.reach import reachability_problem
 from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state, verify_environment
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
+from mclass_tf.flows.retention import try_to_keep_image
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
 from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout, await_service
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
@@ -212,6 +221,7 @@ def _return_to(
     )
     with recorded(session, first_record) as attempt:
         attempt.task_definition_arn = earlier.task_definition_arn
+        try_to_keep_image(deployer, earlier.digest)
         current, is_undone = deployer.ongoing(), False
         if current is not None and _must_end_first(deployer, earlier, current, service, strategy):
             _end(deployer, current, watching)
@@ -345,7 +355,8 @@ def _named(deployer: Deployer, to: str) -> EarlierVersion:
 def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
     """Raise ReleaseMissingError if ECS could not start the earlier version."""
     name = earlier.task_definition_arn.rsplit("/", 1)[-1]
-    status = deployer.task_definition(earlier.task_definition_arn).get("status")
+    described = deployer.task_definition(earlier.task_definition_arn)
+    status = described.get("status")
     if status != "ACTIVE":
         raise ReleaseMissingError(
             f"the task definition {name} is {status}: ECS starts no tasks from it; nothing was changed",
@@ -360,6 +371,18 @@ def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
         raise ReleaseMissingError(
             f"{name} cannot run again: {error.message}; nothing was changed",
             hint="the repository keeps the latest releases alone; name a later one with --to",
+        ) from None
+    platform = described.get("runtimePlatform")
+    try:
+        require_image_fits(
+            deployer.session,
+            deployer.outputs,
+            digest=earlier.digest,
+            architecture=architecture_in(platform, "cpuArchitecture"),
+        )
+    except ImageRefusedError as error:
+        raise ReleaseMissingError(
+            f"{name} cannot run again: {error.message}", hint="name another revision with --to"
         ) from None
 
 

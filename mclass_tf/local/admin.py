@@ -42,7 +42,9 @@ class Admin:
         aws: AwsApi,
         problems: Callable[[], list[str]],
         save: Callable[[], SaveResult],
+        reset: Callable[[], None] | None = None,
     ) -> None:
+        """`reset` is None unless the local AWS was started for tests that need it empty: otherwise no call may delete everything."""
         self._record = record
         self._save = save
         self._aws = aws
@@ -65,6 +67,8 @@ class Admin:
             ("GET", "failures"): self._failures,
             ("GET", "requests"): self._requests,
         }
+        if reset is not None:
+            self._routes["PUT", "reset"] = lambda _body: _reset(reset)
 
     def precheck(self, environ: dict[str, Any]) -> Reply | None:
         """Refuse requests that are not from the owner of this instance."""
@@ -106,11 +110,19 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"arn": body["arn"]})
 
     def _put_scan_findings(self, body: Any) -> Reply:
-        """Set the findings of the image scanner for one image or, without a digest, for a whole repository."""
+        """Set the answer of the image scanner for one image or, without a digest, for a whole repository."""
+        status = str(body.get("status") or "")
+        if status not in ecr.SCAN_STATUSES:
+            raise ValueError(
+                f"status must be one of {', '.join(sorted(ecr.SCAN_STATUSES - {''}))}, not {status[:40]!r}"
+            )
         findings = ecr.Findings(
             repository=str(body["repository"]),
             digest=None if body.get("digest") is None else str(body["digest"]),
-            findings=tuple({**one, "severity": str(one["severity"])} for one in body["findings"]),
+            findings=tuple({**one, "severity": str(one["severity"])} for one in body.get("findings", ())),
+            status=status,
+            description=str(body.get("description") or ""),
+            is_enhanced=bool(body.get("enhanced")),
         )
         with self._aws.exclusive():
             owner = Principal(account_id=_account_id(body), region=str(body["region"]))
@@ -214,6 +226,11 @@ class Admin:
             account_id, region = reports.owner(failure.load_balancer_arn)
             failures.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
         return json_reply(HTTPStatus.OK, {"failures": failures})
+
+
+def _reset(reset: Callable[[], None]) -> Reply:
+    reset()
+    return json_reply(HTTPStatus.OK, {"reset": True})
 
 
 def _load_balancer(owned: snapshot.OwnedLoadBalancer, listening: Mapping[str, Listening]) -> dict[str, Any]:

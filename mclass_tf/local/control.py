@@ -70,6 +70,7 @@ def up(
     client_address: str | None = None,
     session_seconds: float | None = None,
     snapshot: Path | None = None,
+    resettable: bool = False,
 ) -> LocalAws:
     """Return the running local AWS of this home. Start it if needed, from a `snapshot` if given.
 
@@ -78,6 +79,7 @@ def up(
     chooses by the image. A snapshot contains both, but explicit values override it. `client_address` is the address in AWS of
     clients of load balancers that are no tasks; None keeps the current one, initially a public one. `session_seconds` is how long
     role sessions live at most, in real seconds; None keeps the current limit, initially AWS's.
+    `resettable` adds the admin call that deletes everything, which suites of tests need and nobody else may have.
     Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, and OSError if the machine runs short of resources.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
@@ -106,7 +108,13 @@ def up(
         with _open_snapshot(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
             if header is not None:
                 speed, tasks = header.speed if speed is None else speed, tasks or header.tasks
-            settings = _settings(speed=speed, tasks=tasks, client_address=client_address, archive=archive)
+            settings = _settings(
+                speed=speed,
+                tasks=tasks,
+                client_address=client_address,
+                archive=archive,
+                resettable=resettable,
+            )
             started = _start(home=home, listener=listener, settings=settings, archive=archive)
         if session_seconds is not None:
             _limit_sessions(started, session_seconds)
@@ -257,13 +265,19 @@ def _open_snapshot(
 
 
 def _settings(
-    *, speed: float | None, tasks: str, client_address: str | None, archive: IO[bytes] | None
+    *,
+    speed: float | None,
+    tasks: str,
+    client_address: str | None,
+    archive: IO[bytes] | None,
+    resettable: bool,
 ) -> list[str]:
     return [
         *(["--speed", str(speed)] if speed is not None else []),
         *(["--tasks", tasks] if tasks else []),
         *(["--client-address", client_address] if client_address is not None else []),
         *(["--from-fd", str(archive.fileno())] if archive is not None else []),
+        *(["--resettable"] if resettable else []),
     ]
 
 

@@ -51,6 +51,7 @@ class Arguments:
     tasks: str
     client_address: str | None
     from_fd: int | None
+    resettable: bool
 
 
 def main(argv: list[str]) -> int:
@@ -82,7 +83,7 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
     if arguments.client_address is not None:
         live.client_address = arguments.client_address
     record = _record(arguments=arguments, listener=listener)
-    application = Application(record=record, home=arguments.home)
+    application = Application(record=record, home=arguments.home, resettable=arguments.resettable)
     if arguments.from_fd is not None:
         with os.fdopen(arguments.from_fd, "rb") as archive:
             application.restore(archive)
@@ -193,6 +194,7 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--tasks", default="")
     parser.add_argument("--client-address", default=None)
     parser.add_argument("--from-fd", type=int, default=None)
+    parser.add_argument("--resettable", action="store_true")
     options = parser.parse_args(argv)
     return Arguments(
         home=options.home,
@@ -204,6 +206,7 @@ def _parse(argv: list[str]) -> Arguments:
         tasks=options.tasks,
         client_address=options.client_address,
         from_fd=options.from_fd,
+        resettable=options.resettable,
     )
 
 

@@ -49,7 +49,7 @@ def test_a_linear_release_outlives_sessions_of_5_seconds(dev: Dev) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("minutes", [7])
 def test_a_release_of_70_minutes_outlives_sessions_of_a_minute(dev: Dev) -> None:
-    assert releases_with_sessions_of(dev, seconds=60, speed=30) >= 70
+    assert releases_with_sessions_of(dev, seconds=60, speed=45) >= 70
 
 
 def releases_with_sessions_of(dev: Dev, *, seconds: int, speed: float) -> float:
@@ -78,7 +78,6 @@ def releases_with_sessions_of(dev: Dev, *, seconds: int, speed: float) -> float:
     begun, end = dev.records()[-1]
     assert (end["outcome"], end["is_verified"]) == ("released", True)
     assert begun["who"].startswith("arn:aws:sts::111111111111:assumed-role/mclass-deploy/")
-    assert dev.answers()["version"] == "2.0.0"
     return minutes
 
 

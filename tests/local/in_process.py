@@ -109,11 +109,29 @@ def send(
 
     It is signed with the account's own secret where no other is given.
     """
-    headers = {
-        "Content-Encoding": encoding,
-        "Content-Type": "application/x-amz-json-1.1",
-        "X-Amz-Target": target,
-    }
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
+    headers["Content-Encoding"] = encoding
+    return _send(account_id, service, body, headers=headers, region=region, secret=secret)
+
+
+def send_form(
+    account_id: str, service: str, body: bytes, *, encoding: str = "identity", secret: str | None = None
+) -> Reply:
+    """Send a call of a service of the query protocol as it stands."""
+    form = "application/x-www-form-urlencoded; charset=utf-8"
+    headers = {"Content-Type": form, "Content-Encoding": encoding}
+    return _send(account_id, service, body, headers=headers, region=REGION, secret=secret)
+
+
+def _send(
+    account_id: str,
+    service: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    region: str,
+    secret: str | None,
+) -> Reply:
     key_id, own, token = session(account_id)
     credentials = Credentials(key_id, secret or own, token)
     signature = signed(credentials, service, f"{_URL}/", region=region, body=body, headers=headers)

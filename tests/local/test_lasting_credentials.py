@@ -18,6 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mclass_tf.aws import Access, Aws, connect, has_lapsed, needs_sign_in, refusal
+from mclass_tf.buckets import ensure_state_bucket
 from mclass_tf.environment import Backend
 from mclass_tf.errors import CredentialsExpiredError
 from mclass_tf.lease import Holder, Lease
@@ -41,8 +42,8 @@ def account() -> str:
 
 @pytest.fixture
 def short() -> Iterator[None]:
-    """Sessions that live for 2 seconds, or the part of the second less that AWS cuts off."""
-    sessions.limit = 2
+    """Sessions that live for 3 seconds, or the part of the second less that AWS cuts off."""
+    sessions.limit = 3
     yield
     sessions.limit = None
 
@@ -61,14 +62,16 @@ def connected(url: str, account: str, env: Mapping[str, str] | None = None) -> A
     return connect(base(url), account_id=account, role_arn=role, env=env or {})
 
 
-def outlive(seconds: float, call: Callable[[], object]) -> int:
-    """Make a call again and again for that long; return how often it was made."""
-    end, count = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+def outlive(aws: Aws, call: Callable[[], object], *, more: int = 2) -> None:
+    """Make a call again and again until so many more sessions have begun."""
+    assert aws.access.role is not None
+    keys, deadline = aws.access.role.keys, time.monotonic() + 60
+    seen = {keys.get_frozen_credentials().access_key}
+    while len(seen) <= more:
+        assert time.monotonic() < deadline
         call()
-        count += 1
+        seen.add(keys.get_frozen_credentials().access_key)
         time.sleep(0.05)
-    return count
 
 
 def expire(aws: Aws) -> None:
@@ -86,7 +89,7 @@ def test_clients_outlive_the_sessions_of_a_role(url: str, account: str) -> None:
         aws.s3.list_buckets()
         aws.call_ecs("ListClusters", {})
 
-    assert outlive(4.5, call) > 2
+    outlive(aws, call)
 
 
 def test_sessions_are_renewed_before_they_end_not_before_each_call(url: str, account: str) -> None:
@@ -123,7 +126,7 @@ def test_a_session_that_aws_ends_early_is_renewed_by_the_call_that_notices(
 @pytest.mark.usefixtures("short")
 def test_the_lease_is_renewed_beyond_the_session_that_took_it(url: str, account: str) -> None:
     aws = connected(url, account)
-    aws.s3.create_bucket(Bucket=f"state-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
+    ensure_state_bucket(aws.s3, f"state-{account}", region=REGION)
     backend = Backend(
         file=Path("backend.hcl"), bucket=f"state-{account}", key="k", region=REGION, allowed_account_ids=()
     )
@@ -134,12 +137,12 @@ def test_the_lease_is_renewed_beyond_the_session_that_took_it(url: str, account:
         etags.add(aws.s3.get_object(Bucket=f"state-{account}", Key="releases/dev.lease")["ETag"])
 
     with Lease(aws, backend, environment="dev").held(holder, renewed_every=0.5) as held:
-        outlive(2.5, look)
+        outlive(aws, look)
         before = set(etags)
-        outlive(2.5, look)
+        outlive(aws, look, more=1)
         held.require()
 
-    assert len(etags - before) > 1, "it is renewed in the third session too"
+    assert etags - before, "it is renewed in the later sessions too"
 
 
 def profile(folder: Path, monkeypatch: pytest.MonkeyPatch, *, expires_in: float | None) -> Path:
@@ -192,12 +195,13 @@ def test_a_source_that_renews_its_credentials_still_does(
 
 
 _CHILD = """
-import json, sys, time, boto3
-client = boto3.client("sts")
-end = time.monotonic() + 4.5
-names = set()
-while time.monotonic() < end:
+import json, time, boto3
+session = boto3.session.Session()
+client = session.client("sts")
+keys, names = set(), set()
+while len(keys) < 3:
     names.add(client.get_caller_identity()["Arn"])
+    keys.add(session.get_credentials().get_frozen_credentials().access_key)
     time.sleep(0.05)
 print(json.dumps(sorted(names)))
 """

@@ -28,7 +28,7 @@ from botocore.exceptions import (
 from mclass_tf.aws import Access, Aws, connect, error_code, is_transient, needs_sign_in, refusal
 from mclass_tf.errors import ConfigurationError, CredentialsExpiredError, UnreachableError
 
-KEYS = {"access_key_id": "a", "secret_access_key": "b"}
+KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "b"}
 
 
 def access(endpoint_url: str | None) -> Access:
@@ -131,9 +131,10 @@ def test_a_botocore_with_conditional_writes_is_accepted(
 
 
 def test_the_installed_botocore_has_what_the_lease_needs() -> None:
-    members = Aws(access(None)).s3.meta.service_model.operation_model("PutObject").input_shape.members
+    shape = Aws(access(None)).s3.meta.service_model.operation_model("PutObject").input_shape
 
-    assert {"IfMatch", "IfNoneMatch"} <= set(members)
+    assert shape is not None
+    assert {"IfMatch", "IfNoneMatch"} <= set(shape.members)
 
 
 def test_a_refusal_by_aws_is_not_a_bug() -> None:
@@ -263,7 +264,7 @@ def test_a_refused_call_of_ecs_is_an_error_like_any_other(ecs: Aws) -> None:
 
 def test_an_observer_is_told_each_call_with_its_request_and_its_answer(ecs: Aws) -> None:
     told: list[tuple[str, str, Any, Any]] = []
-    ecs.observe(lambda *call: told.append(call))
+    ecs.calls.observe(lambda *call: told.append(call))
 
     ecs.call_ecs("StopServiceDeployment", {"stopType": "ROLLBACK"})
     ecs.ecs.describe_services(cluster="c", services=["s"])

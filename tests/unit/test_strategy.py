@@ -219,6 +219,17 @@ def test_a_rolling_release_after_another_strategy_says_so_and_leaves_the_wiring(
     assert "loadBalancers" not in told
 
 
+@pytest.mark.parametrize("name", [ROLLING, BLUE_GREEN])
+def test_what_ecs_does_not_say_of_the_configuration_is_neither_assumed_nor_removed(name: str) -> None:
+    """It may have another strategy in force, and hooks of others."""
+    unknown = {key: value for key, value in IN_FORCE.items() if key != "strategy"}
+
+    told = Strategy(name=name).configuration(unknown, pauses=())
+
+    assert told["strategy"] == name.upper().replace("-", "_")
+    assert "lifecycleHooks" not in told
+
+
 def test_alarms_are_those_of_the_environment_and_roll_back() -> None:
     told = Strategy(alarms=("errors",)).configuration(IN_FORCE, pauses=())
     assert told["alarms"] == {"alarmNames": ["errors"], "enable": True, "rollback": True}

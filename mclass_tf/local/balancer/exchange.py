@@ -36,11 +36,11 @@ class Exchange:
     """
 
     __slots__ = (
+        "_action",
         "_connecting",
         "_framing",
         "_listener",
         "_refusal",
-        "action",
         "client",
         "phase",
         "record",
@@ -63,7 +63,7 @@ class Exchange:
         self.phase = _QUEUED
         self._listener = listener
         self._refusal = refusal
-        self.action: Forward | None = None
+        self._action: Forward | None = None
         self._framing = headers.LENGTH
         self._connecting: asyncio.Task[None] | None = None
 
@@ -153,7 +153,7 @@ class Exchange:
         if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_expired():
             client.close_after_answer()
         head = headers.answer_head(
-            answer, cookies=_cookies(self, answer), framing=framing, closes=client.closes
+            answer, cookies=_cookies(self, self._action, answer), framing=framing, closes=client.closes
         )
         self._send(head)
         if is_switching:
@@ -190,7 +190,7 @@ class Exchange:
     # Sending the request
 
     def _forward(self, action: Forward) -> None:
-        self.action, record, cookies = action, self.record, self.request.cookies
+        self._action, record, cookies = action, self.record, self.request.cookies
         group = stickiness.sticky_group(action, cookies) or action.choose()
         target = None if group is None else self._choose_target(group)
         record.group, record.target = group, target
@@ -246,9 +246,8 @@ class Exchange:
             host=headers.host(request, listener.settings, dns_name=listener.dns_name, port=listener.port),
             settings=listener.settings,
         )
-        if head.has_invalid_headers:
-            treated = "Dropped" if listener.settings.drops_invalid_headers else "Forwarded"
-            listener.counts().counts[f"{treated}InvalidHeaderRequestCount"] += 1
+        if head.invalid_headers:
+            listener.counts().counts[f"{head.invalid_headers}InvalidHeaderRequestCount"] += 1
         self.sender.start(connection, head.data)
         if client.is_slow:
             connection.pause_reading()
@@ -327,12 +326,12 @@ class Exchange:
         self.client.exchange_ended()
 
 
-def _cookies(exchange: Exchange, answer: TargetAnswer) -> bytes:
-    """Return the stickiness cookies of an answer."""
-    action, target = exchange.action, exchange.record.target
+def _cookies(exchange: Exchange, action: Forward | None, answer: TargetAnswer) -> bytes:
+    """Return the lines of the load balancer's own cookies."""
+    target, cookies = exchange.record.target, exchange.request.cookies
     if action is None or target is None:
         return b""
     if not action.sticky_seconds and not target.group.settings.is_sticky:
         return b""
-    cookies, is_secure = exchange.request.cookies, exchange.client.connection.is_encrypted
+    is_secure = exchange.client.connection.is_encrypted
     return stickiness.cookie_lines(action, target, answer, cookies=cookies, is_secure=is_secure)

@@ -74,6 +74,6 @@ class ExchangeRecord:
             status=status,
             reason=reason,
             method=request.method.decode("latin-1"),
-            path=request.path[:_MAX_PATH].decode("latin-1"),
+            path=request.path[:_MAX_PATH].decode(errors="backslashreplace"),
             in_flight_seconds=now - (self.sent_at or now),
         )

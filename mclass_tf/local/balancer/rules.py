@@ -80,8 +80,8 @@ class Redirect:
             "protocol": protocol.lower(),
             "host": host,
             "port": port,
-            "path": request.path[1:].decode("latin-1"),
-            "query": request.query.decode("latin-1"),
+            "path": request.path[1:].decode(errors="surrogateescape"),
+            "query": request.query.decode(errors="surrogateescape"),
         }
 
         def fill(text: str) -> str:

@@ -226,6 +226,7 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
     monkeypatch.setattr(module, "plan_locked", lambda *_, **__: planned)
     monkeypatch.setattr(module, "apply_locked", applied.append)
     monkeypatch.setattr(module, "require_wiring", lambda *_: None)
+    monkeypatch.setattr(module, "_require_architecture", lambda *_: None)
     monkeypatch.setattr("mclass_tf.flows.attempt._commit", lambda _: "")
 
     def a_night_goes_by(_: str) -> bool:

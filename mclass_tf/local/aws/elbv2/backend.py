@@ -12,6 +12,7 @@ from moto.elbv2 import urls
 from moto.elbv2.models import FakeAction, elbv2_backends
 from moto.s3.models import s3_backends
 
+from mclass_tf.local.aws.acm import is_pending
 from mclass_tf.local.aws.elbv2.checks import check_conditions, check_load_balancer_attributes, check_redirect
 from mclass_tf.local.aws.elbv2.checks import error as _error
 from mclass_tf.local.aws.elbv2.target_groups import TargetGroups
@@ -202,6 +203,8 @@ class LocalElbv2Backend(TargetGroups):
     ) -> Any:
         load_balancer = arn.replace(":listener/", ":loadbalancer/").rsplit("/", 1)[0]
         self._check_actions(actions, load_balancer_arn=load_balancer)
+        for certificate in certificates or []:
+            self._check_certificate(certificate["CertificateArn"])
         listener = super().modify_listener(arn, port, protocol, ssl_policy, certificates or [], actions or [])
         self._associate_target_groups()
         return listener
@@ -316,8 +319,18 @@ class LocalElbv2Backend(TargetGroups):
             )
 
     def _check_certificate(self, arn: str) -> None:
+        """Reject a certificate that does not exist or is not issued yet.
+
+        https://github.com/hashicorp/terraform-provider-aws/issues/41789
+        """
         if not self._certificate_exists(certificate_arn=arn):
             raise _error("CertificateNotFound", f"Certificate '{arn}' not found")
+        if is_pending(arn, account_id=self.account_id, region=self.region_name):
+            raise _error(
+                "UnsupportedCertificate",
+                f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a "
+                "supported key size.",
+            )
 
 
 def _forward_target_groups(load_balancer: Any, *, arns_of: Any) -> set[str]:

@@ -11,6 +11,7 @@ The limits are those of ECS; its messages are not documented.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,16 +51,27 @@ _STEP_LIMITS = {
 }
 
 
-def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
-    """Raise InvalidParameterException for a strategy that ECS rejects."""
+def check_strategy(
+    settings: Mapping[str, Any], *, named: AbstractSet[str], account_id: str, region: str
+) -> None:
+    """Raise InvalidParameterException for a strategy that ECS rejects.
+
+    Functions, rules, groups and roles must exist where the request has `named` what refers to them.
+    """
     configuration = settings["deploymentConfiguration"]
     strategy = configuration["strategy"]
     if strategy not in STRATEGIES:
         raise invalid(f"strategy should be one of [{','.join(STRATEGIES)}], not {strategy}.")
     for name, limits in _STEP_LIMITS.items():
         _check_steps(configuration.get(name), name=name, limits=limits, strategy=strategy)
-    for hook in configuration.get("lifecycleHooks") or ():
-        _check_hook(hook)
+    if "deploymentConfiguration.lifecycleHooks" in named:
+        for hook in configuration.get("lifecycleHooks") or ():
+            _check_hook(hook)
+    if named & {"loadBalancers", "deploymentConfiguration.strategy"}:
+        _check_wiring(settings, strategy=strategy, account_id=account_id, region=region)
+
+
+def _check_wiring(settings: Mapping[str, Any], *, strategy: str, account_id: str, region: str) -> None:
     load_balancers = settings["loadBalancers"]
     if strategy in _NEEDS_LOAD_BALANCER and not load_balancers:
         raise invalid(f"The deployment strategy {strategy} requires a load balancer.")
