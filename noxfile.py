@@ -210,19 +210,6 @@ def rehearsals(session: nox.Session) -> None:
 
 
 @nox.session
-def conformance(session: nox.Session) -> None:
-    """Record dev's life on a local AWS of its own, and compare it with what is documented; `-- AWS.json` with that file."""
-    _ready(session)
-    folder = HERE / ".mclass" / "conformance"
-    folder.mkdir(parents=True, exist_ok=True)
-    made = str(folder / "local.json")
-    with _local_aws(session, "conformance"):
-        _mclass_tf(session, "conform", "dev", "--local", "--out", made)
-    for other in session.posargs or [str(HERE / "tests" / "conformance" / "recordings" / "documented.json")]:
-        _mclass_tf(session, "conform", "--compare", other, made)
-
-
-@nox.session
 def foreign(session: nox.Session) -> None:
     """Run moto's own tests, and clients of others mid-release, against the local AWS: every night. Takes services: `-- ecs`."""
     _ready(session)
@@ -266,6 +253,19 @@ def _moto_sources(session: nox.Session) -> Path:
         command = ("-m", "pip", "download", *options, "--dest", str(folder))
         session.run(_python(session), *command, "--requirement", str(folder / "moto.txt"), external=True)
     return archive
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Record dev's life on a local AWS of its own, and compare it with what is documented; `-- AWS.json` with that file."""
+    _ready(session)
+    folder = HERE / ".mclass" / "conformance"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = str(folder / "local.json")
+    with _local_aws(session, "conformance"):
+        _mclass_tf(session, "conform", "dev", "--local", "--out", made)
+    for other in session.posargs or [str(HERE / "tests" / "conformance" / "recordings" / "documented.json")]:
+        _mclass_tf(session, "conform", "--compare", other, made)
 
 
 @nox.session
