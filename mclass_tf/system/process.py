@@ -170,6 +170,11 @@ def interruptible() -> Iterator[None]:
         _interrupts.reset()  # later work of this process was not interrupted
 
 
+def clean_up_after_interrupt() -> None:
+    """Let children be started again: for what must be taken down after an interrupt. The next one counts as the first did."""
+    _interrupts.reset()
+
+
 @contextmanager
 def deferred_interrupts() -> Iterator[Deferred]:
     """In the main thread, within `interruptible`: keep the first interrupt for a query, instead of raising."""

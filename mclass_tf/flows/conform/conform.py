@@ -31,6 +31,7 @@ from mclass_tf.flows.conform.takedown import take_down
 from mclass_tf.flows.deployer.deploy import Show
 from mclass_tf.rehearsal.instrument import Instrument
 from mclass_tf.session import Session
+from mclass_tf.system import process
 
 _AWS_LOOK, _LOCAL_LOOK = 2.0, 0.1
 Keep = Callable[[Recording], None]
@@ -107,6 +108,7 @@ def record(
         life.begin()
         life.live()
     finally:
+        process.clean_up_after_interrupt()
         recorder.stop()
         try:
             take_down()

@@ -27,7 +27,7 @@ def take_down(session: Session, recorder: Recorder, *, buckets: Iterable[str]) -
         # Those of the local AWS are its own: it makes them anew whenever it is asked for.
         if not session.cloud.is_local:
             _delete_buckets(session, buckets)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         left = "; ".join(_remains(session)) or "what the state names"
         raise TakeDownError(
             f"not everything of {name} could be taken down: {error}\nstill there, and not free of charge: {left}",

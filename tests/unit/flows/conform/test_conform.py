@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +23,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.conform import takedown
 from mclass_tf.flows.conform.conform import announcement, record, require_disposable, size_of
+from mclass_tf.system import process
 
 _VARIABLES: dict[str, Any] = {
     "alb": {"deletion_protection": False},
@@ -84,6 +88,36 @@ def test_everything_is_taken_down_and_what_was_recorded_is_kept(
         record(life, _recorder(), take_down=lambda: done.append("down"), keep=lambda: done.append("kept"))
 
     assert done == ["down", "kept"]
+
+
+def test_after_an_interrupt_children_can_be_started_to_take_everything_down() -> None:
+    class Interrupted(_Life):
+        def live(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    done: list[int] = []
+    command = process.Command(argv=(sys.executable, "-c", "pass"), cwd=Path("/"), env={})
+
+    with process.interruptible(), pytest.raises(KeyboardInterrupt):
+        record(
+            Interrupted(),  # type: ignore[arg-type]  # by its methods
+            _recorder(),
+            take_down=lambda: done.append(process.run(command).status),
+            keep=lambda: None,
+        )
+
+    assert done == [0]
+
+
+def test_an_interrupted_destruction_names_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def destroy(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(takedown, "destroy", destroy)
+    monkeypatch.setattr(takedown, "applied_state", lambda _: SimpleNamespace(outputs={"vpc_id": "vpc-1"}))
+
+    with pytest.raises(TakeDownError, match="vpc-1"):
+        takedown.take_down(_session(), _recorder(), buckets=())
 
 
 def test_what_was_recorded_is_kept_if_the_destruction_fails() -> None:
