@@ -8,8 +8,10 @@ from typing import Any
 from moto.ec2 import ec2_backends, urls
 from moto.ec2.exceptions import (
     EC2ClientError,
+    InvalidParameterCombination,
     InvalidSecurityGroupNotFoundError,
     InvalidSecurityGroupRuleIdNotFoundError,
+    MissingParameter,
 )
 from moto.ec2.models import EC2Backend, security_groups
 
@@ -31,6 +33,22 @@ _MUTATIONS = (
     "revoke_security_group_egress",
     "revoke_security_group_ingress",
 )
+
+
+_SOURCES = ("CidrIpv4", "CidrIpv6", "PrefixListId", "ReferencedGroupId")
+
+
+def _check_source(rule: Mapping[str, Any]) -> None:
+    """Reject a rule that refers to nothing, or to several things."""
+    given = sum(rule.get(name) is not None for name in _SOURCES)
+    if given > 1:
+        raise InvalidParameterCombination(
+            "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified"
+        )
+    if not given:
+        raise MissingParameter(
+            "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
+        )
 
 
 class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc]  # moto is not typed for us
@@ -135,6 +153,7 @@ class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
         if group is None:
             raise InvalidSecurityGroupNotFoundError(group_id)
         for rule_id, changes in rules.items():
+            _check_source(changes)
             rule = group.get_rule(rule_id)
             if rule is None:
                 raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)
