@@ -8,8 +8,11 @@ from typing import Any
 from moto.ec2 import ec2_backends, urls
 from moto.ec2.exceptions import (
     EC2ClientError,
+    InvalidParameterCombination,
+    InvalidParameterValue,
     InvalidSecurityGroupNotFoundError,
     InvalidSecurityGroupRuleIdNotFoundError,
+    MissingParameter,
 )
 from moto.ec2.models import EC2Backend, security_groups
 
@@ -39,6 +42,33 @@ _MUTATIONS = (
     "revoke_security_group_egress",
     "revoke_security_group_ingress",
 )
+
+
+_WITH_PORTS = frozenset({"tcp", "udp", "6", "17"})
+_SOURCES = ("CidrIpv4", "CidrIpv6", "PrefixListId", "ReferencedGroupId")
+
+
+def _check_rule(rule: Mapping[str, Any]) -> None:
+    """Reject a rule without a protocol or its ports, and one that refers to nothing or to several things."""
+    protocol = rule.get("IpProtocol")
+    if protocol is None:
+        raise InvalidParameterValue(
+            "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly."
+        )
+    ports = (rule.get("FromPort"), rule.get("ToPort"))
+    if str(protocol).lower() in _WITH_PORTS and None in ports:
+        raise InvalidParameterValue(
+            "Invalid value for portRange. Must specify both from and to ports with TCP/UDP."
+        )
+    given = sum(rule.get(name) is not None for name in _SOURCES)
+    if given > 1:
+        raise InvalidParameterCombination(
+            "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified"
+        )
+    if not given:
+        raise MissingParameter(
+            "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
+        )
 
 
 class SecurityGroupRule(security_groups.SecurityGroupRule):  # type: ignore[misc]  # moto is not typed for us
@@ -143,6 +173,7 @@ class LocalEc2Backend(EC2Backend):  # type: ignore[misc]
         if group is None:
             raise InvalidSecurityGroupNotFoundError(group_id)
         for rule_id, changes in rules.items():
+            _check_rule(changes)
             rule = group.get_rule(rule_id)
             if rule is None:
                 raise InvalidSecurityGroupRuleIdNotFoundError(rule_id)

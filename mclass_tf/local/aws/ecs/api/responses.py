@@ -6,36 +6,24 @@ it does not know. Here requests are read raw, and responses are written in full.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from botocore.model import OperationNotFoundError
 from moto.core.responses import ActionResult
-from moto.ecs.responses import EC2ContainerServiceResponse
 
 from mclass_tf.local.aws.ecs.api import deployment_calls, parameters, run_task, task_calls
-from mclass_tf.local.aws.ecs.api.backend import EcsBackend
 from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS
+from mclass_tf.local.aws.ecs.api.lists import EcsLists
 from mclass_tf.local.aws.ecs.model.service import Service
 
 
-class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto is not typed for us
+class EcsResponses(EcsLists):
     def parse_parameters(self, request: Any) -> None:
         """Accept calls that the installed botocore does not know. Their parameters are read from the body."""
         try:
             super().parse_parameters(request)
         except OperationNotFoundError:
             self.params: dict[str, Any] = {}
-
-    @property
-    def _request(self) -> dict[str, Any]:
-        request: dict[str, Any] = json.loads(self.body or "{}")
-        return request
-
-    @property
-    def _backend(self) -> EcsBackend:
-        backend: EcsBackend = self.ecs_backend
-        return backend
 
     def create_cluster(self) -> Any:
         return ActionResult({"cluster": self._backend.create_cluster_from(self._request)})
@@ -102,9 +90,6 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
     def run_task(self) -> str:
         return self._json(run_task.run_task(self._backend, self._request))
 
-    def list_tasks(self) -> str:
-        return self._json(task_calls.list_tasks(self._backend, self._request))
-
     def describe_tasks(self) -> str:
         return self._json(task_calls.describe_tasks(self._backend, self._request))
 
@@ -126,23 +111,5 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
     def continue_service_deployment(self) -> str:
         return self._json(deployment_calls.continue_service_deployment(self._backend, self._request))
 
-    def list_task_definitions(self) -> str:
-        """List the ARNs by family and revision, honouring `sort`, which moto ignores."""
-        request = self._request
-        family, status = request.get("familyPrefix"), request.get("status") or "ACTIVE"
-        definitions = [
-            entry
-            for revisions in self._backend.task_definitions.values()
-            for entry in revisions.values()
-            if family in (None, entry.family) and entry.status == status
-        ]
-        latest_first = request.get("sort") == "DESC"
-        ordered = sorted(definitions, key=lambda entry: (entry.family, entry.revision), reverse=latest_first)
-        return self._json({"taskDefinitionArns": [entry.arn for entry in ordered]})
-
     def _refreshed(self, service: Service) -> Service:
         return self._backend.refresh_counts(service)
-
-    def _json(self, document: dict[str, Any]) -> str:
-        self.response_headers["Content-Type"] = "application/x-amz-json-1.1"
-        return json.dumps(document)
