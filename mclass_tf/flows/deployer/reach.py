@@ -37,7 +37,7 @@ def awaited_reachability_problem(session: Session, outputs: verify.Outputs) -> s
 
     An internal load balancer is asked once: from outside its network, it never answers.
     """
-    within = 0.0 if _is_internal(session, outputs) else _WITHIN
+    within = 0.0 if is_internal(session, outputs) else _WITHIN
     return _settled(lambda: reachability_problem(session, outputs), within=within)
 
 
@@ -61,7 +61,7 @@ def require_test_traffic(session: Session, outputs: verify.Outputs) -> str:
     If the load balancer is internal and cannot be reached from here, there is no test.
     """
     problem = awaited_reachability_problem(session, outputs)
-    if problem and _is_internal(session, outputs):
+    if problem and is_internal(session, outputs):
         return problem
     if problem:
         raise _unreachable(session, outputs, problem)
@@ -132,7 +132,8 @@ def reachability_problem(session: Session, outputs: verify.Outputs) -> str:
     return ""
 
 
-def _is_internal(session: Session, outputs: verify.Outputs) -> bool:
+def is_internal(session: Session, outputs: verify.Outputs) -> bool:
+    """Return whether the load balancer has private addresses only."""
     answer = session.aws.elbv2.describe_load_balancers(LoadBalancerArns=[outputs.alb_arn])
     return bool(answer["LoadBalancers"][0]["Scheme"] == "internal")
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from mclass_tf import verify
 from mclass_tf.errors import Hint, MclassError, NotServingError
-from mclass_tf.flows.deployer.reach import awaited_reachability_problem, header_of
+from mclass_tf.flows.deployer.reach import awaited_reachability_problem, header_of, is_internal
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import SmokeResult
 from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse, UntrustedError, get
@@ -61,7 +61,7 @@ def require_answers(
 
 def is_reachable(session: Session, outputs: verify.Outputs) -> bool:
     """Return whether the load balancer can be asked: it faces the internet, or answers this machine all the same."""
-    return not _is_internal(session, outputs) or not awaited_reachability_problem(session, outputs)
+    return not is_internal(session, outputs) or not awaited_reachability_problem(session, outputs)
 
 
 def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:
@@ -178,11 +178,6 @@ def _document(answer: HttpResponse) -> dict[str, object]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _is_internal(session: Session, outputs: verify.Outputs) -> bool:
-    answer = session.aws.elbv2.describe_load_balancers(LoadBalancerArns=[outputs.alb_arn])
-    return answer["LoadBalancers"][0]["Scheme"] == "internal"
 
 
 def _health_path(session: Session, outputs: verify.Outputs) -> str:

@@ -59,7 +59,7 @@ def shift(
     if refusal is not None:
         raise TrafficError(refusal)
     other = _other_action(account_id, region, rule.listener_arn)
-    if other is not None:
+    if other is not None and weights(account_id, region, rule_arn) != new_weights:
         raise TrafficError(
             f"the listener {rule.listener_arn} has a rule with the action {other}, and ECS shifts traffic only on listeners whose "
             "rules all forward"
