@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -338,6 +338,22 @@ class _JsonClient:
         if answer.status_code >= _FIRST_ERROR_STATUS:
             raise _client_error(action, status=answer.status_code, document=document)
         return document
+
+
+def ecs_items(
+    call: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    action: str,
+    request: Mapping[str, Any],
+    key: str,
+) -> Iterator[Any]:
+    """Yield the items of every page of a list call of ECS. A page may be short, or empty with others after it."""
+    position: dict[str, str] = {}
+    while True:
+        page = call(action, {**request, **position})
+        yield from page.get(key) or ()
+        if not page.get("nextToken"):
+            return
+        position = {"nextToken": page["nextToken"]}
 
 
 def _client_error(action: str, *, status: int, document: Mapping[str, Any]) -> Exception:

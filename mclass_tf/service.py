@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf.aws import Aws, error_code
-from mclass_tf.errors import ConfigurationError, Hint, ServiceEvent, ServiceGoneError
+from mclass_tf.aws import Aws, ecs_items, error_code
+from mclass_tf.errors import ConfigurationError, Hint, RevisionGoneError, ServiceEvent, ServiceGoneError
 from mclass_tf.strategy import stages_of_pauses
 
 # Statuses of a service deployment that is still under way.
@@ -17,7 +17,8 @@ ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "RO
 ROLLING_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 _TASKS_A_CALL = 100
-_LOOKED_BACK = 20
+_DEPLOYMENTS_A_PAGE = 100
+_ROUNDED = 1.0  # seconds; ECS may round the times of a filter, and does not say whether the ends are included
 
 # Keys that DescribeTaskDefinition returns and RegisterTaskDefinition rejects.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
@@ -68,6 +69,7 @@ class Deployment:
     failed: int
     rollout_state: str
     rollout_reason: str
+    created_at: dt.datetime | None = None
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Deployment:
@@ -81,6 +83,7 @@ class Deployment:
             failed=int(item.get("failedTasks") or 0),
             rollout_state=item.get("rolloutState") or "",
             rollout_reason=item.get("rolloutStateReason") or "",
+            created_at=_time(item["createdAt"]) if item.get("createdAt") else None,
         )
 
 
@@ -355,28 +358,44 @@ class Ecs:
             hint=Hint(("plan", name), ", then ", ("apply", name), ", make it anew"),
         )
 
-    def service_deployments(self) -> tuple[ServiceDeployment, ...]:
-        """Return the latest service deployments, latest first. Fields that ListServiceDeployments omits are empty."""
-        request = {"cluster": self._cluster, "service": self._name, "maxResults": _LOOKED_BACK}
-        response = self._call("ListServiceDeployments", request)
-        parsed = map(ServiceDeployment.parse, response.get("serviceDeployments", ()))
-        return tuple(sorted(parsed, key=lambda each: each.created_at, reverse=True))
+    def service_deployments(
+        self, *, statuses: Sequence[str] = (), since: dt.datetime | None = None
+    ) -> tuple[ServiceDeployment, ...]:
+        """Return the service deployments, latest first. Fields that ListServiceDeployments omits are empty.
+
+        `statuses` and `since` select by status and by time of creation. ECS keeps 90 days of them, and documents neither the order
+        nor the size of a page: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
+        """
+        request: dict[str, Any] = {"cluster": self._cluster, "service": self._name}
+        request["maxResults"] = _DEPLOYMENTS_A_PAGE
+        if statuses:
+            request["status"] = list(statuses)
+        if since is not None:
+            request["createdAt"] = {"after": since.timestamp() - _ROUNDED}
+        listed = map(
+            ServiceDeployment.parse,
+            ecs_items(self._call, "ListServiceDeployments", request, "serviceDeployments"),
+        )
+        chosen = (each for each in listed if since is None or each.created_at >= since)
+        return tuple(sorted(chosen, key=lambda each: each.created_at, reverse=True))
 
     def service_deployment(self, arn: str) -> ServiceDeployment:
+        """Return a service deployment; raise RevisionGoneError if ECS does not have it any more."""
         response = self._call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})
-        if not response.get("serviceDeployments"):
-            raise ConfigurationError(
-                f"ECS does not know the service deployment {arn}", hint="was the service deleted meanwhile?"
-            )
-        return ServiceDeployment.parse(response["serviceDeployments"][0])
+        what = f"the service deployment {arn}"
+        return ServiceDeployment.parse(
+            _sole(response, "serviceDeployments", what=what, name=self._environment)
+        )
 
     def revision_task_definition(self, arn: str) -> str:
         """Return the task definition ARN of a service revision."""
         return self.revision(arn).task_definition_arn
 
     def revision(self, arn: str) -> ServiceRevision:
+        """Return a service revision; raise RevisionGoneError if ECS does not have it any more."""
         response = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
-        return ServiceRevision.parse(response["serviceRevisions"][0])
+        what = f"the service revision {arn}"
+        return ServiceRevision.parse(_sole(response, "serviceRevisions", what=what, name=self._environment))
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
         """Return the service's tasks with desired status RUNNING, or the tasks that stopped in about the last hour."""
@@ -388,14 +407,7 @@ class Ecs:
         return self._listed({"family": family, "desiredStatus": "RUNNING"})
 
     def _listed(self, filters: Mapping[str, str]) -> tuple[Task, ...]:
-        request: dict[str, Any] = {"cluster": self._cluster, **filters}
-        arns: list[str] = []
-        while True:
-            page = self._call("ListTasks", request)
-            arns += page.get("taskArns", ())
-            if not page.get("nextToken"):
-                break
-            request["nextToken"] = page["nextToken"]
+        arns = [*ecs_items(self._call, "ListTasks", {"cluster": self._cluster, **filters}, "taskArns")]
         return tuple(task for part in _parts(arns) for task in self._described(part))
 
     def task(self, arn: str) -> Task | None:
@@ -513,6 +525,30 @@ class Ecs:
             if error_code(error) in _GONE:
                 raise self._gone() from None
             raise
+
+
+def _sole(response: Mapping[str, Any], key: str, *, what: str, name: str) -> Mapping[str, Any]:
+    """Return the described item. ECS answers with a failure, and no item, for what it does not have.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Failure.html
+    """
+    items = response.get(key) or ()
+    if items:
+        item: Mapping[str, Any] = items[0]
+        return item
+    reasons = [
+        ": ".join(filter(None, (each.get("reason"), each.get("detail"))))
+        for each in response.get("failures") or ()
+    ]
+    why = f" ({'; '.join(filter(None, reasons))})" if any(reasons) else ""
+    raise RevisionGoneError(
+        f"ECS does not have {what} any more{why}",
+        hint=Hint(
+            "it keeps them for 90 days, and deletes them with their service; the service runs on: ",
+            ("status", name),
+            " shows what runs",
+        ),
+    )
 
 
 def _step_minutes(configuration: Mapping[str, Any]) -> int:

@@ -253,8 +253,9 @@ def _still_in_force(deployer: Deployer, end: RolloutEnd, ours: StartedRollout) -
     primary = end.last.service.primary
     if primary is None or primary.task_definition_arn == ours.task_definition_arn:
         return end
-    listed = deployer.patience(deployer.ecs.service_deployments)
-    later = next((each for each in listed if each.created_at > end.last.deployment.created_at), None)
+    ended = end.last.deployment.created_at
+    listed = deployer.patience(lambda: deployer.ecs.service_deployments(since=ended))
+    later = next((each for each in listed if each.created_at > ended), None)
     return replace(end, outcome=RolloutOutcome.SUPERSEDED, by=later)
 
 

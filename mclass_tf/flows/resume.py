@@ -141,10 +141,9 @@ def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | No
         except ConfigurationError:
             return None  # ECS keeps them for 90 days
     began = dt.datetime.fromisoformat(record.begun.at)
-    listed = deployer.patience(deployer.ecs.service_deployments)
-    since = (each for each in listed if each.created_at >= began)
+    listed = deployer.patience(lambda: deployer.ecs.service_deployments(since=began))
     return next(
-        (each for each in since if deployer.task_definition_of(each) == outputs.task_definition_arn), None
+        (each for each in listed if deployer.task_definition_of(each) == outputs.task_definition_arn), None
     )
 
 

@@ -182,7 +182,8 @@ class Watch:
         stopped = own.status in ("STOPPED", "STOP_REQUESTED")
         if not stopped and (not displaced or own.status != "IN_PROGRESS"):
             return None
-        later = (each for each in self._client.service_deployments() if each.created_at > own.created_at)
+        listed = self._client.service_deployments(since=own.created_at)
+        later = (each for each in listed if each.created_at > own.created_at)
         return next((each for each in later if each.arn != own.arn), None)
 
     def _evaluate(

@@ -160,9 +160,16 @@ class FakeEcs:
         self.on_read()
         return self.now
 
-    def service_deployments(self) -> Sequence[ServiceDeployment]:
+    def service_deployments(
+        self, *, statuses: Sequence[str] = (), since: dt.datetime | None = None
+    ) -> Sequence[ServiceDeployment]:
         self.on_read()
-        return sorted(self.listed, key=lambda each: each.created_at, reverse=True)
+        chosen = [
+            each
+            for each in self.listed
+            if (not statuses or each.status in statuses) and (since is None or each.created_at >= since)
+        ]
+        return sorted(chosen, key=lambda each: each.created_at, reverse=True)
 
     def service_deployment(self, arn: str, /) -> ServiceDeployment:
         self.on_read()

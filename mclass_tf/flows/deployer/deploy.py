@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from mclass_tf import rollout, verify
-from mclass_tf.errors import LeaseLostError, RolloutError
+from mclass_tf.errors import LeaseLostError, RevisionGoneError, RolloutError
 from mclass_tf.flows.attempt import Attempt, holding_lease
 from mclass_tf.flows.deployer import messages
 from mclass_tf.flows.deployer.analysis import Analyst, analyst_of, failure_of, pace_of, traffic_since
@@ -321,7 +321,10 @@ class Deployer:
     def _superseded(self, end: RolloutEnd) -> RolloutError:
         by = end.by
         has_revision = by is not None and by.target_revision_arn
-        what = self.task_definition_of(by) if by is not None and has_revision else "another deployment"
+        what = "another deployment"
+        if by is not None and has_revision:
+            with suppress(RevisionGoneError):  # deleted since, with its service
+                what = self.task_definition_of(by)
         pause = self.pauses.inherited()
         return messages.superseded(what, environment=self.session.environment.name, inherited_pause=pause)
 

@@ -61,11 +61,14 @@ def _require_alarms(session: Session, names: Sequence[str]) -> None:
     """
     if not names:
         return
-    answer = session.aws.cloudwatch.describe_alarms(
+    pages = session.aws.cloudwatch.get_paginator("describe_alarms").paginate(
         AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
-    alarms = (*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ()))
-    states = {each["AlarmName"]: each["StateValue"] for each in alarms}
+    states = {
+        alarm["AlarmName"]: alarm["StateValue"]
+        for page in pages
+        for alarm in (*page.get("MetricAlarms", ()), *page.get("CompositeAlarms", ()))
+    }
     missing = [name for name in names if name not in states]
     if missing:
         raise ConfigurationError(

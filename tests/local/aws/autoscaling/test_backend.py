@@ -76,7 +76,8 @@ class World:
         return int(found["desiredCount"])
 
     def activities(self) -> list[dict[str, Any]]:
-        return list(self.scaling.describe_scaling_activities(ServiceNamespace="ecs")["ScalingActivities"])
+        pages = self.scaling.get_paginator("describe_scaling_activities").paginate(ServiceNamespace="ecs")
+        return [activity for page in pages for activity in page["ScalingActivities"]]
 
     def alarms(self) -> list[dict[str, Any]]:
         return list(self.client("cloudwatch").describe_alarms()["MetricAlarms"])
