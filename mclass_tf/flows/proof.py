@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mclass_tf import rollout, verify
+from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.environment import PromotionSettings
 from mclass_tf.errors import Hint, NoImageError, NotServingError, PromotionRefusedError
@@ -99,13 +99,7 @@ def serving_digest(deployer: Deployer) -> str:
 
 def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str) -> None:
     try:
-        rollout.require_sole_revision(
-            deployer.ecs,
-            task_definition_arn=task_definition_arn,
-            container=deployer.outputs.container_name,
-            digest=digest,
-            patience=deployer.patience,
-        )
+        deployer.serving_tasks(task_definition_arn=task_definition_arn, digest=digest)
     except NotServingError as error:
         name = deployer.session.environment.name
         raise PromotionRefusedError(

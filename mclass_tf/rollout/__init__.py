@@ -3,7 +3,7 @@
 from mclass_tf.rollout.cause import FailureCause, explain, explain_task
 from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.rollout.follow import Choice, follow
-from mclass_tf.rollout.serving import require_sole_revision
+from mclass_tf.rollout.serving import ExpectedRevision, require_sole_revision
 from mclass_tf.rollout.start import BeforeUpdate, ServiceUpdate, StartedRollout, ongoing, start
 from mclass_tf.rollout.view import DeploymentTasks, View, tasks_of
 from mclass_tf.rollout.watch import RolloutEnd, RolloutOutcome, Watch
@@ -13,6 +13,7 @@ __all__ = [
     "Choice",
     "DeploymentTasks",
     "EcsClient",
+    "ExpectedRevision",
     "FailureCause",
     "Patience",
     "RolloutEnd",

@@ -15,12 +15,12 @@ from mclass_tf.flows.attempt import Attempt, holding_lease
 from mclass_tf.flows.deployer import messages
 from mclass_tf.flows.deployer.analysis import Analyst, analyst_of, failure_of, pace_of, traffic_since
 from mclass_tf.flows.deployer.pauses import Pauses
+from mclass_tf.flows.deployer.settling import settling_seconds, verify_environment
 from mclass_tf.flows.deployer.smoke import first_problem, require_answers
 from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
-from mclass_tf.flows.environments import verify_environment
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
 from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
-from mclass_tf.service import Ecs, Service, ServiceDeployment
+from mclass_tf.service import Ecs, Service, ServiceDeployment, Task
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 from mclass_tf.system.process import deferred_interrupts
@@ -291,18 +291,29 @@ class Deployer:
         session = self.session
         attempt.reach(VERIFYING)
         session.report("asking the load balancer which revision answers")
-        tasks = rollout.require_sole_revision(
-            self.ecs,
-            task_definition_arn=attempt.task_definition_arn,
-            container=self.outputs.container_name,
-            digest=digest,
-            patience=self.patience,
-        )
-        require_answers(session, self.outputs, tasks=tasks, revision=attempt.revision)
+        arn = attempt.task_definition_arn
+        tasks = self.serving_tasks(task_definition_arn=arn, digest=digest)
+
+        def runs_too(task: str) -> bool:
+            """Return whether a task that started since then is of this revision, too."""
+            running = self.patience(self.ecs.tasks)
+            return any(each.id == task and each.task_definition_arn == arn for each in running)
+
+        require_answers(session, self.outputs, tasks=tasks, runs_too=runs_too, revision=attempt.revision)
         session.report("verifying")
         report = verify_environment(session)
         attempt.is_verified = report.ok
         return report
+
+    def serving_tasks(self, *, task_definition_arn: str, digest: str) -> tuple[Task, ...]:
+        """Return the tasks that serve; raise NotServingError unless they alone do, in time."""
+        expected = rollout.ExpectedRevision(
+            task_definition_arn=task_definition_arn, container=self.outputs.container_name, digest=digest
+        )
+        within = self.patience(lambda: settling_seconds(self.session, self.outputs, self.service()))
+        return rollout.require_sole_revision(
+            self.ecs, expected, settled_within=within, patience=self.patience
+        )
 
     def _unsuccessful(self, end: RolloutEnd, stall_after: float, task_definition_arn: str) -> RolloutError:
         """Return the error of an unsuccessful end, with the cause from ECS and the stopped tasks."""

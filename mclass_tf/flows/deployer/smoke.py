@@ -24,12 +24,18 @@ _OK, _NOT_FOUND, _REDIRECT = 200, 404, 300
 
 
 def require_answers(
-    session: Session, outputs: verify.Outputs, *, tasks: Sequence[Task], revision: str
+    session: Session,
+    outputs: verify.Outputs,
+    *,
+    tasks: Sequence[Task],
+    runs_too: Callable[[str], bool],
+    revision: str,
 ) -> None:
     """Return after enough consecutive answers from the revision; raise NotServingError if they do not come.
 
     The number is twice that of the tasks, so that round robin reaches each task. An answer that names its revision must name
-    this one, and an answer that names its task one of these. Other answers must be successful.
+    this one, and an answer that names its task one of these, or one that ECS started since: `runs_too` tells. Other answers must
+    be successful.
     """
     if _is_internal(session, outputs):
         session.report("the load balancer is internal and answers inside the VPC alone: it is not asked")
@@ -40,8 +46,13 @@ def require_answers(
         path = _health_path(session, outputs)
     known = {task.id for task in tasks}
 
+    def is_known(task: str) -> bool:
+        if task not in known and runs_too(task):
+            known.add(task)
+        return task in known
+
     def find_problem() -> str:
-        return _find_problem(endpoint, path, tasks=known, revision=revision)
+        return _find_problem(endpoint, path, is_known=is_known, revision=revision)
 
     _require_in_a_row(find_problem, times=_ANSWERS_A_TASK * max(len(tasks), 1), what=outputs.url)
 
@@ -122,7 +133,13 @@ def _require_in_a_row(find_problem: Callable[[], str], *, times: int, what: str)
             time.sleep(_PAUSE)
 
 
-def _find_problem(endpoint: Endpoint, path: str, *, tasks: set[str] | None = None, revision: str = "") -> str:
+def _any(_task: str) -> bool:
+    return True
+
+
+def _find_problem(
+    endpoint: Endpoint, path: str, *, is_known: Callable[[str], bool] = _any, revision: str = ""
+) -> str:
     """Return the problem with an answer, "" if it is right."""
     try:
         answer = get(endpoint, path, seconds=_SECONDS)
@@ -136,7 +153,7 @@ def _find_problem(endpoint: Endpoint, path: str, *, tasks: set[str] | None = Non
     answered, task = document.get("revision"), document.get("task")
     if revision and isinstance(answered, str) and answered != revision:
         return f"{path} answers with revision {answered}, not {revision}"
-    if tasks and isinstance(task, str) and task not in tasks:
+    if isinstance(task, str) and not is_known(task):
         return f"{path} answers from the task {task}, which is none of the release's"
     return ""
 
