@@ -11,7 +11,7 @@ from mclass_tf.aws import error_code
 from mclass_tf.environment import PromotionSettings
 from mclass_tf.errors import Hint, NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer, serving_tasks
 from mclass_tf.flows.scans import require_clean_scans
 from mclass_tf.ledger import Origin, Record, proven_releases
 from mclass_tf.service import ROLLING_BACK
@@ -99,7 +99,7 @@ def serving_digest(deployer: Deployer) -> str:
 
 def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str) -> None:
     try:
-        deployer.serving_tasks(task_definition_arn=task_definition_arn, digest=digest)
+        serving_tasks(deployer, task_definition_arn=task_definition_arn, digest=digest)
     except NotServingError as error:
         name = deployer.session.environment.name
         raise PromotionRefusedError(

@@ -292,7 +292,7 @@ class Deployer:
         attempt.reach(VERIFYING)
         session.report("asking the load balancer which revision answers")
         arn = attempt.task_definition_arn
-        tasks = self.serving_tasks(task_definition_arn=arn, digest=digest)
+        tasks = serving_tasks(self, task_definition_arn=arn, digest=digest)
 
         def runs_too(task: str) -> bool:
             """Return whether a task that started since then is of this revision, too."""
@@ -304,16 +304,6 @@ class Deployer:
         report = verify_environment(session)
         attempt.is_verified = report.ok
         return report
-
-    def serving_tasks(self, *, task_definition_arn: str, digest: str) -> tuple[Task, ...]:
-        """Return the tasks that serve; raise NotServingError unless they alone do, in time."""
-        expected = rollout.ExpectedRevision(
-            task_definition_arn=task_definition_arn, container=self.outputs.container_name, digest=digest
-        )
-        within = self.patience(lambda: settling_seconds(self.session, self.outputs, self.service()))
-        return rollout.require_sole_revision(
-            self.ecs, expected, settled_within=within, patience=self.patience
-        )
 
     def _unsuccessful(self, end: RolloutEnd, stall_after: float, task_definition_arn: str) -> RolloutError:
         """Return the error of an unsuccessful end, with the cause from ECS and the stopped tasks."""
@@ -338,6 +328,16 @@ class Deployer:
                 what = self.task_definition_of(by)
         pause = self.pauses.inherited()
         return messages.superseded(what, environment=self.session.environment.name, inherited_pause=pause)
+
+
+def serving_tasks(deployer: Deployer, *, task_definition_arn: str, digest: str) -> tuple[Task, ...]:
+    """Return the tasks that serve; raise NotServingError unless they alone do, in time."""
+    outputs, patience = deployer.outputs, deployer.patience
+    expected = rollout.ExpectedRevision(
+        task_definition_arn=task_definition_arn, container=outputs.container_name, digest=digest
+    )
+    within = patience(lambda: settling_seconds(deployer.session, outputs, deployer.service()))
+    return rollout.require_sole_revision(deployer.ecs, expected, settled_within=within, patience=patience)
 
 
 def _stall_after(deployer: Deployer, watching: WatchOptions) -> float:
