@@ -18,6 +18,7 @@ ROLLING_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 _TASKS_A_CALL = 100
 _DEPLOYMENTS_A_PAGE = 100
+_COUNTED = ("requested", "running", "pending")  # tasks of a service revision
 _ROUNDED = 1.0  # seconds; ECS may round the times of a filter, and does not say whether the ends are included
 
 # Keys that DescribeTaskDefinition returns and RegisterTaskDefinition rejects.
@@ -175,7 +176,8 @@ class ServiceDeployment:
     `failures`: the failures that the circuit breaker has counted. `production`, `test`: the new version's percentage of that
     traffic, None if ECS does not shift it. `hooks`: the lifecycle hooks reached so far. `pause_stages`: the stages at which it
     is configured to pause. `strategy`: ECS's name of the strategy, "" in ListServiceDeployments, which omits it.
-    `step_minutes`: the bake time of a canary's share, or of each linear step.
+    `step_minutes`: the bake time of a canary's share, or of each linear step. `task_counts`: the requested, running and pending
+    tasks of the new version.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
 
@@ -196,6 +198,7 @@ class ServiceDeployment:
     bake_minutes: int = 0
     step_minutes: int = 0
     strategy: str = ""
+    task_counts: tuple[int, ...] = ()
 
     @property
     def pauses(self) -> tuple[HookState, ...]:
@@ -226,6 +229,7 @@ class ServiceDeployment:
             bake_minutes=int(configuration.get("bakeTimeInMinutes") or 0),
             step_minutes=_step_minutes(configuration),
             strategy=configuration.get("strategy") or "",
+            task_counts=tuple(int(revision.get(f"{name}TaskCount") or 0) for name in _COUNTED),
         )
 
 

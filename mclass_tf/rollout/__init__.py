@@ -1,5 +1,6 @@
 """A rollout: one service deployment, started, watched to its end, and explained if it failed."""
 
+from mclass_tf.rollout.cadence import LOCAL, ON_AWS, Cadence
 from mclass_tf.rollout.cause import FailureCause, explain, explain_task
 from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.rollout.follow import Choice, follow
@@ -9,7 +10,10 @@ from mclass_tf.rollout.view import DeploymentTasks, View, tasks_of
 from mclass_tf.rollout.watch import RolloutEnd, RolloutOutcome, Watch
 
 __all__ = [
+    "LOCAL",
+    "ON_AWS",
     "BeforeUpdate",
+    "Cadence",
     "Choice",
     "DeploymentTasks",
     "EcsClient",

@@ -13,7 +13,7 @@ from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.service import ONGOING, ServiceDeployment
 
 _FOUND_WITHIN = 60.0  # seconds; ECS lists a deployment some time after UpdateService
-_PAUSE = 0.5
+_PAUSE, _LONGEST_PAUSE = 0.5, 3.0
 
 
 BeforeUpdate = Callable[[], Mapping[str, Any]]
@@ -81,6 +81,7 @@ def start(
             settings=settings,
         )
     )
+    pause = _PAUSE
     while clock() - began < _FOUND_WITHIN:
         # Oldest first: a later one of the same task definition is somebody else's.
         for deployment in reversed(patience(list_newer)):
@@ -91,7 +92,8 @@ def start(
                     seen=frozenset(event.id for event in before.events),
                     at=began,
                 )
-        wait(_PAUSE)
+        wait(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
     raise RolloutError(
         f"ECS lists no service deployment of {order.task_definition_arn} {_FOUND_WITHIN:g} s after it was asked for one",
         hint=Hint("somebody else may have updated the service at the same moment: ", ("status", "ENV")),

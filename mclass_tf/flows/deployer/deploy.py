@@ -224,7 +224,9 @@ class Deployer:
         is_compared: bool,
     ) -> RolloutEnd | None:
         pace, pauses = pace_of(self.session.cloud), self.pauses
-        watch = rollout.Watch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
+        cadence = rollout.LOCAL if pace.is_local else rollout.ON_AWS
+        stall_after = _stall_after(self, watching)
+        watch = rollout.Watch(self.ecs, started, stall_after=stall_after, speed=pace.speed, cadence=cadence)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
         user_stages = partial(pauses.user_stages, watching.pause_at, started)
         began = self.session.aws.now()
