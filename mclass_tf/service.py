@@ -54,6 +54,14 @@ def registrable(described: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
+def serving_container(task_definition: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """Return the container `name`, or else the one that listens on a port: an earlier version's may have another name."""
+    containers: Sequence[Mapping[str, Any]] = task_definition.get("containerDefinitions") or ()
+    named = [each for each in containers if each["name"] == name]
+    listening = [each for each in containers if each.get("portMappings")]
+    return next(iter([*named, *listening]), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
     """The tasks that a service runs from one task definition. `id` is "ecs-svc/…", `status` PRIMARY, ACTIVE or INACTIVE.

@@ -179,6 +179,11 @@ class FakeEcs:
     def revision_task_definition(self, arn: str, /) -> str:
         return self.revisions[arn]
 
+    def task_definition(self, reference: str, /) -> Mapping[str, Any]:
+        ports = [{"containerPort": 3000}]
+        own = {"name": "mclass-server", "image": f"repository@{DIGEST}", "portMappings": ports}
+        return {"taskDefinitionArn": reference, "containerDefinitions": [own]}
+
     def tasks(self, *, stopped: bool = False) -> Sequence[Task]:
         return self.stopped if stopped else self.running
 

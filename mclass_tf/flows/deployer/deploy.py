@@ -15,12 +15,13 @@ from mclass_tf.flows.attempt import Attempt, holding_lease
 from mclass_tf.flows.deployer import messages
 from mclass_tf.flows.deployer.analysis import Analyst, analyst_of, failure_of, pace_of, traffic_since
 from mclass_tf.flows.deployer.pauses import Pauses
+from mclass_tf.flows.deployer.registration import ContainerPort, registered
 from mclass_tf.flows.deployer.settling import settling_seconds, verify_environment
 from mclass_tf.flows.deployer.smoke import first_problem, require_answers
 from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
 from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
-from mclass_tf.service import Ecs, Service, ServiceDeployment, Task
+from mclass_tf.service import Ecs, Service, ServiceDeployment, Task, serving_container
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 from mclass_tf.system.process import deferred_interrupts
@@ -134,12 +135,11 @@ class Deployer:
 
     def image_of(self, task_definition: str) -> str:
         """Return the reference of the service's image in a task definition."""
-        containers = self.task_definition(task_definition)["containerDefinitions"]
-        return next(
-            (str(own["image"]) for own in containers if own["name"] == self.outputs.container_name), ""
-        )
+        container = serving_container(self.task_definition(task_definition), self.outputs.container_name)
+        return "" if container is None else str(container["image"])
 
     def start(self, order: rollout.ServiceUpdate) -> StartedRollout:
+        order = _registered(self, order)
         return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
 
     def settings(
@@ -159,7 +159,7 @@ class Deployer:
             desired=None,
             settings=wiring_settings(self.session, self.outputs, service),
         )
-        started = rollout.start(self.ecs, order, patience=self.patience)
+        started = rollout.start(self.ecs, _registered(self, order), patience=self.patience)
         end = self.follow(started, watching, attempt, reset_to=None)
         self.require_success(end, watching, task_definition_arn=service.task_definition_arn, reset_to=None)
 
@@ -330,6 +330,18 @@ class Deployer:
                 what = self.task_definition_of(by)
         pause = self.pauses.inherited()
         return messages.superseded(what, environment=self.session.environment.name, inherited_pause=pause)
+
+
+def _registered(deployer: Deployer, order: rollout.ServiceUpdate) -> rollout.ServiceUpdate:
+    """Return the order with the container and port of its task definition, where those of the service are others."""
+    outputs = deployer.outputs
+    settings = registered(
+        order.settings,
+        deployer.service(),
+        deployer.task_definition(order.task_definition_arn),
+        applied=ContainerPort(container=outputs.container_name, port=outputs.container_port),
+    )
+    return replace(order, settings=settings)
 
 
 def serving_tasks(deployer: Deployer, *, task_definition_arn: str, digest: str) -> tuple[Task, ...]:

@@ -159,12 +159,12 @@ run "runs_a_safe_service_by_default" {
   }
 
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.load_balancer.referenced_security_group_id == "sg-00000000000000001" && aws_vpc_security_group_ingress_rule.load_balancer.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.load_balancer.from_port == 3000 && aws_vpc_security_group_ingress_rule.load_balancer.to_port == 3000
+    condition     = aws_vpc_security_group_ingress_rule.load_balancer.referenced_security_group_id == "sg-00000000000000001" && aws_vpc_security_group_ingress_rule.load_balancer.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.load_balancer.from_port == 0 && aws_vpc_security_group_ingress_rule.load_balancer.to_port == 65535
     error_message = "The load balancer alone must reach the tasks, on their port."
   }
 
   assert {
-    condition     = aws_vpc_security_group_egress_rule.from_load_balancer.security_group_id == "sg-00000000000000001" && aws_vpc_security_group_egress_rule.from_load_balancer.from_port == 3000 && length(aws_vpc_security_group_egress_rule.this) == 0
+    condition     = aws_vpc_security_group_egress_rule.from_load_balancer.security_group_id == "sg-00000000000000001" && aws_vpc_security_group_egress_rule.from_load_balancer.from_port == 0 && aws_vpc_security_group_egress_rule.from_load_balancer.to_port == 65535 && length(aws_vpc_security_group_egress_rule.this) == 0
     error_message = "The load balancer must have its way to the tasks, and the tasks no way out unless given."
   }
 

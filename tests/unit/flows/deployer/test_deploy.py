@@ -53,6 +53,7 @@ OUTPUTS = cast(
         autoscaling={"min": 1, "max": 3},
         cluster_name="mclass-cluster",
         container_name="mclass-server",
+        container_port=3000,
         desired_count=2,
         image_digest=DIGEST,
         log_group_name="/ecs/mclass-task",

@@ -1,0 +1,73 @@
+"""A changed port or name of the container takes effect in the call that brings its task definition into service."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mclass_tf.flows.deployer.registration import ContainerPort, registered
+from mclass_tf.service import serving_container
+from tests.unit.fake_service import OLD, deployment, service
+
+APPLIED = ContainerPort(container="web", port=8080)
+ADVANCED = {"alternateTargetGroupArn": "green", "productionListenerRule": "rule"}
+
+
+def entry(container: str, port: int) -> dict[str, Any]:
+    return {
+        "targetGroupArn": "blue",
+        "advancedConfiguration": ADVANCED,
+        "containerName": container,
+        "containerPort": port,
+    }
+
+
+RUNNING = replace(service(deployment(OLD, status="PRIMARY")), load_balancers=(entry("web", 3000),))
+
+
+def definition(*ports: int, name: str = "web") -> dict[str, Any]:
+    own = {"name": name, "portMappings": [{"containerPort": port} for port in ports]}
+    return {"containerDefinitions": [{"name": "sidecar"}, own]}
+
+
+@pytest.mark.parametrize(
+    ("task_definition", "expected"),
+    [
+        (definition(8080), entry("web", 8080)),
+        (definition(3000, 8080), entry("web", 8080)),
+        (definition(8080, name="server"), entry("server", 8080)),
+        # A rollback to a version that listens on a third port.
+        (definition(4000), entry("web", 4000)),
+    ],
+    ids=["another port", "both ports", "another name", "an earlier port"],
+)
+def test_the_service_is_told_of_the_container_and_port_of_its_task_definition(
+    task_definition: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    found = registered({}, RUNNING, task_definition, applied=APPLIED)
+
+    assert found == {"loadBalancers": [expected]}
+
+
+@pytest.mark.parametrize("task_definition", [definition(3000), definition(), {"containerDefinitions": []}])
+def test_nothing_is_sent_if_nothing_changes(task_definition: dict[str, Any]) -> None:
+    assert registered({"a": 1}, RUNNING, task_definition, applied=APPLIED) == {"a": 1}
+    assert registered({}, replace(RUNNING, load_balancers=()), task_definition, applied=APPLIED) == {}
+
+
+def test_a_wiring_that_is_sent_has_the_port_of_the_task_definition() -> None:
+    settings = {"loadBalancers": [{**entry("web", 8080), "targetGroupArn": "green"}]}
+
+    found = registered(settings, RUNNING, definition(3000), applied=APPLIED)
+
+    assert found["loadBalancers"] == [{**entry("web", 3000), "targetGroupArn": "green"}]
+
+
+def test_the_container_of_an_earlier_version_may_have_another_name() -> None:
+    assert (
+        serving_container(definition(3000, name="old"), "web")
+        == definition(3000, name="old")["containerDefinitions"][1]
+    )
+    assert serving_container({"containerDefinitions": []}, "web") is None
