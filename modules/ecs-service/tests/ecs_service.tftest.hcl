@@ -337,7 +337,7 @@ run "takes_every_option" {
   }
 
   assert {
-    condition     = { for metric in aws_appautoscaling_policy.requests[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : metric.id => try(one(metric.metric_stat[0].metric[0].dimensions).value, metric.expression) } == { blue = "targetgroup/mclass-blue/1", green = "targetgroup/mclass-green/2", busiest = "MAX([FILL(blue, 0), FILL(green, 0)])" }
+    condition     = { for metric in aws_appautoscaling_policy.requests[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : metric.id => try(one(metric.metric_stat[0].metric[0].dimensions).value, metric.expression) } == { blue = "targetgroup/mclass-blue/1", green = "targetgroup/mclass-green/2", busiest = "IF(FILL(blue, 0) >= FILL(green, 0), blue, green)" }
     error_message = "The busier of the two target groups must be tracked, whichever is in production."
   }
 }
