@@ -251,8 +251,7 @@ def test_requests_of_the_busier_of_two_groups_scale_a_service(world: World) -> N
 def test_a_metric_that_is_filled_never_scales_a_service_out(world: World) -> None:
     """Its newest minute is always missing, and 0 in its place is never above the target."""
     _track(world, _FILLED)
-    busy = {"metric": _per_target("green"), "unit": "Count"}
-    assert world.pass_minutes(4 * _HIGH_PERIODS, 250, **busy) <= 2
+    assert world.pass_minutes(4 * _HIGH_PERIODS, 250, metric=_per_target("green"), unit="Count") <= 2
 
 
 def test_a_deleted_service_does_not_scale(world: World) -> None:
