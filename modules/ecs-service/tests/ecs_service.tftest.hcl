@@ -160,7 +160,7 @@ run "runs_a_safe_service_by_default" {
 
   assert {
     condition     = aws_vpc_security_group_ingress_rule.load_balancer.referenced_security_group_id == "sg-00000000000000001" && aws_vpc_security_group_ingress_rule.load_balancer.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.load_balancer.from_port == 0 && aws_vpc_security_group_ingress_rule.load_balancer.to_port == 65535
-    error_message = "The load balancer alone must reach the tasks, on their port."
+    error_message = "The load balancer alone must reach the tasks, on whichever port."
   }
 
   assert {
