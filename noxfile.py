@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ nox.options.default_venv_backend = "none"
 HERE = Path(__file__).parent
 SHARED = HERE / ".nox" / "shared"
 TOOLS = HERE / ".nox" / "tools"
+FOREIGN = HERE / ".nox" / "foreign"
 LOCK = "constraints.txt"
 TOOLS_LOCK = ".ci/tools.txt"
+FOREIGN_LOCK = ".ci/foreign.txt"
 APP_LOCK = "app/requirements.txt"
 
 
@@ -200,8 +203,56 @@ def rehearsals(session: nox.Session) -> None:
     _ready(session)
     several = ("-n", "auto", "--dist", "loadgroup", "-m", "nightly")
     session.run(
-        _python(session), "-m", "pytest", *several, "tests/rehearsal", *session.posargs, external=True
+        *(_python(session), "-m", "pytest", *several),
+        *("tests/rehearsal", "tests/flows/test_short_sessions.py", *session.posargs),
+        external=True,
     )
+
+
+@nox.session
+def foreign(session: nox.Session) -> None:
+    """Run moto's own tests, and clients of others mid-release, against the local AWS: every night. Takes services: `-- ecs`."""
+    _ready(session)
+    python = _foreign(session)
+    archive = _moto_sources(session)
+    session.run(
+        *(_python(session), "-m", "tests.foreign", str(archive), python, *session.posargs), external=True
+    )
+    session.run(
+        *(_python(session), "-m", "pytest", "-m", "slow", "tests/foreign"),
+        env={"MCLASS_TF_FOREIGN": str(FOREIGN / "bin")},
+        external=True,
+    )
+
+
+def _foreign(session: nox.Session) -> str:
+    """Create or update the environment of the clients of others; return its Python."""
+    python = str(FOREIGN / "bin" / "python")
+    with _made(session, FOREIGN, sources=(FOREIGN_LOCK,)) as make:
+        if make:
+            _install(session, FOREIGN_LOCK, python=python, only="setuptools")
+            _install(session, FOREIGN_LOCK, python=python)
+            if (
+                shutil.which("npm") is not None
+            ):  # the JavaScript SDK is optional: its test is skipped without it
+                packages = ("install", "--silent", "--ignore-scripts", "--no-audit", "--prefix")
+                command = ("npm", *packages, str(FOREIGN / "javascript"), "@aws-sdk/client-ecs@3")
+                session.run(*command, external=True, success_codes=range(256))
+    return python
+
+
+def _moto_sources(session: nox.Session) -> Path:
+    """Download moto's source distribution, in the locked version and with its digest checked; return the archive."""
+    entry = next(entry for entry in _entries((HERE / LOCK).read_text("utf-8")) if entry.startswith("moto=="))
+    folder = FOREIGN / "sources"
+    archive = folder / f"moto-{entry.split()[0].removeprefix('moto==')}.tar.gz"
+    if not archive.is_file():
+        folder.mkdir(exist_ok=True)
+        (folder / "moto.txt").write_text(entry, encoding="utf-8")
+        options = ("--no-deps", "--no-binary", "moto", "--no-build-isolation", "--require-hashes", "--quiet")
+        command = ("-m", "pip", "download", *options, "--dest", str(folder))
+        session.run(_python(session), *command, "--requirement", str(folder / "moto.txt"), external=True)
+    return archive
 
 
 @nox.session
@@ -220,7 +271,9 @@ def fuzz(session: nox.Session) -> None:
 def audit(session: nox.Session) -> None:
     """Check the locked dependencies for known vulnerabilities; `-- --if-possible` tolerates an unreachable database."""
     python = _tools(session)
-    session.run(python, ".ci/audit", *session.posargs, LOCK, APP_LOCK, TOOLS_LOCK, external=True)
+    session.run(
+        python, ".ci/audit", *session.posargs, LOCK, APP_LOCK, TOOLS_LOCK, FOREIGN_LOCK, external=True
+    )
 
 
 @nox.session
@@ -233,6 +286,7 @@ def lock(session: nox.Session) -> None:
         ("pyproject.toml", LOCK, ("--extra", "dev", "--no-annotate")),
         ("app/requirements.in", APP_LOCK, ()),
         (".ci/tools.in", TOOLS_LOCK, ("--no-annotate",)),
+        (".ci/foreign.in", FOREIGN_LOCK, ("--no-annotate",)),
     ):
         session.run(
             *(python, "-m", "uv", "pip", "compile", *options, *more, *session.posargs),

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-# uvicorn imports the last one by configuration.
-_ENTRY_POINTS = ("app.__main__", "app.healthcheck", "uvicorn.protocols.http.httptools_impl")
+_ENTRY_POINTS = ("app.__main__", "app.healthcheck")
 
 
 def main() -> None:

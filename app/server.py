@@ -16,6 +16,7 @@ import uvicorn
 
 from app import faults
 from app.lifecycle import Lifecycle, Phase
+from app.raw_targets import RawTargetProtocol
 from app.requests import Requests
 from app.settings import Settings, settings_of_task
 from app.task_metadata import task_arn
@@ -151,7 +152,7 @@ def _config(settings: Settings, app: Requests) -> uvicorn.Config:
         app,
         access_log=False,  # ours includes the request ids
         backlog=_BACKLOG,
-        http="httptools",
+        http=RawTargetProtocol,
         lifespan="off",
         log_config=None,
         loop="uvloop",

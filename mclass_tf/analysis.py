@@ -125,7 +125,7 @@ def _too_few(new: VersionMetrics, old: VersionMetrics, limits: AnalysisLimits) -
 
 def _latency(new: VersionMetrics, old: VersionMetrics, limits: AnalysisLimits) -> str:
     if new.p99 is None or old.p99 is None:
-        return "latency not compared: too little is known of it yet"
+        return "latency not compared: not enough data yet"
     if old.requests < limits.min_requests:
         return f"latency not compared: the old version had {_requests(old)}"
     return _percentiles(new, old)

@@ -13,16 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+from mclass_tf.credentials import Endpoint, RoleSession, actor, job
 from mclass_tf.errors import (
     AccountMismatchError,
     ConfigurationError,
     CredentialsError,
+    CredentialsExpiredError,
     Hint,
+    IncompleteAnswerError,
     MclassError,
     UnreachableError,
 )
@@ -75,15 +78,75 @@ _THROTTLED = frozenset(
 )
 
 
+_PARTITIONS = (
+    ("cn-", "aws-cn"),
+    ("eusc-", "aws-eusc"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+)
+"""The partitions of AWS by the names of their regions, as in partitions.json of botocore."""
+
+
+def partition(region: str) -> str:
+    """Return the partition of a region: the second part of every ARN there, "aws" but in China and some others."""
+    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
+
+
+# AWS's codes for a session that has ended, by protocol.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (RequestExpired)
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (ExpiredToken, TokenRefreshRequired)
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_RENEWED = "mclass_renewed"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class RoleCredentials:
+    """Credentials of a role that last as long as this process. `keys` are botocore's, shared by all clients.
+
+    `settings` are the variables of the user's AWS settings that matter to TLS and to the choice of an endpoint.
+    """
+
+    session: RoleSession
+    keys: Any
+    settings: Mapping[str, str]
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self._document)
+
+    def _document(self) -> dict[str, str]:
+        """Return credentials with at least half of their life left: a child may outlive this process, and its endpoint."""
+        if self.session.is_past_half:
+            self.session.refuse(self.keys.get_frozen_credentials().access_key)
+        frozen = self.keys.get_frozen_credentials()
+        return {
+            "AccessKeyId": frozen.access_key,
+            "SecretAccessKey": frozen.secret_key,
+            "Token": frozen.token,
+            "Expiration": f"{self.session.ends_at:%Y-%m-%dT%H:%M:%SZ}",
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """An endpoint and credentials. Secrets stay out of `repr`; `variables()` passes them to a child process."""
+    """An endpoint and credentials: a key, those of a `role`, or without either what botocore finds.
+
+    Secrets stay out of `repr`; `variables()` passes them to a child process.
+    """
 
     region: str
     endpoint_url: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    role: RoleCredentials | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def has_credentials(self) -> bool:
+        return self.access_key_id is not None or self.role is not None
 
     @property
     def is_plain(self) -> bool:
@@ -93,11 +156,28 @@ class Access:
     @property
     def is_complete(self) -> bool:
         """Return whether calls need none of the user's AWS settings: no profile, no certificates, no endpoint."""
-        return self.access_key_id is not None and self.is_plain
+        return self.has_credentials and self.is_plain
+
+    def lasting(self) -> Access:
+        """Return this access with a key instead of a role, for a shell that outlives this process. The key is not renewed."""
+        if self.role is None:
+            return self
+        frozen = self.role.keys.get_frozen_credentials()
+        return replace(
+            self,
+            role=None,
+            access_key_id=frozen.access_key,
+            secret_access_key=frozen.secret_key,
+            session_token=frozen.token,
+        )
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables by which the AWS CLI, an SDK and Terraform's provider use this access."""
-        values = {
+        """Return the environment variables by which the AWS CLI, an SDK and Terraform's provider use this access.
+
+        A role's credentials are fetched from an endpoint of this process, which renews them. SDKs ask there last, so they must
+        not find others in the user's files.
+        """
+        values: dict[str, str | None] = {
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_ENDPOINT_URL": self.endpoint_url,
@@ -105,7 +185,10 @@ class Access:
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_SESSION_TOKEN": self.session_token,
         }
-        if self.is_complete:
+        if self.role is not None:
+            values |= {**self.role.settings, **self.role.endpoint.variables()}
+            values |= {"AWS_EC2_METADATA_DISABLED": "true"}
+        if self.is_complete or self.role is not None:
             # The user's AWS settings are not needed, so errors in them must not matter.
             values |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         if self.endpoint_url is not None:
@@ -130,7 +213,7 @@ def _overridden(access: Access) -> dict[str, tuple[Any, Any, Any, Any]]:
     """Return the session variables that botocore must read neither from environment variables nor from the user's files."""
     from botocore.session import Session  # noqa: PLC0415
 
-    if access.access_key_id is None:
+    if not access.has_credentials:
         return {}
     if not access.is_complete:
         # The profile in AWS_PROFILE is not used: it need not exist.
@@ -147,6 +230,9 @@ class Aws:
     def __init__(self, access: Access) -> None:
         self.access = access
         self._epoch: float | None = None  # AWS's time when this machine's monotonic clock was 0
+        self._lock = threading.Lock()
+        self._elsewhere: dict[str, S3Client] = {}
+        self._keys: Any = None if access.role is None else access.role.keys
 
     def now(self) -> dt.datetime:
         """Return AWS's time, from its responses, or this machine's if both agree or no response has come yet.
@@ -173,6 +259,8 @@ class Aws:
         access = self.access
         below = botocore.session.Session(session_vars=_overridden(access))
         below.register_component("data_loader", _models(below.get_config_variable("data_path")))
+        if access.access_key_id is None:
+            self._share_credentials(below)
         return boto3.session.Session(
             botocore_session=below,
             aws_access_key_id=access.access_key_id,
@@ -180,6 +268,31 @@ class Aws:
             aws_session_token=access.session_token,
             region_name=access.region,
         )
+
+    def _share_credentials(self, session: Any) -> None:
+        """Let all clients use the same credentials, which renew themselves: a user is asked for an MFA code only once."""
+        from botocore.credentials import CredentialResolver  # noqa: PLC0415
+
+        with self._lock:
+            if self._keys is None:
+                self._keys = session.get_credentials()
+            keys = self._keys
+        if keys is not None:
+            given: Any = _Given(keys)
+            session.register_component("credential_provider", CredentialResolver([given]))
+
+    def _renew_refused(self, response: Any, request_dict: Mapping[str, Any], **_: Any) -> float | None:
+        """Retry a call once with new credentials if AWS takes those of the role as expired: it knows best.
+
+        botocore signs each retry anew.
+        """
+        role, context = self.access.role, request_dict["context"]
+        parsed = response[1] if response is not None else {}
+        if role is None or parsed.get("Error", {}).get("Code") not in _EXPIRED or context.get(_RENEWED):
+            return None
+        context[_RENEWED] = True
+        role.session.refuse(role.keys.get_frozen_credentials().access_key)
+        return 0.0
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config  # noqa: PLC0415
@@ -204,6 +317,7 @@ class Aws:
             verify=False if access.is_plain else None,
         )
         client.meta.events.register("after-call", self._learn_time)
+        client.meta.events.register("needs-retry", self._renew_refused)
         return client
 
     def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,6 +326,13 @@ class Aws:
         ECS uses AWS's JSON 1.1 protocol. The botocore that Checkov pins lacks newer actions and fields (docs/adr/0011), so
         this call uses no model. It raises botocore's errors, and does not retry.
         """
+        try:
+            return self._ecs_client.call(action, request)
+        except Exception as error:
+            role = self.access.role
+            if role is None or error_code(error) not in _EXPIRED:
+                raise
+            role.session.refuse(role.keys.get_frozen_credentials().access_key)
         return self._ecs_client.call(action, request)
 
     @cached_property
@@ -234,6 +355,19 @@ class Aws:
                 timeout=_ECS_SECONDS,
             ),
         )
+
+    def settings(self) -> dict[str, str]:
+        """Return the user's settings that a child needs which reads none of the user's files; none for an endpoint without TLS."""
+        if self.access.is_plain:
+            return {}
+        session = self._session()._session  # noqa: SLF001  # boto3 has no public access to it
+        bundle = session.get_config_variable("ca_bundle")
+        switches = {
+            name: "true"
+            for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
+            if session.get_config_variable(name.removeprefix("AWS_").lower())
+        }
+        return {"AWS_CA_BUNDLE": str(bundle), **switches} if bundle else switches
 
     def warm(self) -> None:
         """Create every client in the background: reading their models takes a second, better spent while waiting."""
@@ -300,10 +434,37 @@ class Aws:
         client: S3Client = self._client("s3")
         return client
 
+    def s3_in(self, region: str) -> S3Client:
+        """Return the client for a bucket of that region: a region answers for its own buckets only."""
+        if region == self.access.region:
+            return self.s3
+        with self._lock:
+            if region not in self._elsewhere:
+                self._elsewhere[region] = self._related(region).s3
+            return self._elsewhere[region]
+
+    def _related(self, region: str) -> Aws:
+        """Return clients of another region with the same credentials."""
+        other = Aws(replace(self.access, region=region))
+        other._keys = self._keys
+        return other
+
     @cached_property
     def sts(self) -> STSClient:
         client: STSClient = self._client("sts")
         return client
+
+
+class _Given:
+    """A provider of credentials, as botocore's resolver asks for them."""
+
+    METHOD = CANONICAL_NAME = "given"
+
+    def __init__(self, keys: Any) -> None:
+        self._keys = keys
+
+    def load(self) -> Any:
+        return self._keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,11 +543,13 @@ def error_message(error: Exception) -> str:
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether a retry may succeed: after throttling, a server error or a lost connection."""
+    """Return whether a retry may succeed: after throttling, a server error, a lost connection or an incomplete answer."""
     from botocore.exceptions import ConnectionError, HTTPClientError, SSLError  # noqa: A004, PLC0415
 
     if isinstance(error, (ConnectionError, HTTPClientError)):
         return not isinstance(error, SSLError)
+    if isinstance(error, IncompleteAnswerError):
+        return True
     response = getattr(error, "response", None)
     if not isinstance(response, Mapping):
         return False
@@ -395,16 +558,26 @@ def is_transient(error: Exception) -> bool:
 
 
 def connect(
-    base: Access, *, account_id: str, role_arn: str | None, session_seconds: int | None = None
+    base: Access,
+    *,
+    account_id: str,
+    role_arn: str | None,
+    session_seconds: int | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Aws:
     """Return clients for `account_id`, through `role_arn` if given.
 
-    The session of the role lasts `session_seconds`, by default an hour, as AWS sets it.
+    A session of the role lasts `session_seconds`, by default an hour, as AWS sets it; another follows it. Its name is that of the
+    CI job in `env`, else of the user.
 
     Raise CredentialsError if there are no credentials or AWS refuses them, AccountMismatchError if they belong to another account.
     """
+    variables = os.environ if env is None else env
+    _require_botocore()
     with _readable_errors(base):
-        aws = Aws(base) if role_arn is None else Aws(_assume(Aws(base), role_arn, seconds=session_seconds))
+        aws = Aws(base)
+        if role_arn is not None:
+            aws = Aws(_assume(aws, role_arn, seconds=session_seconds, env=variables))
         identity = aws.sts.get_caller_identity()
     if identity["Account"] != account_id:
         raise AccountMismatchError(
@@ -414,17 +587,53 @@ def connect(
     return aws
 
 
-def _assume(aws: Aws, role_arn: str, *, seconds: int | None) -> Access:
-    duration: Any = {} if seconds is None else {"DurationSeconds": seconds}
-    credentials = aws.sts.assume_role(RoleArn=role_arn, RoleSessionName="mclass-tf", **duration)[
-        "Credentials"
-    ]
+_OLDEST_BOTOCORE = (1, 35, 69)
+"""The first version whose PutObject has both IfNoneMatch (1.35.2) and IfMatch, by which the lease and the ledger are written."""
+
+
+def _require_botocore() -> None:
+    """Refuse a botocore that lacks a parameter of ours: it would fail in the middle of a release."""
+    import botocore  # noqa: PLC0415
+
+    version = str(botocore.__version__)
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if numbers < _OLDEST_BOTOCORE:
+        oldest = ".".join(map(str, _OLDEST_BOTOCORE))
+        raise ConfigurationError(
+            f"botocore {version} is too old: it lacks the conditional writes to S3 by which the lease and the ledger are kept",
+            hint=f"install a newer one: python -m pip install 'botocore>={oldest}'",
+        )
+
+
+def _assume(base: Aws, role_arn: str, *, seconds: int | None, env: Mapping[str, str]) -> Access:
+    from botocore.credentials import RefreshableCredentials  # noqa: PLC0415
+
+    caller_arn = "" if job(env) else base.sts.get_caller_identity()["Arn"]
+    session = RoleSession(
+        base.sts.assume_role,
+        role_arn=role_arn,
+        name=actor(env, caller_arn=caller_arn),
+        seconds=seconds,
+        now=base.now,
+        code_of=error_code,
+    )
+    first = session.renew()
+    advisory, mandatory = session.margins
+    keys: Any = RefreshableCredentials(
+        access_key=first["access_key"],
+        secret_key=first["secret_key"],
+        token=first["token"],
+        expiry_time=session.ends_at,
+        refresh_using=session.renew,
+        method="assume-role",
+        time_fetcher=session.now,
+        advisory_timeout=advisory,
+        mandatory_timeout=mandatory,
+    )
     return Access(
-        region=aws.access.region,
-        endpoint_url=aws.access.endpoint_url,
-        access_key_id=credentials["AccessKeyId"],
-        secret_access_key=credentials["SecretAccessKey"],
-        session_token=credentials["SessionToken"],
+        region=base.access.region,
+        endpoint_url=base.access.endpoint_url,
+        role=RoleCredentials(session=session, keys=keys, settings=base.settings()),
     )
 
 
@@ -438,6 +647,17 @@ def refusal(error: Exception) -> MclassError | None:
 
     if isinstance(error, (ConnectionError, HTTPClientError)):
         return UnreachableError(f"AWS stopped answering: {error}", hint="look at the network, and try again")
+    if has_lapsed(error):
+        return CredentialsExpiredError(
+            f"the credentials have expired: {error}",
+            hint=Hint(
+                f"{SIGN_IN}. What runs on AWS goes on: ",
+                ("status", "ENV"),
+                " shows it, and ",
+                ("release", "ENV", "--resume"),
+                " goes on with a release that this command has begun",
+            ),
+        )
     if isinstance(error, ClientError):
         return ConfigurationError(
             f"AWS refused a call: {error}",
@@ -445,6 +665,65 @@ def refusal(error: Exception) -> MclassError | None:
             or "the message is AWS's own: it names the permission, the limit or the resource that is in the way",
         )
     return None
+
+
+_UNKNOWN_ROLE = re.compile(r"unable to assume (the )?(service linked )?role", re.IGNORECASE)
+
+
+def may_be_new_role(error: Exception) -> bool:
+    """Return whether a service cannot assume a role. It may not know a new role yet: IAM is eventually consistent.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    ECS's words: https://github.com/hashicorp/terraform/issues/4375, https://github.com/pulumi/pulumi-awsx/issues/927
+    """
+    return bool(error_code(error)) and _UNKNOWN_ROLE.search(error_message(error)) is not None
+
+
+SIGN_IN = "sign in again (aws sso login, aws configure, or a new job of the CI)"
+"""What to do about credentials that have expired and cannot renew themselves."""
+
+
+def has_lapsed(error: Exception) -> bool:
+    """Return whether a call failed because the credentials have expired, or could not be renewed."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    if isinstance(error, ClientError):
+        return error_code(error) in _EXPIRED and not _is_skewed(error)
+    return needs_sign_in(error) or (isinstance(error, RuntimeError) and _STILL_EXPIRED in str(error))
+
+
+def needs_sign_in(error: Exception) -> bool:
+    """Return whether the source of the credentials cannot renew them, but will as soon as the user has signed in again.
+
+    Credentials in environment variables are no such source: nobody can change those of a running process.
+    """
+    from botocore import exceptions  # noqa: PLC0415
+
+    # The last ones are of newer versions than the one that Checkov pins.
+    names = (
+        "CredentialRetrievalError",
+        "NoCredentialsError",
+        "SSOError",
+        "TokenRetrievalError",
+        "LoginError",
+    )
+    kinds = tuple(kind for name in names if (kind := getattr(exceptions, name, None)) is not None)
+    return isinstance(error, kinds)
+
+
+_STILL_EXPIRED = "refreshed credentials are still expired"
+_MOST_SKEW = dt.timedelta(minutes=5)
+
+
+def _is_skewed(error: Exception) -> bool:
+    """Return whether this machine's clock explains a RequestExpired, which EC2 also answers to an expired session."""
+    response = getattr(error, "response", {})
+    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        there = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return error_code(error) == "RequestExpired"
+    return abs(dt.datetime.now(dt.UTC) - there) > _MOST_SKEW
 
 
 _SKEWED = re.compile("RequestTimeTooSkewed|RequestExpired|Signature expired|Signature not yet current")

@@ -5,10 +5,13 @@ Each function is idempotent and returns the names of the settings that it change
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from mclass_tf.aws import partition
 from mclass_tf.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,9 +26,21 @@ _NO_PUBLIC_ACCESS = {
 }
 
 
-def ensure_state_bucket(s3: S3Client, name: str, *, region: str) -> tuple[str, ...]:
-    """Ensure a bucket for Terraform's state: versioned, encrypted, TLS only, no public access."""
-    return tuple(_ensure(s3, name, region=region, statements=[_tls_only(name)], expire_after_days=None))
+def ensure_state_bucket(
+    s3: S3Client, name: str, *, region: str, rewritten: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Ensure a bucket for Terraform's state: versioned, encrypted, TLS only, no public access.
+
+    Earlier versions of the state and the ledger stay. Those of the objects `rewritten` again and again, every few seconds while a
+    release runs, expire: each day of a release would leave thousands.
+    """
+    statements = [_tls_only(name, region=region)]
+    return tuple(
+        chain(
+            _ensure(s3, name, region=region, statements=statements, expire_after_days=None),
+            _expire_versions(s3, name, keys=rewritten),
+        )
+    )
 
 
 def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id: str) -> tuple[str, ...]:
@@ -34,7 +49,7 @@ def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id
     The log delivery service supports only S3-managed keys, and needs only PutObject. Source:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
     """
-    folders = [f"arn:aws:s3:::{name}/{prefix}AWSLogs/{account_id}/*" for prefix in ("", "*/")]
+    folders = [f"arn:{partition(region)}:s3:::{name}/{prefix}AWSLogs/{account_id}/*" for prefix in ("", "*/")]
     delivery: dict[str, Any] = {
         "Sid": "LoadBalancerLogs",
         "Effect": "Allow",
@@ -45,7 +60,13 @@ def ensure_access_log_bucket(s3: S3Client, name: str, *, region: str, account_id
         "Condition": {"StringEqualsIfExists": {"aws:SourceAccount": account_id}},
     }
     return tuple(
-        _ensure(s3, name, region=region, statements=[_tls_only(name), delivery], expire_after_days=365)
+        _ensure(
+            s3,
+            name,
+            region=region,
+            statements=[_tls_only(name, region=region), delivery],
+            expire_after_days=365,
+        )
     )
 
 
@@ -133,12 +154,42 @@ def _expire(s3: S3Client, name: str, *, days: int) -> None:
     s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [rule]})  # type: ignore[list-item]  # a TypedDict by content
 
 
-def _tls_only(name: str) -> dict[str, Any]:
+def _expire_versions(s3: S3Client, name: str, *, keys: Sequence[str]) -> Iterator[str]:
+    """Let noncurrent versions of objects expire after a day, the shortest time that S3 has; keep everybody else's rules.
+
+    A lock that was removed leaves a delete marker, which expires as soon as no version is left below it.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
+    """
+    current = _setting(s3, lambda: s3.get_bucket_lifecycle_configuration(Bucket=name)) or {}
+    ours = {f"mclass-tf {hashlib.sha256(key.encode()).hexdigest()[:16]}": key for key in keys}
+    rules = [
+        {
+            "ID": rule_id,
+            "Status": "Enabled",
+            "Filter": {"Prefix": key},
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        }
+        for rule_id, key in ours.items()
+    ]
+    existing: list[Any] = list(current.get("Rules", ()))
+    if all(rule in existing for rule in rules):
+        return
+    updated: Any = [*(rule for rule in existing if rule.get("ID") not in ours), *rules]
+    # Without it, S3 sets its own default where somebody has chosen another.
+    size = "TransitionDefaultMinimumObjectSize"
+    kept: Any = {size: current[size]} if size in current else {}
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": updated}, **kept)
+    yield "expiry of old leases and locks"
+
+
+def _tls_only(name: str, *, region: str) -> dict[str, Any]:
+    arn = f"arn:{partition(region)}:s3:::{name}"
     return {
         "Sid": "TlsOnly",
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:*",
-        "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
+        "Resource": [arn, f"{arn}/*"],
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }

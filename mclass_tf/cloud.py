@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mclass_tf import local
-from mclass_tf.aws import Access
+from mclass_tf.aws import Access, partition
 from mclass_tf.environment import Environment
 from mclass_tf.errors import Hint, LocalAwsUnavailableError
 from mclass_tf.local.access.key import AccessKey
@@ -56,7 +56,7 @@ class Cloud:
     def role_arn(self, environment: Environment) -> str | None:
         """Return the role to assume in the environment's account, None to use the given credentials."""
         if self.is_local:
-            return f"arn:aws:iam::{environment.account_id}:role/{_LOCAL_ROLE}"
+            return f"arn:{partition(environment.region)}:iam::{environment.account_id}:role/{_LOCAL_ROLE}"
         return environment.role_arn
 
 
@@ -88,15 +88,19 @@ def start_local(
     port: int | None = None,
     speed: float | None = None,
     tasks: str = "",
+    client_address: str | None = None,
+    session_seconds: float | None = None,
     snapshot: Path | None = None,
 ) -> local.LocalAws:
-    """Return the local AWS, started if needed. `speed` None and `tasks` "" keep the current setting."""
+    """Return the local AWS, started if needed. None, and "" for `tasks`, keep the current setting."""
     try:
         return local.up(
             home=local_home(home),
             port=port,
             speed=speed,
             tasks=tasks,
+            client_address=client_address,
+            session_seconds=session_seconds,
             snapshot=snapshot and snapshot.absolute(),
         )
     except local.LocalAwsError as error:

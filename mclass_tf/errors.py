@@ -6,6 +6,7 @@
     │   ├── UnknownEnvironmentError
     │   ├── AccountMismatchError
     │   ├── CredentialsError
+    │   │   └── CredentialsExpiredError  they expired while the command ran; what it began on AWS goes on
     │   ├── UnreachableError             nothing answers at the endpoint
     │   ├── BackendMissingError
     │   ├── EngineError                  Terraform is missing or too old
@@ -140,6 +141,10 @@ class CredentialsError(ConfigurationError):
     pass
 
 
+class CredentialsExpiredError(CredentialsError):
+    pass
+
+
 class UnreachableError(ConfigurationError):
     pass
 
@@ -182,6 +187,10 @@ class DamagedObjectError(ConfigurationError):
         )
         self.url = url
         self.reason = reason
+
+
+class IncompleteAnswerError(ConfigurationError):
+    """An answer of AWS lacks a field that a decision depends on. A repeated call may return it."""
 
 
 class ServiceGoneError(ConfigurationError):
@@ -365,11 +374,22 @@ class LeaseLostError(RefusedError):
 
 
 class PromotionRefusedError(RefusedError):
-    """An image may not be promoted. `digest` is the source's image, "" if it runs none or several."""
+    """An image may not be promoted. `digest` is the source's image, "" if it runs none or several.
 
-    def __init__(self, message: str, *, hint: str = "", digest: str = "") -> None:
+    `findings` are those of its scan that count, as documents.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        digest: str = "",
+        findings: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         super().__init__(message, hint=hint)
         self.digest = digest
+        self.findings = tuple(findings)
 
 
 class ApprovalRefusedError(RefusedError):

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mclass_tf import stored
-from mclass_tf.aws import Aws, error_code
+from mclass_tf.aws import Aws, error_code, error_message, has_lapsed
 from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError, Hint, LeaseHeldError, LeaseLostError, LedgerError
 
@@ -87,15 +87,20 @@ class _StoredLease:
         return isinstance(self.holder, Holder) and self.holder.id == holder.id
 
 
+def lease_key(backend: Backend, *, environment: str) -> str:
+    """Return the key of the lease, in the folder of the state."""
+    folder = backend.key.rpartition("/")[0]
+    return "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
+
+
 class Lease:
     """The lease on one environment."""
 
     def __init__(self, aws: Aws, backend: Backend, *, environment: str) -> None:
-        self._s3 = aws.s3
+        self._s3 = aws.s3_in(backend.region)
         self._bucket = backend.bucket
         self._environment = environment
-        folder = backend.key.rpartition("/")[0]
-        self._key = "/".join(filter(None, [folder, "releases", f"{environment}.lease"]))
+        self._key = lease_key(backend, environment=environment)
 
     def holder(self) -> Holder | None:
         """Return the current holder, None if the lease is free or unreadable."""
@@ -105,16 +110,31 @@ class Lease:
         return current.holder
 
     @contextmanager
-    def held(self, holder: Holder, *, renewed_every: float = _RENEWED_EVERY) -> Iterator[HeldLease]:
-        """Hold the lease inside the context; raise LeaseHeldError at once, with the holder, if somebody else has it."""
+    def held(
+        self,
+        holder: Holder,
+        *,
+        report: Callable[[str], object] = lambda _: None,
+        renewed_every: float = _RENEWED_EVERY,
+    ) -> Iterator[HeldLease]:
+        """Hold the lease inside the context; raise LeaseHeldError at once, with the holder, if somebody else has it.
+
+        Report a renewal that fails, once until one succeeds: the lease ends, and others may take it.
+        """
         held = HeldLease(self, holder, etag=self._take(holder))
         over = threading.Event()
 
         def renew() -> None:
+            is_reported = False
             while not over.wait(renewed_every):
                 # A failed renewal is tried again next time. A lease that somebody has taken stays theirs.
-                with suppress(Exception):
+                try:
                     held.renew()
+                    is_reported = False
+                except Exception as error:  # noqa: BLE001  (the command stops before its next change, if it has lost the lease)
+                    if not is_reported:
+                        is_reported = True
+                        report(self._not_renewed(error))
 
         renewal = threading.Thread(target=renew, name="lease", daemon=True)
         renewal.start()
@@ -125,6 +145,10 @@ class Lease:
             renewal.join()
             with suppress(Exception):  # the lease expires anyway; an error here must not hide one from inside
                 held.free()
+
+    def _not_renewed(self, error: Exception) -> str:
+        why = "the credentials have expired" if has_lapsed(error) else error_message(error)
+        return f"the lease on {self._environment} cannot be renewed, and ends within {LIFETIME:.0f} s: {why}"
 
     def _take(self, holder: Holder) -> str:
         current: _StoredLease | None = None
@@ -175,11 +199,11 @@ class Lease:
             hint=Hint(
                 "wait for it to end (",
                 ("status", name),
-                "), or take its rollout back: ",
+                "), or roll it back: ",
                 ("rollback", name),
                 f"; if it is dead, its lease ends within {LIFETIME:.0f} s, and ",
                 ("release", name, "--resume"),
-                " goes on with what it has begun",
+                " resumes what it began",
             ),
             holder=held.who,
             since=held.since,
@@ -194,7 +218,7 @@ class Lease:
                 ("status", name),
                 " shows what runs and what is under way; ",
                 ("release", name, "--resume"),
-                " goes on with what this command has begun, once nobody else is at work there",
+                " resumes what this command began, once no other command is at work there",
             ),
         )
 

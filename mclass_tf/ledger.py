@@ -263,8 +263,8 @@ class Ledger:
         environment: str,
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self._s3 = aws.s3
-        self._names = AttemptNames(aws.s3, backend.bucket, now=aws.now)
+        self._s3 = aws.s3_in(backend.region)
+        self._names = AttemptNames(self._s3, backend.bucket, now=aws.now)
         self._report = report
         self._bucket = backend.bucket
         folder = backend.key.rpartition("/")[0]

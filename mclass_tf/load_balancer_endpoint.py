@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ from mclass_tf.errors import EndpointError, Hint
 from mclass_tf.local.loopback import ask
 from mclass_tf.system import machine
 from mclass_tf.trust import Trust
+
+USER_AGENT = "mclass-tf"
 
 _NOBODY = Trust()
 _PORTS = {"http": 80, "https": 443}
@@ -59,9 +62,7 @@ def resolve(cloud: Cloud, url: str) -> Endpoint:
     if not listeners:
         raise EndpointError(
             f"no load balancer of {cloud.label} listens at {url}",
-            hint=Hint(
-                ("local", "status"), " lists those that do; a local AWS that was started anew has none"
-            ),
+            hint=Hint(("local", "status"), " lists those that do; a restarted local AWS has none"),
         )
     _, listener = listeners[0]
     return Endpoint(
@@ -126,16 +127,18 @@ class UntrustedError(ConnectionError):
     """The server shows another certificate than the required one."""
 
 
-def get(endpoint: Endpoint, path: str, *, seconds: float) -> HttpResponse:
-    """GET `path` over a new connection, without following redirects.
+def get(
+    endpoint: Endpoint, path: str, *, seconds: float, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """GET `path` over a new connection, without following redirects: a secret in `headers` goes nowhere else.
 
     Raise OSError if nothing answers, its subclass UntrustedError if the server may not be the load balancer.
     """
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
     try:
         connection.sock = _connected(endpoint, seconds=seconds)
-        headers = {"Host": endpoint.host_header, "User-Agent": "mclass-tf", "Connection": "close"}
-        connection.request("GET", path or "/", headers=headers)
+        own = {"Host": endpoint.host_header, "User-Agent": USER_AGENT, "Connection": "close"}
+        connection.request("GET", path or "/", headers={**(headers or {}), **own})
         answer = connection.getresponse()
         return HttpResponse(status=answer.status, body=answer.read(_BODY_LIMIT))
     except http.client.HTTPException as error:

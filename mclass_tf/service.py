@@ -5,10 +5,18 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mclass_tf.aws import Aws, ecs_items, error_code
-from mclass_tf.errors import ConfigurationError, Hint, RevisionGoneError, ServiceEvent, ServiceGoneError
+from mclass_tf.errors import (
+    ConfigurationError,
+    Hint,
+    IncompleteAnswerError,
+    RevisionGoneError,
+    ServiceEvent,
+    ServiceGoneError,
+)
 from mclass_tf.strategy import stages_of_pauses
 
 # Statuses of a service deployment that is still under way.
@@ -46,6 +54,21 @@ _PLACED_BY = (
 )
 
 
+def _required(item: Mapping[str, Any], name: str, *, of: str) -> Any:
+    """Return a field of an answer; raise IncompleteAnswerError without it.
+
+    The model of ECS calls every field of its answers optional. A field on which a decision depends has no default, so that
+    unknown is never taken for none.
+    """
+    value = item.get(name)
+    if value is None:
+        raise IncompleteAnswerError(
+            f"ECS leaves out {name} in its answer on {of}; nothing was decided without it",
+            hint="ask again: the same command may find it in a moment",
+        )
+    return value
+
+
 def registrable(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request of RegisterTaskDefinition for a task definition that DescribeTaskDefinition returned."""
     document = {key: value for key, value in described.items() if key not in _READ_ONLY}
@@ -57,7 +80,7 @@ def registrable(described: Mapping[str, Any]) -> dict[str, Any]:
 def serving_container(task_definition: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     """Return the container `name`, or else the one that listens on a port: an earlier version's may have another name."""
     containers: Sequence[Mapping[str, Any]] = task_definition.get("containerDefinitions") or ()
-    named = [each for each in containers if each["name"] == name]
+    named = [each for each in containers if each.get("name") == name]
     listening = [each for each in containers if each.get("portMappings")]
     return next(iter([*named, *listening]), None)
 
@@ -83,9 +106,9 @@ class Deployment:
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Deployment:
         return cls(
-            id=item["id"],
-            status=item["status"],
-            task_definition_arn=item["taskDefinition"],
+            id=_required(item, "id", of="a deployment"),
+            status=_required(item, "status", of="a deployment"),
+            task_definition_arn=_required(item, "taskDefinition", of="a deployment"),
             desired=int(item.get("desiredCount") or 0),
             pending=int(item.get("pendingCount") or 0),
             running=int(item.get("runningCount") or 0),
@@ -98,7 +121,10 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """The current service. `events` are the latest hundred, oldest first. `grace_period` is in seconds."""
+    """The current service. `events` are the latest hundred, oldest first. `grace_period` is in seconds.
+
+    `revision_arns` are the service revisions that run, empty if ECS does not say.
+    """
 
     arn: str
     name: str
@@ -112,33 +138,31 @@ class Service:
     target_group_arns: tuple[str, ...]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     load_balancers: tuple[Mapping[str, Any], ...] = ()
+    revision_arns: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Service:
+        required = partial(_required, item, of="the service")
         events = (
             ServiceEvent(id=event["id"], at=_time(event["createdAt"]), message=event["message"])
-            for event in item.get("events", ())
+            for event in item.get("events") or ()
+            if {"id", "createdAt", "message"} <= event.keys()
         )
         return cls(
-            arn=item["serviceArn"],
-            name=item["serviceName"],
-            task_definition_arn=item["taskDefinition"],
-            desired=int(item["desiredCount"]),
-            pending=int(item["pendingCount"]),
-            running=int(item["runningCount"]),
+            arn=required("serviceArn"),
+            name=required("serviceName"),
+            task_definition_arn=required("taskDefinition"),
+            desired=int(required("desiredCount")),
+            pending=int(required("pendingCount")),
+            running=int(required("runningCount")),
             grace_period=int(item.get("healthCheckGracePeriodSeconds") or 0),
-            deployments=tuple(map(Deployment.parse, item.get("deployments", ()))),
+            deployments=tuple(map(Deployment.parse, required("deployments"))),
             events=tuple(sorted(events, key=lambda event: event.at)),
-            target_group_arns=tuple(_target_groups(item.get("loadBalancers", ()))),
-            configuration=item.get("deploymentConfiguration") or {},
-            load_balancers=tuple(item.get("loadBalancers", ())),
+            target_group_arns=tuple(_target_groups(required("loadBalancers"))),
+            configuration=required("deploymentConfiguration"),
+            load_balancers=tuple(required("loadBalancers")),
+            revision_arns=_revision_arns(item.get("currentServiceRevisions") or ()),
         )
-
-    @property
-    def is_wired(self) -> bool:
-        """Return whether ECS has both target groups, and the listener rules by which it shifts traffic."""
-        wirings = [item.get("advancedConfiguration") for item in self.load_balancers]
-        return bool(wirings) and all(wirings)
 
     @property
     def primary(self) -> Deployment | None:
@@ -181,6 +205,7 @@ class HookState:
 class ServiceDeployment:
     """A service deployment. `stage` is its lifecycle stage, or "".
 
+    `source_revision_arns`: what ran at its start, empty if ECS does not say, which is not the same as nothing.
     `failures`: the failures that the circuit breaker has counted. `production`, `test`: the new version's percentage of that
     traffic, None if ECS does not shift it. `hooks`: the lifecycle hooks reached so far. `pause_stages`: the stages at which it
     is configured to pause. `strategy`: ECS's name of the strategy, "" in ListServiceDeployments, which omits it.
@@ -212,21 +237,23 @@ class ServiceDeployment:
     def pauses(self) -> tuple[HookState, ...]:
         """Return the hooks that wait for an answer; none if the deployment is rolling back."""
         is_forward = self.status == "IN_PROGRESS"
-        return tuple(hook for hook in self.hooks if hook.is_waiting) if is_forward else ()
+        # A hook without an id cannot be answered yet.
+        return tuple(hook for hook in self.hooks if hook.is_waiting and hook.id) if is_forward else ()
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> ServiceDeployment:
+        required = partial(_required, item, of="a service deployment")
         revision = item.get("targetServiceRevision") or {}
         configuration = item.get("deploymentConfiguration") or {}
         return cls(
-            arn=item["serviceDeploymentArn"],
-            status=item["status"],
+            arn=required("serviceDeploymentArn"),
+            status=required("status"),
             status_reason=item.get("statusReason") or "",
             stage=item.get("lifecycleStage") or "",
-            created_at=_time(item["createdAt"]),
+            created_at=_time(required("createdAt")),
             # ListServiceDeployments has only the ARN.
             target_revision_arn=revision.get("arn") or item.get("targetServiceRevisionArn") or "",
-            source_revision_arns=tuple(each["arn"] for each in item.get("sourceServiceRevisions") or ()),
+            source_revision_arns=_revision_arns(item.get("sourceServiceRevisions") or ()),
             rollback_reason=(item.get("rollback") or {}).get("reason") or "",
             failures=int((item.get("deploymentCircuitBreaker") or {}).get("failureCount") or 0),
             alarms=tuple((item.get("alarms") or {}).get("triggeredAlarmNames") or ()),
@@ -257,7 +284,7 @@ class ServiceRevision:
         # `loadBalancers` is the service's: its two target groups swap at every shift.
         resolved = (item.get("resolvedConfiguration") or {}).get("loadBalancers") or ()
         return cls(
-            task_definition_arn=str(item["taskDefinition"]),
+            task_definition_arn=str(_required(item, "taskDefinition", of="a service revision")),
             target_group_arns=tuple(each["targetGroupArn"] for each in resolved if "targetGroupArn" in each),
             created_at=_time(item["createdAt"]) if item.get("createdAt") else None,
         )
@@ -294,10 +321,11 @@ class Task:
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Task:
+        required = partial(_required, item, of="a task")
         return cls(
-            arn=item["taskArn"],
-            task_definition_arn=item["taskDefinitionArn"],
-            last_status=item["lastStatus"],
+            arn=required("taskArn"),
+            task_definition_arn=required("taskDefinitionArn"),
+            last_status=required("lastStatus"),
             started_by=item.get("startedBy") or "",
             address=_address(item),
             stop_code=item.get("stopCode") or "",
@@ -305,13 +333,13 @@ class Task:
             stopped_at=_time(item["stoppedAt"]) if item.get("stoppedAt") else None,
             containers=tuple(
                 Container(
-                    name=container["name"],
+                    name=container.get("name") or "",
                     image=container.get("image") or "",
                     digest=container.get("imageDigest") or "",
                     exit_code=container.get("exitCode"),
                     reason=container.get("reason") or "",
                 )
-                for container in item.get("containers", ())
+                for container in item.get("containers") or ()
             ),
         )
 
@@ -357,7 +385,8 @@ class Ecs:
     def _described_service(self, **more: Any) -> Mapping[str, Any]:
         request = {"cluster": self._cluster, "services": [self._name], **more}
         response = self._call("DescribeServices", request)
-        active = [item for item in response.get("services", ()) if item.get("status", "ACTIVE") == "ACTIVE"]
+        services = _required(response, "services", of="the service")
+        active = [item for item in services if item.get("status", "ACTIVE") == "ACTIVE"]
         if not active:
             raise self._gone()
         described: Mapping[str, Any] = active[0]
@@ -386,7 +415,7 @@ class Ecs:
             request["createdAt"] = {"after": since.timestamp() - _ROUNDED}
         listed = map(
             ServiceDeployment.parse,
-            ecs_items(self._call, "ListServiceDeployments", request, "serviceDeployments"),
+            _items(self._call, "ListServiceDeployments", request, "serviceDeployments", of="the service"),
         )
         chosen = (each for each in listed if since is None or each.created_at >= since)
         return tuple(sorted(chosen, key=lambda each: each.created_at, reverse=True))
@@ -405,6 +434,7 @@ class Ecs:
 
     def revision(self, arn: str) -> ServiceRevision:
         """Return a service revision; raise RevisionGoneError if ECS does not have it any more."""
+        _required({"serviceRevisionArn": arn or None}, "serviceRevisionArn", of="a service deployment")
         response = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
         what = f"the service revision {arn}"
         return ServiceRevision.parse(_sole(response, "serviceRevisions", what=what, name=self._environment))
@@ -419,7 +449,8 @@ class Ecs:
         return self._listed({"family": family, "desiredStatus": "RUNNING"})
 
     def _listed(self, filters: Mapping[str, str]) -> tuple[Task, ...]:
-        arns = [*ecs_items(self._call, "ListTasks", {"cluster": self._cluster, **filters}, "taskArns")]
+        request = {"cluster": self._cluster, **filters}
+        arns = [*_items(self._call, "ListTasks", request, "taskArns", of="the tasks")]
         return tuple(task for part in _parts(arns) for task in self._described(part))
 
     def task(self, arn: str) -> Task | None:
@@ -428,15 +459,15 @@ class Ecs:
 
     def _described(self, arns: Sequence[str]) -> Iterator[Task]:
         response = self._call("DescribeTasks", {"cluster": self._cluster, "tasks": list(arns)})
-        yield from map(Task.parse, response.get("tasks", ()))
+        yield from map(Task.parse, _required(response, "tasks", of="the tasks"))
 
     def target_states(self, target_group_arns: Sequence[str]) -> Mapping[str, str]:
         """Return the load balancer's state of each registered target by its address: "healthy", "draining", …"""
         states: dict[str, str] = {}
         for arn in target_group_arns:
             health = self._aws.elbv2.describe_target_health(TargetGroupArn=arn)
-            for target in health["TargetHealthDescriptions"]:
-                states[target["Target"]["Id"]] = target["TargetHealth"]["State"]
+            for target in _required(health, "TargetHealthDescriptions", of=f"the targets of {arn}"):
+                states[target["Target"]["Id"]] = (target.get("TargetHealth") or {}).get("State") or ""
         return states
 
     def task_definition(self, reference: str) -> dict[str, Any]:
@@ -451,13 +482,16 @@ class Ecs:
                     f"there is no task definition {reference}", hint="name one as FAMILY:REVISION"
                 ) from None
             raise
-        document: dict[str, Any] = response["taskDefinition"]
+        document: dict[str, Any] = _required(response, "taskDefinition", of=reference)
+        for name in ("containerDefinitions", "family", "taskDefinitionArn"):
+            _required(document, name, of=reference)
         return {**document, "tags": response.get("tags") or []}
 
     def register(self, document: Mapping[str, Any]) -> str:
         """Register a task definition revision; return its ARN."""
         response = self._call("RegisterTaskDefinition", document)
-        return str(response["taskDefinition"]["taskDefinitionArn"])
+        registered = _required(response, "taskDefinition", of="a registration")
+        return str(_required(registered, "taskDefinitionArn", of="a registration"))
 
     def deregister(self, arn: str) -> None:
         """Make a task definition revision INACTIVE; its tasks keep running."""
@@ -539,12 +573,31 @@ class Ecs:
             raise
 
 
+def _items(
+    call: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    action: str,
+    request: Mapping[str, Any],
+    key: str,
+    *,
+    of: str,
+) -> Iterator[Any]:
+    """Yield the items of every page of a list; raise IncompleteAnswerError if a page does not say which it has."""
+
+    def complete(action: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        page = call(action, request)
+        _required(page, key, of=of)
+        return page
+
+    return ecs_items(complete, action, request, key)
+
+
 def _sole(response: Mapping[str, Any], key: str, *, what: str, name: str) -> Mapping[str, Any]:
     """Return the described item. ECS answers with a failure, and no item, for what it does not have.
 
+    An answer with neither items nor failures says nothing of it: IncompleteAnswerError.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Failure.html
     """
-    items = response.get(key) or ()
+    items = response.get(key) if response.get("failures") else _required(response, key, of=what)
     if items:
         item: Mapping[str, Any] = items[0]
         return item
@@ -561,6 +614,12 @@ def _sole(response: Mapping[str, Any], key: str, *, what: str, name: str) -> Map
             " shows what runs",
         ),
     )
+
+
+def _revision_arns(summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the ARNs of all service revisions; nothing if one is unknown, since a part could be taken for the whole."""
+    arns = tuple(str(each.get("arn") or "") for each in summaries)
+    return arns if "" not in arns else ()
 
 
 def _step_minutes(configuration: Mapping[str, Any]) -> int:
@@ -587,11 +646,11 @@ def _target_groups(balancers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _address(task: Mapping[str, Any]) -> str:
     details = (
         detail
-        for attachment in task.get("attachments", ())
+        for attachment in task.get("attachments") or ()
         if attachment.get("type") == "ElasticNetworkInterface"
-        for detail in attachment.get("details", ())
+        for detail in attachment.get("details") or ()
     )
-    return next((str(d["value"]) for d in details if d["name"] == "privateIPv4Address"), "")
+    return next((str(d.get("value") or "") for d in details if d.get("name") == "privateIPv4Address"), "")
 
 
 def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:

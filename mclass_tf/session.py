@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from mclass_tf import aws, buckets, cloud, environment, hcl, terraform, terraform_state
+from mclass_tf.aws import Access
 from mclass_tf.errors import (
     BusyError,
     ConfigurationError,
@@ -23,6 +24,7 @@ from mclass_tf.errors import (
     StillRunningError,
     TerraformError,
 )
+from mclass_tf.lease import lease_key
 from mclass_tf.plan import state_of
 from mclass_tf.system import process
 from mclass_tf.system.private import OTHERS_WRITE
@@ -107,14 +109,17 @@ class Session:
             progress=self.report,
         )
 
-    def terraform_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
+    def terraform_variables(
+        self, variables: Mapping[str, str], *, access: Access | None = None
+    ) -> dict[str, str]:
+        """Return the environment variables of Terraform, with this session's access unless another is given."""
         own = {"account_id": self.environment.account_id, "region": self.environment.region}
         return commands.environment(
             self.env,
             data_dir=self.workspace.data,
             cli_config=self.cli_config,
             variables={**own, **variables},
-            access=self.aws.access.variables(),
+            access=(access or self.aws.access).variables(),
         )
 
     @cached_property
@@ -298,6 +303,7 @@ def open_session(
             account_id=loaded.account_id,
             role_arn=where.role_arn(loaded),
             session_seconds=where.session_seconds,
+            env=env,
         ),
         workspace=Workspace.open(
             project.folder, home=project.home / "work", target=where.kind, environment=loaded.name
@@ -321,7 +327,14 @@ def ensure_prerequisites(session: Session) -> dict[str, tuple[str, ...]]:
     """Create the prerequisites of the environment; return what was created or changed, by bucket."""
     loaded, s3 = session.environment, session.aws.s3
     backend = loaded.backend
-    changed = {backend.bucket: buckets.ensure_state_bucket(s3, backend.bucket, region=backend.region)}
+    changed = {
+        backend.bucket: buckets.ensure_state_bucket(
+            session.aws.s3_in(backend.region),
+            backend.bucket,
+            region=backend.region,
+            rewritten=(lease_key(backend, environment=loaded.name), f"{backend.key}.tflock"),
+        )
+    }
     logs = loaded.variables.get("access_logs_bucket")
     if logs:
         bucket = str(logs)  # Terraform converts a number to a string

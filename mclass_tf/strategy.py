@@ -109,7 +109,7 @@ class Strategy:
 
         `pauses` are the stages at which ECS waits for an answer. Hooks of others stay; ours become those of this strategy.
         """
-        before = in_force.get("strategy") or ROLLING.upper()
+        before = in_force.get("strategy")  # None if ECS does not say: then this one is sent
         others = [hook for hook in _hooks(in_force) if not _is_pause(hook) and not _is_ours(hook)]
         alarms = in_force.get("alarms") or {}
         had_alarms = bool(alarms.get("enable"))
@@ -118,9 +118,11 @@ class Strategy:
             return {}
         document: dict[str, Any] = {name: in_force[name] for name in _KEPT if name in in_force}
         ours = [*(hook.document for hook in self.hooks), *([_pause(pauses)] if pauses else [])]
-        document |= {"strategy": self.ecs_name, "lifecycleHooks": [*others, *ours]}
-        if self.shifts or before != self.ecs_name:
-            document["bakeTimeInMinutes"] = self.bake_minutes if self.shifts else 0
+        document["strategy"] = self.ecs_name
+        if ours or "lifecycleHooks" in in_force:  # an empty list removes hooks that ECS has not named, too
+            document["lifecycleHooks"] = [*others, *ours]
+        if self.shifts:
+            document["bakeTimeInMinutes"] = self.bake_minutes
         if self.name == CANARY:
             document["canaryConfiguration"] = {
                 "canaryPercent": self.canary_percent,
@@ -151,8 +153,14 @@ def has_pauses(in_force: Mapping[str, Any]) -> bool:
 
 
 def without_pauses(in_force: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the deploymentConfiguration in force without its pauses."""
-    return {**in_force, "lifecycleHooks": [hook for hook in _hooks(in_force) if not _is_pause(hook)]}
+    """Return the deploymentConfiguration that removes the pauses of the one in force, and changes nothing else.
+
+    UpdateService keeps the members that a request leaves out. It removes hooks only by a list, if need be an empty one.
+    To send back the rest would revert what somebody else has changed since it was read.
+    https://github.com/go-to-k/cdkd/pull/1805 (measured on AWS)
+    https://github.com/hashicorp/terraform-provider-aws/pull/47096
+    """
+    return {"lifecycleHooks": [hook for hook in _hooks(in_force) if not _is_pause(hook)]}
 
 
 def stages_of_pauses(configuration: Mapping[str, Any]) -> tuple[str, ...]:

@@ -62,11 +62,12 @@ def read(aws: Aws, backend: Backend, *, environment: str) -> State:
     Raise BackendMissingError if its bucket is missing or unreadable, DamagedObjectError if the object is not a state.
     """
     url = f"s3://{backend.bucket}/{backend.key}"
+    s3 = aws.s3_in(backend.region)
     try:
-        body = stored.body(aws.s3.get_object(Bucket=backend.bucket, Key=backend.key), url=url)
-    except aws.s3.exceptions.NoSuchKey:
+        body = stored.body(s3.get_object(Bucket=backend.bucket, Key=backend.key), url=url)
+    except s3.exceptions.NoSuchKey:
         return EMPTY
-    except aws.s3.exceptions.ClientError as error:
+    except s3.exceptions.ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "NoSuchBucket":
             raise BackendMissingError(
@@ -104,10 +105,11 @@ def lock(aws: Aws, backend: Backend) -> str | None:
     """
     key = f"{backend.key}.tflock"
     url = f"s3://{backend.bucket}/{key}"
+    s3 = aws.s3_in(backend.region)
     try:
-        body = stored.body(aws.s3.get_object(Bucket=backend.bucket, Key=key), url=url)
+        body = stored.body(s3.get_object(Bucket=backend.bucket, Key=key), url=url)
         return stored.parsed(body, _Lock, url=url).ID
-    except (aws.s3.exceptions.NoSuchKey, aws.s3.exceptions.NoSuchBucket):
+    except (s3.exceptions.NoSuchKey, s3.exceptions.NoSuchBucket):
         return None
     except DamagedObjectError as error:
         hint = f"Terraform takes the state for locked; where nobody works there, remove it: `aws s3 rm {shlex.quote(url)}`"

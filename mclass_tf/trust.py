@@ -74,7 +74,7 @@ def trust_in(acm: Any, arn: str, *, report: Callable[[str], None]) -> Trust:
     if not certificate and not domain:
         raise EndpointError(
             f"the identity of what answers cannot be verified: the certificate {arn} cannot be read: {refusal or domain_refusal}",
-            hint="allow acm:GetCertificate on it, or at least acm:DescribeCertificate; nothing is asked meanwhile",
+            hint="allow acm:GetCertificate on it, or at least acm:DescribeCertificate; no request was sent",
         )
     if not certificate:
         report(f"the certificate {arn} cannot be read ({refusal}): an authority must vouch for {domain}")

@@ -112,18 +112,16 @@ module "ecr" {
 module "alb" {
   source = "../modules/alb"
 
-  access_logs              = var.access_logs_bucket == null ? null : { bucket = var.access_logs_bucket, prefix = var.name }
-  certificate_arn          = var.certificate_arn
-  deletion_protection      = var.alb.deletion_protection
-  idle_timeout             = var.alb.idle_timeout
-  ingress_cidr_blocks      = var.alb.ingress_cidr_blocks
-  internal                 = var.alb.internal
-  name                     = var.name
-  ssl_policy               = var.alb.ssl_policy
-  subnet_ids               = var.alb.internal ? module.network.private_subnet_ids_before_egress : module.network.public_subnet_ids
-  test_ingress_cidr_blocks = var.alb.test_ingress_cidr_blocks
-  test_port                = var.alb.test_port
-  vpc_id                   = module.network.vpc_id
+  access_logs         = var.access_logs_bucket == null ? null : { bucket = var.access_logs_bucket, prefix = var.name }
+  certificate_arn     = var.certificate_arn
+  deletion_protection = var.alb.deletion_protection
+  idle_timeout        = var.alb.idle_timeout
+  ingress_cidr_blocks = var.alb.ingress_cidr_blocks
+  internal            = var.alb.internal
+  name                = var.name
+  ssl_policy          = var.alb.ssl_policy
+  subnet_ids          = var.alb.internal ? module.network.private_subnet_ids_before_egress : module.network.public_subnet_ids
+  vpc_id              = module.network.vpc_id
 
   health_check = {
     healthy_threshold   = var.health_check.healthy_threshold

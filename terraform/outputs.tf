@@ -218,19 +218,15 @@ output "task_role_arn" {
   value       = module.service.task_role_arn
 }
 
-output "test_listener_arn" {
-  description = "ARN of the test listener."
-  value       = module.alb.test_listener_arn
+output "test_header" {
+  description = "Name and value of the header that selects test traffic. The value shows a revision before production does: keep it secret."
+  value       = module.alb.test_header
+  sensitive   = true
 }
 
 output "test_listener_rule_arn" {
-  description = "ARN of the test listener's rule."
+  description = "ARN of the rule that takes test traffic."
   value       = module.alb.test_listener_rule_arn
-}
-
-output "test_url" {
-  description = "URL of the test listener."
-  value       = module.alb.test_url
 }
 
 output "url" {

@@ -17,17 +17,15 @@ variable "account_id" {
 
 variable "alb" {
   description = <<-EOT
-    The load balancer: who may reach production and the test listener, whether it is internal, whether it refuses deletion,
-    the seconds a connection may be idle, its TLS policy.
+    The load balancer: who may reach it, whether it is internal, whether it refuses deletion, the seconds a connection
+    may be idle, its TLS policy.
   EOT
   type = object({
-    deletion_protection      = optional(bool, true)
-    idle_timeout             = optional(number, 60)
-    ingress_cidr_blocks      = optional(set(string))
-    internal                 = optional(bool, false)
-    ssl_policy               = optional(string)
-    test_ingress_cidr_blocks = optional(set(string))
-    test_port                = optional(number)
+    deletion_protection = optional(bool, true)
+    idle_timeout        = optional(number, 60)
+    ingress_cidr_blocks = optional(set(string))
+    internal            = optional(bool, false)
+    ssl_policy          = optional(string)
   })
   default  = {}
   nullable = false

@@ -2,8 +2,7 @@
 environment = "dev"
 
 alb = {
-  deletion_protection      = false
-  test_ingress_cidr_blocks = ["10.0.0.0/8"]
+  deletion_protection = false
 }
 
 autoscaling = {

@@ -6,8 +6,7 @@ certificate_arn    = "arn:aws:acm:ap-northeast-2:222222222222:certificate/000000
 
 # To destroy this environment, turn deletion_protection off and apply first.
 alb = {
-  deletion_protection      = true
-  test_ingress_cidr_blocks = ["10.0.0.0/8"]
+  deletion_protection = true
 }
 
 autoscaling = {

@@ -102,7 +102,7 @@ _LOCAL = (
     Command(
         name="up",
         run="local_commands.up",
-        help="start it in the background, with what every environment takes as given",
+        help="start it in the background, with the prerequisites of every environment",
         epilog=None,
         arguments=(
             Argument(
@@ -122,6 +122,18 @@ _LOCAL = (
                 choices=("process", "podman", "docker"),
                 default="",
                 help="what runs the tasks (default: chosen by the image)",
+            ),
+            Argument(
+                name="--client-address",
+                type=values.address,
+                metavar="ADDRESS",
+                help="the address in AWS of clients of the load balancers, which security groups see (default 203.0.113.25, a public one); also changes one that is up",
+            ),
+            Argument(
+                name="--session-seconds",
+                type=values.positive,
+                metavar="N",
+                help="let role sessions end after N real seconds (default: as on AWS); also changes one that is up",
             ),
             Argument(
                 name="--from",
@@ -430,6 +442,11 @@ COMMANDS = (
                 name="--builder",
                 choices=("docker", "podman", "buildah", "builtin"),
                 help="build with this one (default: the first that works; with --local, the built-in one if none does)",
+            ),
+            Argument(
+                name="--architecture",
+                choices=("X86_64", "ARM64"),
+                help="build for this processor (default: that of the environments' tasks, task.cpu_architecture)",
             ),
             Argument(
                 name="--build-arg",

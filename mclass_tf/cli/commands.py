@@ -168,7 +168,7 @@ def _plan_to_apply(call: Call, session: Session) -> flows.Planned | None:
     # The user has only seen the old plan. Apply a new one only if they can be asked, or agreed beforehand.
     if not (call.arguments.yes or sys.stdin.isatty()):
         raise old
-    session.report(f"{old.message}: planning anew")
+    session.report(f"{old.message}: making a new plan")
     return flows.make_plan(session, image=old.image)
 
 

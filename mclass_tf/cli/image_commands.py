@@ -18,6 +18,7 @@ def build(call: Call) -> CommandOutcome:
         may_use_builtin=arguments.local,
         arguments=tuple(arguments.build_arg),
         contexts=tuple(arguments.build_context),
+        architecture=arguments.architecture or "",
     )
     built = flows.build_image(call.project, request=request, report=call.reporter.line, env=dict(os.environ))
     document = {

@@ -25,6 +25,8 @@ def up(call: Call) -> CommandOutcome:
         port=arguments.port,
         speed=arguments.speed,
         tasks=arguments.tasks,
+        client_address=arguments.client_address,
+        session_seconds=arguments.session_seconds,
         snapshot=arguments.snapshot,
     )
     # A snapshot contains the prerequisites of the environments.
@@ -67,10 +69,12 @@ def status(call: Call) -> CommandOutcome:
     running, log = local.status(home=home), str(home / "server.log")
     if running is None:
         return CommandOutcome(text="the local AWS is not up", document={"up": False})
+    client_address = local.client_address(running)
     balancers, problems = _load_balancers(running), local.problems(running)
     lines = [
         f"the local AWS is up at {running.url} (pid {running.pid}, since {running.started_at})",
         f"its log: {log}",
+        f"clients of its load balancers come from {client_address}",
         *(f"problem: {problem}" for problem in problems),
         *(_listener_line(balancer, listener) for balancer in balancers for listener in balancer.listeners),
     ]
@@ -78,6 +82,7 @@ def status(call: Call) -> CommandOutcome:
         "up": True,
         **running.document,
         "log": log,
+        "client_address": client_address,
         "problems": problems,
         "load_balancers": [asdict(b) for b in balancers],
     }
@@ -153,7 +158,9 @@ def _image(session: Session) -> str | None:
 def _shell_variables(session: Session) -> dict[str, str]:
     """Return the variables by which plain `terraform init`, `plan`, `apply` in terraform/ and any AWS client use the local AWS."""
     image = _image(session)
-    child = session.terraform_variables({"image_digest": image} if image else {})
+    # The shell outlives this command, and so its endpoint for credentials.
+    access = session.aws.access.lasting()
+    child = session.terraform_variables({"image_digest": image} if image else {}, access=access)
     ours = {
         key: value for key, value in child.items() if value != os.environ.get(key) or key.startswith("AWS_")
     }

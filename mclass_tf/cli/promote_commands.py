@@ -52,7 +52,11 @@ def promote(call: Call) -> CommandOutcome:
     except RefusedError as error:
         return _refused(names[1], error, use_local=session.cloud.is_local)
     for done in promoted:
-        more = {"promoted_from": done.origin and asdict(done.origin), "sent": done.sent}
+        more = {
+            "promoted_from": done.origin and asdict(done.origin),
+            "sent": done.sent,
+            "findings": done.scan.to_document(),
+        }
         outcome = replace(outcome, document={**outcome.document, **more})
     return outcome
 
@@ -77,7 +81,14 @@ def _refused(name: str, error: RefusedError, *, use_local: bool) -> CommandOutco
     failed = CommandOutcome.failed(error, use_local=use_local)
     # A held lease has another attempt's digest, and the other refusals have none.
     digest = error.digest if isinstance(error, PromotionRefusedError) else ""
-    refusal = {"environment": name, "digest": digest, "outcome": "refused", "cause": str(error)}
+    refusal: dict[str, Any] = {
+        "environment": name,
+        "digest": digest,
+        "outcome": "refused",
+        "cause": str(error),
+    }
+    if isinstance(error, PromotionRefusedError) and error.findings:
+        refusal["findings"] = list(error.findings)
     return replace(failed, document={**refusal, **failed.document})
 
 

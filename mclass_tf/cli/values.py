@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from ipaddress import IPv4Address
 
 from mclass_tf import strategy
 
@@ -44,6 +45,13 @@ def speed(text: str) -> float:
         return float(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def address(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not an IPv4 address, such as 203.0.113.25") from None
 
 
 def release(text: str) -> str:

@@ -36,7 +36,7 @@ class ReleaseSettings:
     """The settings of releases. A rollout fails after `stall_after` seconds without progress (None: derived from the service).
 
     `version_path` is the path to request from the load balancer after the rollout. `smoke` are the paths of the smoke test over
-    the test listener: None for the version path alone, empty for no test. `before` are commands that must succeed in the new
+    test traffic: None for the version path alone, empty for no test. `before` are commands that must succeed in the new
     version before the rollout. `analysis` are the limits of the analysis.
     """
 
@@ -52,12 +52,14 @@ class ReleaseSettings:
 class PromotionSettings:
     """The requirements of a promotion to the environment: a soak time, and no scan findings from a severity upwards.
 
-    `refuse_findings` is the lowest severity to refuse, "NONE" to skip the scan. Without `allow_yes`, a person at a terminal
+    `refuse_findings` is the lowest severity to refuse, "NONE" to skip the scan. Without `refuse_unfixed`, findings without a fix
+    are reported and not refused. Without `allow_yes`, a person at a terminal
     must confirm.
     """
 
     soak_minutes: float = 0.0
     refuse_findings: str = "CRITICAL"
+    refuse_unfixed: bool = True
     allow_yes: bool = True
 
 

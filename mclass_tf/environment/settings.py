@@ -148,6 +148,7 @@ def promotion(table: SettingsTable) -> PromotionSettings:
             "refuse_findings", _SEVERITY, f"the least severity that is refused: {_SEVERITIES}, or NONE"
         )
         or default.refuse_findings,
+        refuse_unfixed=table.flag("refuse_unfixed", default.refuse_unfixed),
         allow_yes=table.flag("allow_yes", default.allow_yes),
     )
     table.reject_unknown_keys()

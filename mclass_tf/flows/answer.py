@@ -18,6 +18,7 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.attempt import attempts_on, ledger_of, new_record, recorded, revision_of
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.deployer.messages import contradicted
 from mclass_tf.flows.deployer.smoke import smoke_test
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import Released, detach_on_interrupt, finish, result
@@ -50,7 +51,8 @@ def continue_rollout(
     """Continue the paused rollout.
 
     If its command no longer runs, adopt the rollout and return when the new version serves. After the shift of test traffic,
-    run the smoke test first unless `skips_smoke`. Raises NothingToAnswerError (exit 3) if nothing is paused, VerificationError
+    run the smoke test first unless `skips_smoke`. If ECS's record and the traffic contradict each other, the rollout is rolled
+    back instead, in any case. Raises NothingToAnswerError (exit 3) if nothing is paused, VerificationError
     (7) if the smoke test fails, which leaves the rollout paused, and RolloutError or a subclass (6) of an adopted rollout.
     """
     deployer = Deployer.of(session, verify.Outputs.parse(applied_state(session).outputs))
@@ -58,6 +60,7 @@ def continue_rollout(
     waiting = _waiting(deployer)
     task_definition = deployer.task_definition_of(waiting)
     digest = deployer.image_of(task_definition).rpartition("@")[2]
+    _require_consistent(deployer, waiting, watching)
     if not skips_smoke:
         _require_good(deployer, waiting, digest)
     released = None
@@ -156,7 +159,7 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
     if waiting.stage != SMOKE_STAGE or not deployer.pauses.is_tested:
         return
     session = deployer.session
-    session.report("asking the new version on the test listener")
+    session.report("asking the new version by test traffic")
     results = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
     problem = next((each.problem for each in results if each.problem), "")
     if problem:
@@ -170,6 +173,15 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
                 " continues it all the same",
             ),
         )
+
+
+def _require_consistent(deployer: Deployer, waiting: ServiceDeployment, watching: WatchOptions) -> None:
+    """Roll back and raise RolledBackError if the rollout would shift production traffic to the wrong targets."""
+    contradiction = deployer.pauses.find_contradiction(waiting.arn)
+    if contradiction:
+        deployer.session.report(f"the rollout is rolled back: {contradiction}")
+        roll_back_deployment(deployer, waiting, watching, command="abort")
+        raise contradicted(contradiction, environment=deployer.session.environment.name)
 
 
 def _answer(deployer: Deployer, waiting: ServiceDeployment) -> None:
@@ -209,7 +221,7 @@ def _take_over(
     with recorded(session, first_record) as attempt:
         started = deployer.adopt(waiting.arn, task_definition_arn=task_definition)
         _answer(deployer, waiting)
-        session.report("its command has gone: watching the rollout in its place")
+        session.report("the command that started it is gone: watching the rollout instead")
         reset_to = 0 if deployer.replaces_only_placeholder(waiting) else None
         report = finish(deployer, started, watching, attempt, reset_to=reset_to)
     return result(session, attempt, report)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from mclass_tf import gates, image
+from mclass_tf import credentials, gates, image
 from mclass_tf.errors import (
     CorruptedImageError,
     InterruptedByUserError,
@@ -58,7 +58,10 @@ def _unwritten(_: Step) -> None:
 
 @dataclass(kw_only=True)
 class Attempt:
-    """What is known about an attempt so far. `record` is its URL in the ledger."""
+    """What is known about an attempt so far. `record` is its URL in the ledger.
+
+    `contradiction` says why production traffic was not to be shifted, besides the smoke test.
+    """
 
     record: str
     digest: str
@@ -71,6 +74,8 @@ class Attempt:
     events: tuple[ServiceEvent, ...] = ()
     is_verified: bool = False
     smoke: tuple[SmokeResult, ...] = ()
+    unreachable: str = ""
+    contradiction: str = ""
     before: tuple[OneOffResult, ...] = ()
     stages: tuple[Stage, ...] = ()
     analysis: AnalysisResult | None = None
@@ -136,8 +141,15 @@ def lease_of(session: Session) -> Lease:
 
 def holding_lease(session: Session, *, command: str, digest: str) -> AbstractContextManager[HeldLease]:
     """Hold the lease of the environment; raise LeaseHeldError if another command holds it."""
-    who = session.aws.sts.get_caller_identity()["Arn"]
-    return lease_of(session).held(Holder.here(who=who, command=command, digest=digest))
+    holder = Holder.here(who=_who(session), command=command, digest=digest)
+    return lease_of(session).held(holder, report=session.report)
+
+
+def _who(session: Session) -> str:
+    """Return the caller's ARN, and the CI job if the ARN does not name it: many jobs use one name for their sessions."""
+    arn = str(session.aws.sts.get_caller_identity()["Arn"])
+    job = credentials.job(session.env)
+    return arn if not job or arn.endswith(f"/{job}") else f"{arn} ({job})"
 
 
 def new_record(
@@ -155,7 +167,7 @@ def new_record(
     return AttemptStart(
         command=command,
         environment=session.environment.name,
-        who=session.aws.sts.get_caller_identity()["Arn"],
+        who=_who(session),
         at=_text(session.aws.now()),
         commit=_commit(session),
         digest=digest,
@@ -203,7 +215,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001  (a step that is not recorded must not stop a release)
                 if not is_reported:
                     is_reported = True
-                    self._report(f"the ledger cannot be written meanwhile; the release goes on: {error}")
+                    self._report(f"the ledger cannot be written now; the release continues: {error}")
             else:
                 number += 1
 
@@ -248,7 +260,7 @@ def _settle(session: Session, successor: AttemptStart, *, by: str) -> None:
     end = AttemptEnd(
         at=_text(session.aws.now()),
         outcome=CUT_OFF,
-        cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} goes on with it: {by}",
+        cause=f"the attempt of {at:%Y-%m-%d %H:%M:%S} resumed it: {by}",
         task_definition_arn=str(details.get("task_definition", "")),
         service_deployment_arn=str(details.get("service_deployment", "")),
         is_verified=False,

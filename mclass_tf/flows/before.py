@@ -86,6 +86,6 @@ def _require_success(deployer: Deployer, command: str, finished: FinishedTask) -
     cause = f"`{command}`, which runs before the rollout: {problem}"
     raise BeforeFailedError(
         f"nothing was shifted in {deployer.session.environment.name}: {cause}",
-        hint="; ".join(filter(None, ["what ran before goes on serving", where])),
+        hint="; ".join(filter(None, ["the old version keeps serving", where])),
         cause=cause,
     )

@@ -172,13 +172,13 @@ def _apply_approved(session: Session, path: Path, *, shown: str | None = None) -
     name = session.environment.name
     if shown is not None and approved.saved.sha256 != shown:
         raise PlanRefusedError(
-            f"the plan of {name} is not the one that was shown: another command has planned meanwhile",
+            f"the plan of {name} is not the one that was shown: another command has made a new plan since",
             hint=Hint(
                 "nothing was applied; ",
                 ("apply", name),
-                " applies what that one has planned, ",
+                " applies that plan, ",
                 ("plan", name),
-                " shows it anew",
+                " shows it",
             ),
         )
     session.restore_state()

@@ -88,7 +88,7 @@ def decide(
         return _unchanged(applied, "which the state names, and which was proven last")
     last = next((record for record in records if _has_applied(record)), None)
     if last is None or (last.begun.digest != applied and serving() == applied):
-        return _unchanged(applied, "which the state names; the ledger has no release of it")
+        return _unchanged(applied, "which the state names; the ledger records no release of it")
     bad = f"the state names {applied}, {_end_of(last) if last.begun.digest == applied else 'which no release has applied'}"
     for record in reversed(stack):
         if is_pushed(record.begun.digest):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mclass_tf import image
 from mclass_tf.errors import Hint, ImageRefusedError, RevisionError
+from mclass_tf.flows.architecture import architecture_of, common_architecture, require_fits
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.session import Project, Report, Session
 from mclass_tf.system import process
@@ -16,7 +17,7 @@ from mclass_tf.system import process
 class BuildRequest:
     """How to build an image. `builder` None: with the first builder that works.
 
-    `variables` are set in the image's environment variables, and override them; only the built-in builder supports them.
+    `architecture` is the processor to build for, as ECS names it; "" for that of the environments' tasks. `variables` are set in the image's environment variables, and override them; only the built-in builder supports them.
     """
 
     tag: str | None
@@ -25,6 +26,7 @@ class BuildRequest:
     arguments: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = ""
 
 
 def build_image(
@@ -46,6 +48,7 @@ def build_image(
         arguments=request.arguments,
         contexts=request.contexts,
         variables=request.variables,
+        architecture=request.architecture or common_architecture(project, env=env),
     )
     return image.build(
         inputs,
@@ -72,6 +75,12 @@ def push_image(session: Session, *, digest: str | None = None, tag: str | None =
                 "; or push to the local AWS: --local",
             ),
         )
+    require_fits(
+        (built.platform,),
+        digest=built.digest,
+        architecture=architecture_of(session.environment),
+        environment=session.environment.name,
+    )
     registry = image.Registry(
         image.log_in(session.aws),
         applied_state(session).outputs["repository_name"],

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mclass_tf import image, verify
 from mclass_tf.errors import Hint, InterruptedByUserError, PromotionRefusedError
@@ -27,6 +27,7 @@ from mclass_tf.flows.release import (
     result,
     runs,
 )
+from mclass_tf.flows.scans import ScanReport
 from mclass_tf.ledger import Origin
 from mclass_tf.rollout import BeforeUpdate
 from mclass_tf.session import Session
@@ -48,11 +49,12 @@ class PromotionDisplay:
 
 @dataclass(frozen=True, kw_only=True)
 class Promoted:
-    """The result of a promotion: the release, its origin, and the bytes of blobs sent."""
+    """The result of a promotion: the release, its origin, the bytes of blobs sent, and the findings of the scan that count."""
 
     released: Released
     origin: Origin | None
     sent: int
+    scan: ScanReport = field(default_factory=ScanReport)
 
 
 def promote(
@@ -88,7 +90,7 @@ def promote(
         if arn := _serving_task_definition(deployer, digest):
             return _unchanged(deployer, digest, task_definition_arn=arn)
         require_free(deployer, digest)
-        source_image = require_proven_image(origin, session.environment.promotion, digest=digest)
+        source_image = require_proven_image(origin, session.environment, digest=digest)
         sides = _side(origin, states[0]), _side(deployer, states[1])
         shown.differences(differences(*sides, root=session.workspace.root))
         request = ReleaseRequest(
@@ -101,7 +103,12 @@ def promote(
             released = plan_apply_and_roll_out(
                 deployer, request, watching, confirm=confirm, show_plan=shown.plan, arrive=copied.result
             )
-    return Promoted(released=released, origin=source_image.origin, sent=copied.result().sent)
+    return Promoted(
+        released=released,
+        origin=source_image.origin,
+        sent=copied.result().sent,
+        scan=source_image.scan,
+    )
 
 
 def require_path(source: Session, session: Session) -> None:

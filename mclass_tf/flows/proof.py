@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mclass_tf import environment as environments
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.environment import PromotionSettings
+from mclass_tf.environment import Environment, PromotionSettings
 from mclass_tf.errors import Hint, NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
 from mclass_tf.flows.deployer.deploy import Deployer, serving_tasks
-from mclass_tf.flows.scans import require_clean_scans
+from mclass_tf.flows.retention import is_own
+from mclass_tf.flows.scans import ScanPatience, ScanReport, require_clean_scans
+from mclass_tf.gates.image_waivers import ImageWaivers
+from mclass_tf.gates.waivers import load_image_waivers
 from mclass_tf.ledger import Origin, Record, proven_releases
 from mclass_tf.service import ROLLING_BACK
 from mclass_tf.session import Session
@@ -30,10 +34,12 @@ class ProvenImage:
     revision: str
     tags: tuple[str, ...]
     origin: Origin
+    scan: ScanReport = field(default_factory=ScanReport)
 
 
-def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, digest: str) -> ProvenImage:
-    """Return the proof of the serving image; raise PromotionRefusedError if it is not sufficient for a promotion."""
+def require_proven_image(deployer: Deployer, target: Environment, *, digest: str) -> ProvenImage:
+    """Return the proof of the serving image; raise PromotionRefusedError if it is not sufficient for a promotion to `target`."""
+    settings = target.promotion
     session = deployer.session
     name, ledger = session.environment.name, ledger_of(session)
     records = ledger.latest_first(most=_LOOKED_BACK)
@@ -41,19 +47,34 @@ def require_proven_image(deployer: Deployer, settings: PromotionSettings, *, dig
         records, digest=digest, environment=name, settings=settings, now=session.aws.now()
     )
     tags = _tags(deployer, digest)
+    scan = ScanReport()
     if settings.refuse_findings != "NONE":
-        require_clean_scans(
+        scan = require_clean_scans(
             session.aws.ecr,
             digest=digest,
             repository=deployer.outputs.repository_name,
             environment=name,
             settings=settings,
+            waivers=_image_waivers(session, target),
+            patience=ScanPatience(report=session.report),
         )
+        for line in scan.lines():
+            session.report(line)
     return ProvenImage(
+        scan=scan,
         digest=digest,
         revision=record.begun.revision,
         tags=tags,
         origin=Origin(environment=name, record=ledger.url(record.name)),
+    )
+
+
+def _image_waivers(session: Session, target: Environment) -> ImageWaivers:
+    """Return the waivers of the environment that the image goes to."""
+    project, today = session.project.folder, session.aws.now().date()
+    known = {*environments.names(project), target.name}
+    return ImageWaivers.of(
+        load_image_waivers(project, environments=known, today=today), environment=target.name, today=today
     )
 
 
@@ -121,14 +142,14 @@ def require_proven(
     known = list(records)
     newest = next((record for record in known if not record.is_harmless), None)
     is_open = newest is not None and not newest.is_over and newest.begun.digest == digest
-    anew = Hint(("release", environment, "--image", digest), " proves it anew")
-    resumed = Hint(("release", environment, "--resume"), " ends what was cut off, and proves it")
+    anew = Hint(("release", environment, "--image", digest), " proves it again")
+    resumed = Hint(("release", environment, "--resume"), " completes the cut-off attempt and proves it")
     again = resumed if is_open else anew
     ended = [record for record in known if record.is_over and not record.is_harmless]
     last = ended[0] if ended else None
     if last is None or last.ended is None or not any(each.begun.digest == digest for each in ended):
         raise _refused(
-            f"{digest} serves in {environment}, but the ledger has no release of it", again, digest
+            f"{digest} serves in {environment}, but the ledger records no release of it", again, digest
         )
     if last.ended.outcome not in _GOOD or last.begun.digest != digest:
         cause = f" ({last.ended.cause})" if last.ended.cause else ""
@@ -168,8 +189,8 @@ def _require_soaked(
         left = settings.soak_minutes - proven_for
         raise _refused(
             f"{record.begun.digest} is proven in {environment} for {proven_for:.1f} minutes, "
-            f"{settings.soak_minutes:g} are asked for",
-            f"promote in {left:.0f} minutes; soak_minutes in environment.toml says how long",
+            f"{settings.soak_minutes:g} are required",
+            f"promote in {left:.0f} minutes; soak_minutes in environment.toml sets the soak time",
             record.begun.digest,
         )
 
@@ -195,5 +216,7 @@ def _tags(deployer: Deployer, digest: str) -> tuple[str, ...]:
             ),
         ) from None
     tags = answer["imageDetails"][0].get("imageTags") or ()
-    # The lifecycle policy soon deletes untagged images.
-    return tuple(sorted(tags)) or (f"promoted-{digest.removeprefix('sha256:')[:12]}",)
+    # The lifecycle policy soon deletes untagged images. The tags that keep an image here say nothing of the other repository.
+    return tuple(sorted(tag for tag in tags if not is_own(tag))) or (
+        f"promoted-{digest.removeprefix('sha256:')[:12]}",
+    )

@@ -18,12 +18,26 @@ from mclass_tf.errors import (
     ServesWorseError,
     ServiceEvent,
 )
+from mclass_tf.flows.architecture import planned_architecture, require_image_fits
 from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, plan_details, recorded
 from mclass_tf.flows.before import run_before_commands
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.messages import serves_worse
+from mclass_tf.flows.deployer.reach import is_tested, require_reach, require_test_traffic
+from mclass_tf.flows.deployer.redeployment import (
+    await_listing,
+    await_redeployment,
+    known_deployments,
+    redeploys,
+)
 from mclass_tf.flows.deployer.scaling import set_scaling_minimum
-from mclass_tf.flows.deployer.wiring import require_pauses, require_wiring, wiring_settings
+from mclass_tf.flows.deployer.wiring import (
+    is_wired,
+    require_pauses,
+    require_wiring,
+    target_group_in_use,
+    wiring_settings,
+)
 from mclass_tf.flows.environments import (
     Confirm,
     Planned,
@@ -32,6 +46,7 @@ from mclass_tf.flows.environments import (
     discard_plan_locked,
     plan_locked,
 )
+from mclass_tf.flows.retention import keep_image
 from mclass_tf.ledger import (
     APPLYING,
     LOOKED_BACK,
@@ -42,7 +57,15 @@ from mclass_tf.ledger import (
     OneOffResult,
     Origin,
 )
-from mclass_tf.rollout import BeforeUpdate, Choice, RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
+from mclass_tf.rollout import (
+    BeforeUpdate,
+    Choice,
+    RolloutEnd,
+    RolloutOutcome,
+    ServiceUpdate,
+    StartedRollout,
+    await_service,
+)
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -145,6 +168,10 @@ def plan_apply_and_roll_out(
     require_wiring(session, outputs, before)
     if watching.pause_at:
         require_pauses(session, before, watching.pause_at, under_way=deployer.pauses.stages_under_way())
+    if is_tested(session) and before.desired > 0 and outputs.test_header is not None:
+        require_test_traffic(
+            session, outputs
+        )  # else the apply brings the test rule, and it is asked for afterwards
     session.aws.warm()
     with ExitStack() as held:
         held.enter_context(session.locked_workspace())
@@ -152,15 +179,20 @@ def plan_apply_and_roll_out(
             for ran in request.ran:
                 attempt.note_before(ran)
             planned = _plan(session, attempt, request, arrive)
+            _require_architecture(deployer, request, planned)
             if planned.plan.has_changes or not runs(before, outputs.task_definition_arn):
                 show_plan(planned)
                 _ask(session, confirm, request)
             deployer.require_lease()  # a question may have been open for a night
+            keep_image(deployer, request.digest)
             attempt.reach(APPLYING, serving=before.task_definition_arn, desired=before.desired)
             if deployer.ongoing() is None:
                 deployer.pauses.drop()  # left by a release that died; the apply may start a deployment
+            known = known_deployments(deployer)
             apply_locked(session)
             held.close()  # from here on, only ECS is used
+            if redeploys(planned.plan):
+                await_listing(deployer, known=known)
             report = _roll_out(deployer, attempt, watching, before=before)
     return result(session, attempt, report)
 
@@ -180,6 +212,18 @@ def _plan(
         discard_plan_locked(session)  # it would run a missing image
         raise
     return planned
+
+
+def _require_architecture(deployer: Deployer, request: ReleaseRequest, planned: Planned) -> None:
+    """Raise ImageRefusedError if the planned tasks cannot execute the image."""
+    architecture = planned_architecture(planned.plan, deployer.session.environment)
+    try:
+        require_image_fits(
+            deployer.session, deployer.outputs, digest=request.digest, architecture=architecture
+        )
+    except BaseException:
+        discard_plan_locked(deployer.session)
+        raise
 
 
 def _first_record(
@@ -203,21 +247,36 @@ def _roll_out(
 ) -> verify.VerifyReport:
     deployer = planner.with_outputs(verify.Outputs.parse(applied_state(planner.session).outputs))
     arn = attempt.task_definition_arn = deployer.outputs.task_definition_arn
-    service, current = deployer.service(), deployer.ongoing()
+    service, current = _settled(deployer, watching, before=before)
     attempt.outcome = UNCHANGED
     if current is not None or not runs(service, arn):
-        if not is_adopted(deployer, current, before=before):
+        if current is None:
+            attempt.unreachable = require_reach(deployer.session, deployer.outputs, desired=service.desired)
             run_before_commands(deployer, attempt)
-            service, current = deployer.service(), deployer.ongoing()
+            service, current = _settled(deployer, watching, before=before)
         if _is_to_be_wired(deployer, service, current):
-            deployer.wire(service, watching, attempt)
-            service, current = deployer.service(), None
+            service, current = deployer.wire(service, watching, attempt), None
         ours, reset_to = start_or_adopt(
             deployer, current, service=service, before=before, pause_at=watching.pause_at
         )
         return finish(deployer, ours, watching, attempt, reset_to=reset_to)
     require_not_worse(deployer, arn)
     return _prove(deployer, attempt)
+
+
+def _settled(
+    deployer: Deployer, watching: WatchOptions, *, before: Service
+) -> tuple[Service, ServiceDeployment | None]:
+    """Return the service, and the deployment to adopt, None if the service is at rest.
+
+    Wait for a redeployment of what ran before, which the apply has started. Raises DeploymentInProgressError if somebody
+    else's deployment is under way.
+    """
+    current = deployer.ongoing()
+    while current is not None and not is_adopted(deployer, current, before=before):
+        await_redeployment(deployer, current, watching, task_definition_arn=before.task_definition_arn)
+        current = deployer.ongoing()
+    return deployer.service(), current
 
 
 def require_not_worse(deployer: Deployer, task_definition_arn: str) -> None:
@@ -249,13 +308,23 @@ def finish(
 
 
 def _still_in_force(deployer: Deployer, end: RolloutEnd, ours: StartedRollout) -> RolloutEnd:
-    """Return the end, as superseded if another deployment followed: an adopted rollout may have ended long ago."""
-    primary = end.last.service.primary
-    if primary is None or primary.task_definition_arn == ours.task_definition_arn:
+    """Return the end, as superseded if another deployment followed: an adopted rollout may have ended long ago.
+
+    A description of the service that lags behind shows the version before. Only a later deployment, or a description that stays
+    so, is a sign of another version.
+    """
+
+    def is_ours(service: Service) -> bool:
+        primary = service.primary
+        return primary is None or primary.task_definition_arn == ours.task_definition_arn
+
+    if is_ours(end.last.service):
         return end
     ended = end.last.deployment.created_at
     listed = deployer.patience(lambda: deployer.ecs.service_deployments(since=ended))
     later = next((each for each in listed if each.created_at > ended), None)
+    if later is None and is_ours(await_service(deployer.ecs, is_ours, patience=deployer.patience)):
+        return end
     return replace(end, outcome=RolloutOutcome.SUPERSEDED, by=later)
 
 
@@ -274,7 +343,9 @@ def start_or_adopt(
 ) -> tuple[StartedRollout, int | None]:
     """Start or adopt the rollout. Return it with the desired count to restore if it fails, None for no change."""
     arn = deployer.outputs.task_definition_arn
-    if current is not None and is_adopted(deployer, current, before=before):
+    if current is not None:
+        if not is_adopted(deployer, current, before=before):
+            raise _not_free(deployer, current, before.task_definition_arn)
         started = deployer.adopt(current.arn, task_definition_arn=arn)
         return started, 0 if deployer.replaces_only_placeholder(current) else None
     is_first = service.desired == 0
@@ -304,13 +375,15 @@ def _settings(
     strategy = deployer.session.environment.release.strategy
     if is_first and strategy.shifts:
         deployer.session.report(f"the first release is rolling; the next ones are {strategy.name}")
-        return wiring_settings(deployer.session, deployer.outputs, service)
+        in_use = target_group_in_use(deployer.ecs, deployer.outputs, service, patience=deployer.patience)
+        return wiring_settings(deployer.session, deployer.outputs, service, in_use=in_use)
     return deployer.settings(service, strategy, is_tested=True, pause_at=pause_at)
 
 
 def _is_to_be_wired(deployer: Deployer, service: Service, current: ServiceDeployment | None) -> bool:
     shifts = deployer.session.environment.release.strategy.shifts
-    return shifts and current is None and service.desired > 0 and not service.is_wired
+    is_running = current is None and service.desired > 0
+    return shifts and is_running and not is_wired(deployer.outputs, service)
 
 
 def runs(service: Service, task_definition_arn: str) -> bool:

@@ -15,8 +15,9 @@ from mclass_tf.errors import (
     SupersededError,
     UsageError,
 )
-from mclass_tf.flows.attempt import Attempt, ledger_of, new_record, recorded
+from mclass_tf.flows.attempt import ledger_of, new_record, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.deployer.redeployment import await_redeployment
 from mclass_tf.flows.deployer.wiring import require_pauses
 from mclass_tf.flows.environments import Confirm, Planned, applied_state
 from mclass_tf.flows.promote import require_path
@@ -200,11 +201,7 @@ def _await_redeployment(deployer: Deployer, record: Record, watching: WatchOptio
     serving = str(applying.details.get("serving"))
     if current.status in ROLLING_BACK or deployer.task_definition_of(current) != serving:
         return
-    deployer.session.report("waiting for the deployment of what runs to end, which the attempt has started")
-    aside = Attempt(record="", digest=record.begun.digest, revision="", started_at=deployer.session.aws.now())
-    started = deployer.adopt(current.arn, task_definition_arn=serving)
-    end = deployer.follow(started, watching, aside, reset_to=None, is_compared=False)
-    deployer.require_success(end, watching, task_definition_arn=serving, reset_to=None)
+    await_redeployment(deployer, current, watching, task_definition_arn=serving)
 
 
 def _require_image(deployer: Deployer, record: Record) -> None:

@@ -7,15 +7,25 @@ from dataclasses import dataclass
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.errors import DeploymentInProgressError, Hint, NoImageError, ReleaseMissingError, RolloutError
+from mclass_tf.errors import (
+    DeploymentInProgressError,
+    Hint,
+    ImageRefusedError,
+    NoImageError,
+    ReleaseMissingError,
+    RolloutError,
+)
+from mclass_tf.flows.architecture import architecture_in, require_image_fits
 from mclass_tf.flows.attempt import Attempt, attempts_on, lease_of, ledger_of, new_record, recorded
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.deployer.reach import reachability_problem
 from mclass_tf.flows.deployer.settling import verify_environment
 from mclass_tf.flows.deployer.wiring import rollback_strategy
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
+from mclass_tf.flows.retention import try_to_keep_image
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
-from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout
+from mclass_tf.rollout import RolloutEnd, RolloutOutcome, ServiceUpdate, StartedRollout, await_service
 from mclass_tf.service import ROLLING_BACK, Service, ServiceDeployment
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
@@ -136,7 +146,7 @@ def roll_back_deployment(
     undone = deployer.task_definition_of(current)
     from_nothing = deployer.replaces_only_placeholder(current)
     sources = deployer.sources_of(current)
-    digest = "" if from_nothing else _digest(deployer, sources[0])
+    digest = "" if from_nothing or not sources else _digest(deployer, sources[0])
     with recorded(session, new_record(session, command=command, digest=digest, resumes=resumes)) as attempt:
         started = deployer.adopt(current.arn, task_definition_arn=undone)
         if current.status not in ROLLING_BACK:
@@ -146,8 +156,22 @@ def roll_back_deployment(
         attempt.task_definition_arn = end.last.service.task_definition_arn
         if end.outcome is not RolloutOutcome.ROLLED_BACK:
             _raise_not_rolled_back(deployer, end, watching, undone)
-        report = _prove(deployer, attempt, is_empty=from_nothing)
+        attempt.task_definition_arn = _running_again(deployer, end, sources)
+        if not digest and not from_nothing:  # ECS did not say what ran before
+            attempt.digest = _digest(deployer, attempt.task_definition_arn)
+        is_empty = from_nothing or attempt.digest == verify.PLACEHOLDER
+        report = _prove(deployer, attempt, is_empty=is_empty)
     return result(session, attempt, report)
+
+
+def _running_again(deployer: Deployer, end: RolloutEnd, sources: tuple[str, ...]) -> str:
+    """Return the task definition that runs again; wait for it if the description of the service lags behind."""
+    if not sources or end.last.service.task_definition_arn in sources:
+        return end.last.service.task_definition_arn
+    service = await_service(
+        deployer.ecs, lambda found: found.task_definition_arn in sources, patience=deployer.patience
+    )
+    return service.task_definition_arn
 
 
 def request_rollback(deployer: Deployer, current: ServiceDeployment) -> None:
@@ -192,18 +216,23 @@ def _return_to(
     """Return the service to the earlier version; adopt a deployment that does so already."""
     session = deployer.session
     _require_usable(deployer, earlier)
-    strategy = rollback_strategy(session, service)
+    strategy = rollback_strategy(session, deployer.outputs, service)
     first_record = new_record(
         session, command="rollback", digest=earlier.digest, strategy=strategy.ecs_name, resumes=resumes
     )
     with recorded(session, first_record) as attempt:
         attempt.task_definition_arn = earlier.task_definition_arn
-        current = deployer.ongoing()
+        try_to_keep_image(deployer, earlier.digest)
+        current, is_undone = deployer.ongoing(), False
+        if current is not None and _must_end_first(deployer, earlier, current, service, strategy):
+            _end(deployer, current, watching)
+            service, current, is_undone = deployer.service(), None, True
         if runs(service, earlier.task_definition_arn) and current is None:
-            attempt.outcome = ROLLED_BACK if resumes else UNCHANGED
+            attempt.outcome = ROLLED_BACK if resumes or is_undone else UNCHANGED
             report = deployer.prove(attempt, digest=earlier.digest)
         else:
             reset_to = None if service.desired else 0
+            attempt.unreachable = reachability_problem(session, deployer.outputs)
             started = _start_or_adopt(deployer, earlier, current, service=service, strategy=strategy)
             end = deployer.follow(started, watching, attempt, reset_to=reset_to, is_compared=False)
             deployer.require_success(
@@ -211,6 +240,47 @@ def _return_to(
             )
             report = _prove(deployer, attempt, is_empty=False)
     return result(session, attempt, report)
+
+
+def _must_end_first(
+    deployer: Deployer,
+    earlier: EarlierVersion,
+    current: ServiceDeployment,
+    service: Service,
+    strategy: Strategy,
+) -> bool:
+    """Return whether the deployment under way must end before the earlier version starts.
+
+    ECS refuses another strategy or wiring while a deployment is under way.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-bluegreen-to-rolling.html
+    """
+    if _is_adopted(deployer, earlier, current):
+        return False
+    settings = deployer.settings(service, strategy, is_tested=False)
+    before = service.configuration.get("strategy")
+    after = settings.get("deploymentConfiguration", {}).get("strategy", before)
+    return after != before or "loadBalancers" in settings
+
+
+def _end(deployer: Deployer, current: ServiceDeployment, watching: WatchOptions) -> None:
+    """Have ECS undo the deployment under way; return when it has ended, in whichever version."""
+    deployer.session.report(
+        "ECS takes back the deployment that is under way first: it changes no strategy before"
+    )
+    undone = deployer.task_definition_of(current)
+    reset_to = 0 if deployer.replaces_only_placeholder(current) else None
+    aside = Attempt(record="", digest="", revision="", started_at=deployer.session.aws.now())
+    started = deployer.adopt(current.arn, task_definition_arn=undone)
+    if current.status not in ROLLING_BACK:
+        request_rollback(deployer, current)
+    end = deployer.follow(started, watching, aside, reset_to=reset_to, is_compared=False)
+    if end.outcome not in (RolloutOutcome.ROLLED_BACK, RolloutOutcome.SUCCEEDED):
+        deployer.require_success(end, watching, task_definition_arn=undone, reset_to=None)
+
+
+def _is_adopted(deployer: Deployer, earlier: EarlierVersion, current: ServiceDeployment) -> bool:
+    is_forward = current.status not in ROLLING_BACK
+    return is_forward and deployer.task_definition_of(current) == earlier.task_definition_arn
 
 
 def _start_or_adopt(
@@ -222,11 +292,7 @@ def _start_or_adopt(
     strategy: Strategy,
 ) -> StartedRollout:
     arn = earlier.task_definition_arn
-    if (
-        current is not None
-        and current.status not in ROLLING_BACK
-        and deployer.task_definition_of(current) == arn
-    ):
+    if current is not None and _is_adopted(deployer, earlier, current):
         return deployer.adopt(current.arn, task_definition_arn=arn)
     strategy = strategy if service.desired else Strategy()
     order = ServiceUpdate(
@@ -281,7 +347,7 @@ def _named(deployer: Deployer, to: str) -> EarlierVersion:
     if described["family"] != family:
         raise ReleaseMissingError(
             f"{to} is of the family {described['family']}, the service's is {family}",
-            hint=f"name a revision of it: {family}:REVISION",
+            hint=f"name a revision of that family: {family}:REVISION",
         )
     arn = str(described["taskDefinitionArn"])
     return EarlierVersion(task_definition_arn=arn, digest=_digest(deployer, arn))
@@ -290,12 +356,13 @@ def _named(deployer: Deployer, to: str) -> EarlierVersion:
 def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
     """Raise ReleaseMissingError if ECS could not start the earlier version."""
     name = earlier.task_definition_arn.rsplit("/", 1)[-1]
-    status = deployer.task_definition(earlier.task_definition_arn).get("status")
+    described = deployer.task_definition(earlier.task_definition_arn)
+    status = described.get("status")
     if status != "ACTIVE":
         raise ReleaseMissingError(
-            f"the task definition {name} is {status}: ECS starts nothing of it; nothing was changed",
+            f"the task definition {name} is {status}: ECS starts no tasks from it; nothing was changed",
             hint=Hint(
-                "release the image anew: ",
+                "release the image again: ",
                 ("release", deployer.session.environment.name, "--image", earlier.digest),
             ),
         )
@@ -305,6 +372,18 @@ def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
         raise ReleaseMissingError(
             f"{name} cannot run again: {error.message}; nothing was changed",
             hint="the repository keeps the latest releases alone; name a later one with --to",
+        ) from None
+    platform = described.get("runtimePlatform")
+    try:
+        require_image_fits(
+            deployer.session,
+            deployer.outputs,
+            digest=earlier.digest,
+            architecture=architecture_in(platform, "cpuArchitecture"),
+        )
+    except ImageRefusedError as error:
+        raise ReleaseMissingError(
+            f"{name} cannot run again: {error.message}", hint="name another revision with --to"
         ) from None
 
 

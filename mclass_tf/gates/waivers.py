@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from mclass_tf.errors import ConfigurationError
+from mclass_tf.gates.image_waivers import CVE, SCAN_STATUS, WAIVABLE_STATUSES, ImageWaiver
 from mclass_tf.gates.verdict import Finding, Problem, WaivedFinding, Waiver
 from mclass_tf.lines import line_of, parse_toml
 
@@ -18,11 +19,18 @@ FILE: Final = "waivers.toml"
 
 MAX_DURATION: Final = dt.timedelta(days=366)
 
-_KEYS: Final = ("check", "resource", "environments", "reason", "expires")
+_KEYS_OF_ALL: Final = ("environments", "reason", "expires")
+_KEYS: Final = ("check", "resource", *_KEYS_OF_ALL)
 _CHECK: Final = re.compile(r"[A-Z]+[A-Z0-9]*(_[A-Z0-9]+)*_\d+")
 _RESOURCE: Final = re.compile(r"[a-z0-9_.*?-]*[a-z0-9]_[a-z0-9_]*\.[a-z0-9_*?-]+", re.IGNORECASE)
 _INDEX: Final = re.compile(r'\[(?:\d+|"(?:[^"\\]|\\.)*")\]')
 _MIN_REASON_WORDS: Final = 4
+# Ids of advisories: CVE-2026-1234, GHSA-xxxx-xxxx-xxxx, ALAS2023-2026-001.
+_IMAGE_KINDS: Final[Mapping[str, re.Pattern[str]]] = {
+    CVE: re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9.:]+)+"),
+    SCAN_STATUS: re.compile("|".join(WAIVABLE_STATUSES)),
+}
+_OTHER_KINDS: Final = "; of an image: cve or scan_status in place of check and resource"
 
 
 def without_index(address: str) -> str:
@@ -31,7 +39,20 @@ def without_index(address: str) -> str:
 
 
 def load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple[Waiver, ...]:
-    """Read the waivers of the project. A missing file means none. Raise ConfigurationError with file, line and key."""
+    """Read the waivers of plans. A missing file means none. Raise ConfigurationError with file, line and key."""
+    read = _load(project, environments=environments, today=today)
+    return tuple(waiver for waiver in read if isinstance(waiver, Waiver))
+
+
+def load_image_waivers(
+    project: Path, *, environments: Iterable[str], today: dt.date
+) -> tuple[ImageWaiver, ...]:
+    """Read the waivers of images. A missing file means none. Raise ConfigurationError with file, line and key."""
+    read = _load(project, environments=environments, today=today)
+    return tuple(waiver for waiver in read if isinstance(waiver, ImageWaiver))
+
+
+def _load(project: Path, *, environments: Iterable[str], today: dt.date) -> tuple[Waiver | ImageWaiver, ...]:
     file = project / "policy" / FILE
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -52,7 +73,7 @@ class _WaiverParser:
     known: frozenset[str]
     today: dt.date
 
-    def read(self, document: Mapping[str, Any]) -> tuple[Waiver, ...]:
+    def read(self, document: Mapping[str, Any]) -> tuple[Waiver | ImageWaiver, ...]:
         for key in document:
             if key != "waiver":
                 self._reject(
@@ -72,15 +93,34 @@ class _WaiverParser:
             for index, entry in enumerate(entries)
         )
 
-    def _waiver(self, entry: Mapping[str, Any], start: int) -> Waiver:
+    def _waiver(self, entry: Mapping[str, Any], start: int) -> Waiver | ImageWaiver:
+        kind = next((kind for kind in _IMAGE_KINDS if kind in entry), "")
+        keys = (kind, *_KEYS_OF_ALL) if kind else _KEYS
         for key in entry:
-            if key not in _KEYS:
+            if key not in keys:
                 self._reject(
-                    key, "is not a key of a waiver", f"keys: {', '.join(_KEYS)}", line=self._line(key, start)
+                    key,
+                    f"is not a key of a waiver{f' of {kind}' if kind else ''}",
+                    f"keys: {', '.join(keys)}{'' if kind else _OTHER_KINDS}",
+                    line=self._line(key, start),
                 )
-        for key in _KEYS:
+        for key in keys:
             if key not in entry:
                 self._reject(key, "is missing", _RULES[key], line=start)
+        return self._image_waiver(entry, kind, start) if kind else self._plan_waiver(entry, start)
+
+    def _image_waiver(self, entry: Mapping[str, Any], kind: str, start: int) -> ImageWaiver:
+        return ImageWaiver(
+            kind=kind,
+            value=self._matching(entry, kind, _IMAGE_KINDS[kind], start),
+            environments=self._environments(entry, start),
+            reason=self._reason(entry, start),
+            expires=self._expires(entry, start),
+            file=f"policy/{self.file.name}",
+            line=start,
+        )
+
+    def _plan_waiver(self, entry: Mapping[str, Any], start: int) -> Waiver:
         return Waiver(
             check=self._matching(entry, "check", _CHECK, start),
             resource=self._matching(entry, "resource", _RESOURCE, start),
@@ -147,6 +187,8 @@ class _WaiverParser:
 
 
 _RULES: Final[Mapping[str, str]] = {
+    CVE: 'cve is the id of one vulnerability, as the scan names it, such as "CVE-2026-1234"',
+    SCAN_STATUS: f"scan_status is the end of a scan that gave no result: one of {', '.join(WAIVABLE_STATUSES)}",
     "check": 'check is the id of one rule, such as "CKV_AWS_91" or "CKV2_MCLASS_1"',
     "resource": (
         "resource is an address without index that names a resource type; * stands for any text: "
@@ -209,6 +251,6 @@ def _expired(waiver: Waiver, *, used: bool) -> Problem:
 def _unused(waiver: Waiver) -> Problem:
     return Problem(
         message=f"{waiver.file}:{waiver.line}: the waiver of {waiver.check} on {waiver.resource} matches nothing",
-        fix="delete it, or take this environment out of it",
+        fix="delete it, or remove this environment from it",
         blocking=False,
     )

@@ -80,7 +80,12 @@ def _build_with(
         layout.mkdir()
         if chosen == "builtin":
             maker = BuiltinBuilder(project=inputs.project, images=images, env=env, run=run, report=report)
-            maker.write(layout, revision=inputs.revision.name, variables=inputs.variables)
+            maker.write(
+                layout,
+                revision=inputs.revision.name,
+                variables=inputs.variables,
+                architecture=inputs.architecture,
+            )
         else:
             made = DockerfileBuild(builder=chosen, inputs=inputs, env=env, run=run, report=report)
             made.write(draft)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from mclass_tf.errors import BuilderError
+from mclass_tf.image.architectures import ARCHITECTURES
 from mclass_tf.image.layout import BUILDER, MANIFEST, REVISION, Descriptor, Images, blob_path, digest_of_file
 from mclass_tf.system.process import Command, Runner
 
@@ -44,10 +45,16 @@ class BuiltinBuilder:
     run: Runner
     report: Callable[[str], None]
 
-    def write(self, layout: Path, *, revision: str, variables: Mapping[str, str]) -> None:
-        """Write the image's layout into an empty folder. `variables` override the default environment."""
+    def write(
+        self, layout: Path, *, revision: str, variables: Mapping[str, str], architecture: str = ""
+    ) -> None:
+        """Write the image's layout into an empty folder. `variables` override the default environment.
+
+        Raise BuilderError if `architecture`, as ECS names it, is another than this machine's.
+        """
         app = self.project / "app"
         requirements = app / "requirements.txt"
+        _require_machine(architecture)
         if not requirements.is_file():
             raise BuilderError(
                 f"there is no {requirements}", hint="the built-in builder needs the app and its requirements"
@@ -160,6 +167,22 @@ class _Layer:
         return Descriptor(media_type=_LAYER, digest=digest, size=self.path.stat().st_size)
 
 
+def _machine() -> str:
+    """Return this machine's architecture as images name it."""
+    name = platform.machine().lower()
+    return _ARCHITECTURES.get(name, name)
+
+
+def _require_machine(architecture: str) -> None:
+    if architecture and ARCHITECTURES[architecture] != _machine():
+        raise BuilderError(
+            f"the built-in builder builds for this machine ({_machine()}), not for {architecture} "
+            f"({ARCHITECTURES[architecture]})",
+            hint="build with docker, podman or buildah, or run the local environment on this machine's processor: "
+            '`cpu_architecture = "ARM64"` or "X86_64" under `task` in terraform.tfvars',
+        )
+
+
 def _app_files(app: Path) -> list[Path]:
     files = (path for path in app.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return sorted(path for path in files if path.name not in _NOT_IN_THE_IMAGE)
@@ -233,7 +256,6 @@ def _write_image(
 def _configuration(
     layers: list[Descriptor], *, revision: str, variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    machine = platform.machine().lower()
     env = {
         "PYTHONPATH": "/srv/lib",
         "PYTHONUNBUFFERED": "1",
@@ -241,7 +263,7 @@ def _configuration(
         **dict(sorted(variables.items())),
     }
     return {
-        "architecture": _ARCHITECTURES.get(machine, machine),
+        "architecture": _machine(),
         "os": platform.system().lower(),
         "config": {
             "Entrypoint": ["python", "-m", "app"],

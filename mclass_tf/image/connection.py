@@ -121,7 +121,7 @@ class Connection:
         if not is_own:
             raise RegistryError(
                 f"the registry at {urlsplit(self._base).netloc} sends uploads elsewhere: {location[:200]}",
-                hint="nothing was sent there; push to ECR itself, not through something that answers in its place",
+                hint="nothing was sent there; push to ECR directly, not through a proxy",
             )
         return url
 
@@ -131,7 +131,7 @@ class Connection:
         if not value:
             raise RegistryError(
                 f"the registry at {urlsplit(self._base).netloc} answers {answer.status_code} without a {name}",
-                hint="is it ECR that answers there, and not something in its place? try again",
+                hint="check that ECR itself answers there, not a proxy, and try again",
             )
         return str(value)
 
@@ -209,7 +209,7 @@ def read_answer(answer: requests.Response) -> RegistryResponse:
             if len(content) > documents.LARGEST:
                 raise RegistryError(
                     f"the registry answers {answer.status_code} with more than {documents.LARGEST >> 20} MiB",
-                    hint="is it ECR that answers there, and not something in its place?",
+                    hint="check that ECR itself answers there, not a proxy",
                 )
     except (RequestException, OSError) as error:
         raise BrokenOffError(str(error)) from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mclass_tf.errors import BaseImageError, BuilderError, DiskFullError, Hint, UnfitBuilderError
+from mclass_tf.image import documents
 from mclass_tf.image.inputs import Inputs
 from mclass_tf.image.layout import REVISION, configuration
 from mclass_tf.system.process import Command, Completed, Runner
@@ -47,10 +48,23 @@ class DockerfileBuild:
             raise BuilderError(f"there is no {dockerfile}", hint=f"{self.builder} builds from it")
         self._build(draft, use_cache=True)
         if self._is_stale(draft / "layout"):
-            self.report(f"{self.builder} took another revision out of its cache: building without it")
+            self.report(f"{self.builder} took another image out of its cache: building without it")
             shutil.rmtree(draft / "layout")
             (draft / "layout").mkdir()
             self._build(draft, use_cache=False)
+        self._require_platform(draft / "layout")
+
+    def _require_platform(self, layout: Path) -> None:
+        """Raise BuilderError if the image is for another platform: a base image that has one platform alone is used anyway.
+
+        https://github.com/docker/cli/issues/3199 , https://github.com/containers/buildah/issues/3658
+        """
+        built = configuration(layout).platform
+        if self._is_for_another_platform(built):
+            raise BuilderError(
+                f"{self.builder} built for {built}, not for {self.inputs.platform}",
+                hint="is the base image one of that platform? its digest must be that of an index, or of the platform's image",
+            )
 
     def _build(self, draft: Path, *, use_cache: bool) -> None:
         id_file, layout = draft / "id", draft / "layout"
@@ -69,14 +83,21 @@ class DockerfileBuild:
             )
 
     def _is_stale(self, layout: Path) -> bool:
-        """Whether the image has another revision: podman's cache ignores a changed build argument.
+        """Whether the image has another revision or platform: podman's cache ignores a changed build argument, and the platform.
 
         https://github.com/containers/buildah/issues/5501
         """
-        config = configuration(layout)
+        built = configuration(layout)
+        config = built.config or documents.RuntimeConfig()
+        if self._is_for_another_platform(built.platform):
+            return True
         variables = dict(entry.partition("=")[::2] for entry in config.env or ())
         revisions = ((config.labels or {}).get(REVISION), variables.get("MCLASS_REVISION"))
         return any(revision not in {None, self.inputs.revision.name} for revision in revisions)
+
+    def _is_for_another_platform(self, built: documents.Platform) -> bool:
+        wanted = self.inputs.platform
+        return bool(wanted) and wanted != f"{built.os}/{built.architecture}"
 
     def _must(self, argv: tuple[str, ...]) -> None:
         # Attestations would turn the image into an index that contains the time of the build.
@@ -101,6 +122,7 @@ def build_command(name: str, inputs: Inputs, *, id_file: Path, use_cache: bool =
         own = ("--format", "oci", "--layers", "--timestamp", _EPOCH)
     return (
         *(name, "build", *own, *(() if use_cache else ("--no-cache",))),
+        *(("--platform", inputs.platform) if inputs.platform else ()),
         *("--iidfile", str(id_file), "--file", "Dockerfile"),
         *(word for argument in arguments for word in ("--build-arg", argument)),
         *(word for context in inputs.contexts for word in ("--build-context", context)),
@@ -134,11 +156,17 @@ def _failure(builder: str, argv: tuple[str, ...], reason: str) -> BuilderError |
         return BaseImageError(
             f"{builder} cannot get the base image: {reason}",
             hint=Hint(
-                "is its registry reachable? ", ("build", "--build-arg", "BASE=IMAGE"), " takes another one"
+                "is its registry reachable? ", ("build", "--build-arg", "BASE=IMAGE"), " uses another one"
             ),
         )
     failed = f"{' '.join(argv[:2])} failed: {reason}"
+    if "exec format error" in reason.lower():
+        return BuilderError(
+            failed,
+            hint="this machine cannot execute programs of the image's platform: build on a machine of that architecture, or "
+            "install QEMU (`docker run --privileged --rm tonistiigi/binfmt --install all`, or your system's qemu-user-static)",
+        )
     if _OF_THE_DAEMON.search(reason) if builder == "docker" else not _OF_THE_DOCKERFILE.search(reason):
-        hint = "mend what it names, or take another builder: --builder docker, podman, buildah, or, for the local AWS, builtin"
+        hint = "fix the problem that it names, or choose another builder: --builder docker, podman, buildah or, for the local AWS, builtin"
         return UnfitBuilderError(failed, reason=reason, hint=hint)
-    return BuilderError(failed, hint="the whole output is above; nothing was kept")
+    return BuilderError(failed, hint="the full output is above; nothing was kept")

@@ -25,6 +25,13 @@ class MalformedError(ValueError):
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str = ""
+    os: str = ""
+    variant: str | None = None
+
+    def __str__(self) -> str:
+        if not self.architecture:
+            return "a platform that it does not name"
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -56,6 +63,12 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     config: RuntimeConfig | None = None
+    architecture: str = ""
+    os: str = ""
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(architecture=self.architecture, os=self.os)
 
 
 _T = TypeVar("_T")

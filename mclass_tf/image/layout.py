@@ -81,6 +81,15 @@ class Image:
         manifest = _manifest(self.path(self.digest))
         return (manifest.annotations or {}).get(BUILDER) == "builtin"
 
+    @property
+    def platform(self) -> documents.Platform:
+        """The platform of the configuration. Raise CorruptedImageError if it cannot be read."""
+        path = self.path(self.blobs[0].digest)
+        try:
+            return documents.configuration(documents.read(path)).platform
+        except (documents.MalformedError, FileNotFoundError) as error:
+            raise _damaged(path, str(error)) from None
+
     def path(self, digest: str) -> Path:
         return blob_path(self.folder, digest)
 
@@ -244,15 +253,15 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def configuration(layout: Path) -> documents.RuntimeConfig:
-    """Return the runtime configuration of the only image in a builder's layout; raise BuilderError."""
+def configuration(layout: Path) -> documents.Configuration:
+    """Return the configuration of the only image in a builder's layout; raise BuilderError."""
     path = blob_path(layout, _only_manifest(layout).digest)
     try:
         config = documents.manifest(documents.read(path)).config
         if config is None:
             raise _unreadable(path, "it names no configuration")
         path = blob_path(layout, config.digest)
-        return documents.configuration(documents.read(path)).config or documents.RuntimeConfig()
+        return documents.configuration(documents.read(path))
     except (documents.MalformedError, OSError) as error:
         raise machine.shortage(error) or _unreadable(path, str(error)) from None
 

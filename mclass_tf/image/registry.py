@@ -21,12 +21,13 @@ from mclass_tf.image.login import Login
 
 Report = Callable[[str], None]
 # ECR answers 404 if the client does not accept the media type of the manifest.
-_MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.oci.image.index.v1+json, "
-    "application/vnd.docker.distribution.manifest.v2+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json"
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+_ACCEPTED = {"Accept": ", ".join(MANIFESTS)}
 _PIECE = 1024 * 1024
 _REPORT_EVERY = 32 * 1024 * 1024
 _MEGABYTE = 1_000_000
@@ -106,14 +107,23 @@ class Registry:
 
     def manifest(self, digest: str) -> Manifest:
         """Return the manifest with this digest; raise NoImageError."""
-        answer = self._connection.call_with_retries(
-            "GET", f"manifests/{digest}", headers={"Accept": _MANIFESTS}
-        )
+        answer = self._connection.call_with_retries("GET", f"manifests/{digest}", headers=_ACCEPTED)
         if answer.status_code == HTTPStatus.NOT_FOUND and refusal_of(answer).code != "NAME_UNKNOWN":
             raise self._missing_image(digest)
         self._connection.check(answer, HTTPStatus.OK, doing="pull from")
         media_type = self._connection.header(answer, "Content-Type").partition(";")[0].strip()
         return Manifest(digest=digest, media_type=media_type, data=answer.content)
+
+    def read(self, blob: Descriptor) -> bytes:
+        """Return a small blob, such as a configuration; raise CorruptedImageError if it does not match its digest."""
+        answer = self._connection.call_with_retries("GET", f"blobs/{blob.digest}")
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            raise self._missing_image(blob.digest)
+        self._connection.check(answer, HTTPStatus.OK, doing="pull from")
+        digest = f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
+        if digest != blob.digest:
+            raise self._damaged(blob, digest)
+        return answer.content
 
     def download(self, blob: Descriptor, path: Path) -> None:
         """Write a blob to a file; raise CorruptedImageError if it does not match its digest."""
@@ -125,7 +135,10 @@ class Registry:
                 continue
             if digest == blob.digest:
                 return
-        raise CorruptedImageError(
+        raise self._damaged(blob, digest)
+
+    def _damaged(self, blob: Descriptor, digest: str) -> CorruptedImageError:
+        return CorruptedImageError(
             f"the blob {blob.digest} of {self._repository} came as {digest}",
             hint="it was damaged on its way, or is damaged there: try again, or push the image again",
         )
@@ -185,8 +198,7 @@ class Registry:
 
     def _digest_of(self, tag: str) -> str | None:
         """Return the digest that the tag names, or None."""
-        accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json, */*"}
-        answer = self._connection.call_with_retries("HEAD", f"manifests/{tag}", headers=accepted)
+        answer = self._connection.call_with_retries("HEAD", f"manifests/{tag}", headers=_ACCEPTED)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             self._require_repository()
             return None

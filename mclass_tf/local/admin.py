@@ -8,10 +8,12 @@ import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from ipaddress import IPv4Address
 from typing import Any
 
 from mclass_tf.local import documents
 from mclass_tf.local.access.registry_tokens import Principal
+from mclass_tf.local.aws import roles, sts
 from mclass_tf.local.aws.api.dispatch import AwsApi
 from mclass_tf.local.aws.api.injected_errors import InjectedError
 from mclass_tf.local.aws.ecr import backend as ecr
@@ -40,7 +42,9 @@ class Admin:
         aws: AwsApi,
         problems: Callable[[], list[str]],
         save: Callable[[], SaveResult],
+        reset: Callable[[], None] | None = None,
     ) -> None:
+        """`reset` is None unless the local AWS was started for tests that need it empty: otherwise no call may delete everything."""
         self._record = record
         self._save = save
         self._aws = aws
@@ -51,14 +55,20 @@ class Admin:
             ("PUT", "ecr/scan-findings"): self._put_scan_findings,
             ("PUT", "ecr/token-lifetime"): self._put_token_lifetime,
             ("PUT", "ecs/interruptions"): self._put_interruption,
+            ("PUT", "iam/propagation"): self._put_propagation,
+            ("PUT", "sessions"): self._put_session_limit,
             ("PUT", "snapshot"): self._put_snapshot,
             ("PUT", "troubles"): self._put_injected_error,
             ("GET", "clock"): self._clock,
             ("PUT", "clock"): self._put_clock,
+            ("GET", "client"): self._client,
+            ("PUT", "client"): self._put_client,
             ("GET", "load-balancers"): self._load_balancers,
             ("GET", "failures"): self._failures,
             ("GET", "requests"): self._requests,
         }
+        if reset is not None:
+            self._routes["PUT", "reset"] = lambda _body: _reset(reset)
 
     def precheck(self, environ: dict[str, Any]) -> Reply | None:
         """Refuse requests that are not from the owner of this instance."""
@@ -100,11 +110,19 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"arn": body["arn"]})
 
     def _put_scan_findings(self, body: Any) -> Reply:
-        """Set the findings of the image scanner for one image or, without a digest, for a whole repository."""
+        """Set the answer of the image scanner for one image or, without a digest, for a whole repository."""
+        status = str(body.get("status") or "")
+        if status not in ecr.SCAN_STATUSES:
+            raise ValueError(
+                f"status must be one of {', '.join(sorted(ecr.SCAN_STATUSES - {''}))}, not {status[:40]!r}"
+            )
         findings = ecr.Findings(
             repository=str(body["repository"]),
             digest=None if body.get("digest") is None else str(body["digest"]),
-            findings=tuple({**one, "severity": str(one["severity"])} for one in body["findings"]),
+            findings=tuple({**one, "severity": str(one["severity"])} for one in body.get("findings", ())),
+            status=status,
+            description=str(body.get("description") or ""),
+            is_enhanced=bool(body.get("enhanced")),
         )
         with self._aws.exclusive():
             owner = Principal(account_id=_account_id(body), region=str(body["region"]))
@@ -128,6 +146,24 @@ class Admin:
             )
         ecr.tokens.valid_seconds = seconds
         return json_reply(HTTPStatus.OK, {"seconds": ecr.tokens.valid_seconds})
+
+    def _put_propagation(self, body: Any) -> Reply:
+        """Set how many seconds a new role stays unknown to everything but IAM."""
+        seconds = float(body["seconds"])
+        if not 0 <= seconds <= _LONGEST_LIFETIME:
+            raise ValueError(f"seconds must be from 0 to {_LONGEST_LIFETIME:g}, not {seconds:g}")
+        roles.propagation.seconds = seconds
+        return json_reply(HTTPStatus.OK, {"seconds": seconds})
+
+    def _put_session_limit(self, body: Any) -> Reply:
+        """Set how long role sessions of clients live at most, in real seconds, from now on; None for AWS's own limits."""
+        seconds = None if body["seconds"] is None else float(body["seconds"])
+        if seconds is not None and not sts.SHORTEST_LIMIT <= seconds <= _LONGEST_LIFETIME:
+            raise ValueError(
+                f"seconds must be from {sts.SHORTEST_LIMIT:g} to {_LONGEST_LIFETIME:g}, not {seconds:g}"
+            )
+        sts.sessions.limit = seconds
+        return json_reply(HTTPStatus.OK, {"seconds": seconds})
 
     def _put_injected_error(self, body: Any) -> Reply:
         """Make a service throttle, or answer with server errors, for some seconds."""
@@ -159,6 +195,15 @@ class Admin:
         live.changed("elbv2")
         return self._clock(body)
 
+    def _client(self, _body: Any) -> Reply:
+        return json_reply(HTTPStatus.OK, {"address": live.client_address})
+
+    def _put_client(self, body: Any) -> Reply:
+        """Set the address in AWS of clients that are no tasks. Connections that are open keep theirs."""
+        live.client_address = str(IPv4Address(str(body["address"])))
+        live.changed("elbv2")
+        return self._client(body)
+
     def _load_balancers(self, _body: Any) -> Reply:
         """Return the load balancers' addresses on this machine, and the certificates that TLS clients must trust."""
         listening = live.traffic.listening
@@ -167,10 +212,10 @@ class Admin:
         return json_reply(HTTPStatus.OK, {"load_balancers": balancers})
 
     def _requests(self, _body: Any) -> Reply:
-        """Return the number of requests from each listener to each target group since the start."""
+        """Return the number of requests by each listener rule to each target group since the start."""
         counts = [
-            {"listener_arn": listener, "target_group_arn": group, "count": count}
-            for (listener, group), count in live.traffic.requests.items()
+            {"rule_arn": rule, "target_group_arn": group, "count": count}
+            for (rule, group), count in live.traffic.requests.items()
         ]
         return json_reply(HTTPStatus.OK, {"requests": counts})
 
@@ -181,6 +226,11 @@ class Admin:
             account_id, region = reports.owner(failure.load_balancer_arn)
             failures.append({**dataclasses.asdict(failure), "account_id": account_id, "region": region})
         return json_reply(HTTPStatus.OK, {"failures": failures})
+
+
+def _reset(reset: Callable[[], None]) -> Reply:
+    reset()
+    return json_reply(HTTPStatus.OK, {"reset": True})
 
 
 def _load_balancer(owned: snapshot.OwnedLoadBalancer, listening: Mapping[str, Listening]) -> dict[str, Any]:

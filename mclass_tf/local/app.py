@@ -23,7 +23,7 @@ from mclass_tf.local.task_server import TaskServers
 class Application:
     """The application of one instance. Each handler answers a request or passes it on (None)."""
 
-    def __init__(self, *, record: LocalAws, home: Path) -> None:
+    def __init__(self, *, record: LocalAws, home: Path, resettable: bool = False) -> None:
         aws = self._aws = AwsApi(key=record.key)
         self._store = BlobStore(registry_in(home))
         self._registry = RegistryApi(store=self._store, exclusive=aws.exclusive)
@@ -41,7 +41,11 @@ class Application:
             driver=record.tasks,
         )
         self._admin = admin.Admin(
-            record=record, aws=aws, problems=lambda: self._runtime.problems, save=self._instance.save
+            record=record,
+            aws=aws,
+            problems=lambda: self._runtime.problems,
+            save=self._instance.save,
+            reset=self._instance.reset if resettable else None,
         )
         self._runtime = Runtime(lambda: parts.build(dependencies))
         self._handlers: tuple[Callable[[dict[str, Any]], Reply | None], ...] = (

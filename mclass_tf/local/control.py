@@ -67,13 +67,19 @@ def up(
     port: int | None = None,
     speed: float | None = None,
     tasks: str = "",
+    client_address: str | None = None,
+    session_seconds: float | None = None,
     snapshot: Path | None = None,
+    resettable: bool = False,
 ) -> LocalAws:
     """Return the running local AWS of this home. Start it if needed, from a `snapshot` if given.
 
     `port` None takes 4566 if it is free, else any free port; 0 takes a free port. `speed` is how much faster than AWS the timers of
     the control plane run; None keeps the current speed, initially 1. `tasks` is what runs tasks ("process", "podman", "docker"); ""
-    chooses by the image. A snapshot contains both, but explicit values override it.
+    chooses by the image. A snapshot contains both, but explicit values override it. `client_address` is the address in AWS of
+    clients of load balancers that are no tasks; None keeps the current one, initially a public one. `session_seconds` is how long
+    role sessions live at most, in real seconds; None keeps the current limit, initially AWS's.
+    `resettable` adds the admin call that deletes everything, which suites of tests need and nobody else may have.
     Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, and OSError if the machine runs short of resources.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:
@@ -90,14 +96,29 @@ def up(
                 hint=(("local", "down"), " first: everything in it is gone then"),
             )
         if running is not None:
-            return _reuse(running, speed=speed, tasks=tasks)
+            return _reuse(
+                running,
+                speed=speed,
+                tasks=tasks,
+                client_address=client_address,
+                session_seconds=session_seconds,
+            )
         _require_none(home)
         _require_dependencies()
         with _open_snapshot(snapshot, home=home) as (header, archive), _listening_socket(port) as listener:
             if header is not None:
                 speed, tasks = header.speed if speed is None else speed, tasks or header.tasks
-            settings = _settings(speed=speed, tasks=tasks, archive=archive)
-            return _start(home=home, listener=listener, settings=settings, archive=archive)
+            settings = _settings(
+                speed=speed,
+                tasks=tasks,
+                client_address=client_address,
+                archive=archive,
+                resettable=resettable,
+            )
+            started = _start(home=home, listener=listener, settings=settings, archive=archive)
+        if session_seconds is not None:
+            _limit_sessions(started, session_seconds)
+        return started
 
 
 def save(*, home: Path, path: Path) -> int:
@@ -156,25 +177,49 @@ def problems(running: LocalAws) -> tuple[str, ...]:
     return tuple(str(problem) for problem in listed) if isinstance(listed, list) else ()
 
 
-def _reuse(running: LocalAws, *, speed: float | None, tasks: str) -> LocalAws:
-    """Return the running local AWS with the requested speed; raise StartError if it runs tasks differently."""
+def client_address(running: LocalAws) -> str:
+    """Return the address in AWS of clients that are no tasks; "" if the local AWS does not answer."""
+    try:
+        answer = ask(f"{running.url}/_mclass/client", seconds=_HEALTH_SECONDS, key=running.key)
+    except (OSError, ValueError):
+        return ""
+    return str(answer.get("address", "")) if isinstance(answer, dict) else ""
+
+
+def _reuse(
+    running: LocalAws,
+    *,
+    speed: float | None,
+    tasks: str,
+    client_address: str | None,
+    session_seconds: float | None,
+) -> LocalAws:
+    """Return the running local AWS with the requested settings; raise StartError if it runs tasks differently."""
     if tasks and tasks != running.tasks:
         raise StartError(
             f"the local AWS is up already and runs tasks by {running.tasks or 'what the image asks for'}, not by {tasks}",
             hint="take it down first",
         )
     if speed is not None:
-        _set_speed(running, speed)
+        _set(running, "clock", {"speed": speed}, what=f"speed {speed:g}")
+    if client_address is not None:
+        _set(running, "client", {"address": client_address}, what=f"client address {client_address}")
+    if session_seconds is not None:
+        _limit_sessions(running, session_seconds)
     return running
 
 
-def _set_speed(running: LocalAws, speed: float) -> None:
-    url = f"{running.url}/_mclass/clock"
+def _limit_sessions(running: LocalAws, seconds: float) -> None:
+    _set(running, "sessions", {"seconds": seconds}, what=f"session limit of {seconds:g} s")
+
+
+def _set(running: LocalAws, name: str, setting: Mapping[str, object], *, what: str) -> None:
+    url = f"{running.url}/_mclass/{name}"
     try:
-        ask(url, seconds=_HEALTH_SECONDS, key=running.key, method="PUT", body={"speed": speed})
+        ask(url, seconds=_HEALTH_SECONDS, key=running.key, method="PUT", body=setting)
     except (OSError, ValueError) as error:
         raise StartError(
-            f"the local AWS did not take the speed {speed:g}: {error}", hint="take it down and up again"
+            f"the local AWS did not take the {what}: {error}", hint="take it down and up again"
         ) from error
 
 
@@ -219,11 +264,20 @@ def _open_snapshot(
         yield verified
 
 
-def _settings(*, speed: float | None, tasks: str, archive: IO[bytes] | None) -> list[str]:
+def _settings(
+    *,
+    speed: float | None,
+    tasks: str,
+    client_address: str | None,
+    archive: IO[bytes] | None,
+    resettable: bool,
+) -> list[str]:
     return [
         *(["--speed", str(speed)] if speed is not None else []),
         *(["--tasks", tasks] if tasks else []),
+        *(["--client-address", client_address] if client_address is not None else []),
         *(["--from-fd", str(archive.fileno())] if archive is not None else []),
+        *(["--resettable"] if resettable else []),
     ]
 
 

@@ -13,16 +13,18 @@ from mclass_tf.local.network import Interfaces
 from mclass_tf.local.traffic import Traffic
 
 _PROBLEMS_KEPT = 100
+CLIENT_ADDRESS = "203.0.113.25"  # a public address that belongs to nobody: TEST-NET-3 of RFC 5737
 
 
 class Live:
     """`changed(topic)` may be called from any thread. Listeners must return at once and take no lock.
 
-    `problems` are those that a part recovered from but must report, such as a restarted child process.
+    `client_address` is the address in AWS of every client of a load balancer that is no task. `problems` are those that a part recovered from but must report, such as a restarted child process.
     """
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.client_address = CLIENT_ADDRESS
         self.interfaces = Interfaces()
         self.traffic = Traffic()
         self.problems: deque[str] = deque(maxlen=_PROBLEMS_KEPT)

@@ -37,6 +37,10 @@ class Interfaces:
         with self._lock:
             self._attached.pop((interface.vpc_id, interface.private_ip), None)
 
+    def all(self) -> tuple[Interface, ...]:
+        with self._lock:
+            return tuple(self._attached.values())
+
     def find(self, *, vpc_id: str, private_ip: str) -> Interface | None:
         with self._lock:
             return self._attached.get((vpc_id, private_ip))

@@ -49,7 +49,9 @@ class Arguments:
     alive_fd: int
     speed: float
     tasks: str
+    client_address: str | None
     from_fd: int | None
+    resettable: bool
 
 
 def main(argv: list[str]) -> int:
@@ -78,8 +80,10 @@ def _serve(*, arguments: Arguments, listener: socket.socket, stopped: int, ready
     from mclass_tf.local.live import live  # noqa: PLC0415
 
     live.clock.speed = arguments.speed
+    if arguments.client_address is not None:
+        live.client_address = arguments.client_address
     record = _record(arguments=arguments, listener=listener)
-    application = Application(record=record, home=arguments.home)
+    application = Application(record=record, home=arguments.home, resettable=arguments.resettable)
     if arguments.from_fd is not None:
         with os.fdopen(arguments.from_fd, "rb") as archive:
             application.restore(archive)
@@ -188,7 +192,9 @@ def _parse(argv: list[str]) -> Arguments:
     parser.add_argument("--alive-fd", type=int, required=True)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--tasks", default="")
+    parser.add_argument("--client-address", default=None)
     parser.add_argument("--from-fd", type=int, default=None)
+    parser.add_argument("--resettable", action="store_true")
     options = parser.parse_args(argv)
     return Arguments(
         home=options.home,
@@ -198,7 +204,9 @@ def _parse(argv: list[str]) -> Arguments:
         alive_fd=options.alive_fd,
         speed=options.speed,
         tasks=options.tasks,
+        client_address=options.client_address,
         from_fd=options.from_fd,
+        resettable=options.resettable,
     )
 
 

@@ -17,7 +17,7 @@ _LONGEST_METHOD = 32
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Request counts by the ARNs of listener and target group, and failures in order."""
+    """Request counts by the ARNs of listener rule and target group, and failures in order."""
 
     requests: Mapping[tuple[str, str], int]
     failures: Sequence[Failure]
@@ -49,12 +49,12 @@ class Traffic:
 
     def take_metrics(self, report: Metrics) -> None:
         with self._lock:
-            for listener, count in report.by_listener.items():
-                self._requests[listener, report.target_group_arn or ""] += count
+            for rule, count in report.by_rule.items():
+                self._requests[rule, report.target_group_arn or ""] += count
 
     @property
     def requests(self) -> Mapping[tuple[str, str], int]:
-        """Return request counts since the start by the ARNs of listener and target group. They are up to a second late."""
+        """Return request counts since the start by the ARNs of listener rule and target group. They are up to a second late."""
         with self._lock:
             return dict(self._requests)
 

@@ -23,6 +23,9 @@ PROTECTIONS = (LAME_DUCK, KEEP_ALIVE, DEREGISTRATION_DELAY, MINIMUM_PERCENT, GRA
 
 KILLED = "killed"
 IDLE_TIMEOUT = "idle-timeout"
+NO_ANSWER = "no-answer"
+ANSWER_CUT_OFF = "answer-cut-off"
+CLIENT = "client"
 SERVICE = "service"
 VERSION = "version"
 SECURITY_GROUP = "security-group"
@@ -33,8 +36,14 @@ _SAME_REQUEST_SECONDS = 1.5
 _DETECTION_SECONDS = 3.0
 _CLOCK_TOLERANCE_SECONDS = 0.5  # tolerance between two clocks or two polls
 _BROKEN_AT_TARGET = frozenset(
-    ["connection_refused", "connection_timeout", "closed_in_flight", "closed_while_idle"]
+    ["connection_refused", "connection_timeout", "closed_in_flight", "closed_while_idle", "answer_cut_off"]
 )
+_AT_SERVING_TASK = {
+    "closed_while_idle": KEEP_ALIVE,
+    "closed_in_flight": NO_ANSWER,
+    "answer_cut_off": ANSWER_CUT_OFF,
+}
+_GAVE_UP = "timeout"  # of the sender's own clock, see `client.py`; the load balancer logs a 460
 _HEALTH_CHECK_REASONS = ("failed elb health checks", "failed container health checks", "unhealthy")
 _EXTERNAL_STOP_CODES = frozenset(["UserInitiated", "SpotInterruption", "TerminationNotice"])
 _SIGNAL_EXIT_CODES = frozenset([137, 139, 134])
@@ -76,12 +85,19 @@ def _nearest(request: FailedRequest, failures: Sequence[BalancerFailure]) -> Bal
 
 
 def _matches_status(kind: str, status: int) -> bool:
-    """An HTTP error must have the same status on both sides. A broken connection has none."""
+    """An HTTP error must have the same status on both sides. A broken connection has none.
+
+    A client that gave up is the client's own doing: the load balancer has answered nothing and reports no failure.
+    """
+    if kind == _GAVE_UP:
+        return False
     return kind == f"http_{status}" if kind.startswith("http_") else True
 
 
 def _unreported_cause(request: FailedRequest) -> str:
-    """The cause of a failure that the load balancer did not report: the service answered with an error, or it is unknown."""
+    """The cause of a failure that the load balancer did not report: the service answered with an error, or the client gave up."""
+    if request.kind == _GAVE_UP:
+        return CLIENT
     return SERVICE if request.kind.startswith("http_") or request.kind == "wrong_answer" else UNKNOWN
 
 
@@ -118,7 +134,7 @@ def _may_stop_all(settings: ServiceSettings) -> bool:
 
 
 def _cause_at_target(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
-    """Distinguish why a connection failed at a target: its task was killed, was stopping, or closed an idle connection."""
+    """Distinguish why a connection failed at a target: its task was killed, was stopping, or closed the connection."""
     task = _task_at(failure, rehearsal.tasks)
     if task is not None and _was_killed(task, failure, rehearsal):
         return KILLED
@@ -127,9 +143,9 @@ def _cause_at_target(failure: BalancerFailure, rehearsal: Rehearsal) -> str:
     if task is not None and (task.healthy_at is None or failure.at < task.healthy_at):
         # Without a healthy target, the load balancer sends requests to all targets, even starting ones.
         return _cause_of_no_targets(failure, rehearsal)
-    if failure.reason == "closed_while_idle":
-        return KEEP_ALIVE
-    return DEREGISTRATION_DELAY if failure.target_is_draining else UNKNOWN
+    if failure.target_is_draining and failure.reason != "closed_while_idle":
+        return DEREGISTRATION_DELAY
+    return _AT_SERVING_TASK.get(failure.reason, UNKNOWN)
 
 
 def _task_at(failure: BalancerFailure, tasks: Sequence[TaskTimeline]) -> TaskTimeline | None:

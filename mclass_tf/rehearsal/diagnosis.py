@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mclass_tf.rehearsal.causes import (
+    ANSWER_CUT_OFF,
+    CLIENT,
     DEREGISTRATION_DELAY,
     GRACE_PERIOD,
     IDLE_TIMEOUT,
@@ -15,6 +17,7 @@ from mclass_tf.rehearsal.causes import (
     KILLED,
     LAME_DUCK,
     MINIMUM_PERCENT,
+    NO_ANSWER,
     PROTECTIONS,
     SECURITY_GROUP,
     SERVICE,
@@ -180,6 +183,33 @@ def _idle_timeout(count: int, rehearsal: Rehearsal) -> tuple[str, str]:
     )
 
 
+def _no_answer(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} reached a task that kept serving, and that closed the connection without an answer",
+        (
+            "look at the logs of the service: a worker that ended, or a handler that gave up. The connection was not idle, "
+            "so a longer keep-alive changes nothing"
+        ),
+    )
+
+
+def _answer_cut_off(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} got a part of the answer: the service closed the connection before the end",
+        (
+            "look at the logs of the service: an error while it sent the body, a time limit of its own, or a Content-Length "
+            "above the length of the body"
+        ),
+    )
+
+
+def _client(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
+    return (
+        f"{_requests(count)} were given up by the client before the whole answer had come",
+        "answer sooner: look at the latencies, and at the logs of the service. The load balancer logs these requests with 460",
+    )
+
+
 def _service(count: int, _rehearsal: Rehearsal) -> tuple[str, str]:
     return (
         f"{_requests(count)} got an error from the service itself",
@@ -212,6 +242,9 @@ _EXPLANATIONS = {
     GRACE_PERIOD: _grace_period,
     KILLED: _killed,
     IDLE_TIMEOUT: _idle_timeout,
+    NO_ANSWER: _no_answer,
+    ANSWER_CUT_OFF: _answer_cut_off,
+    CLIENT: _client,
     SERVICE: _service,
     VERSION: _died_after_healthy,
     UNKNOWN: _unknown,

@@ -100,14 +100,21 @@ class ServiceFixture:
         before = self.service.describe()[name]
         self._restore_later(f"the grace period of {before} s", lambda: self._update({name: before}))
 
-    def keep_deployment_configuration(self) -> dict[str, Any]:
-        """Return the deployment configuration, and restore it at the end, even if something else changes it."""
+    def keep_deployment_configuration(self) -> None:
+        """Restore at the end what a scenario changes in the deployment configuration, even if something else changes it.
+
+        The rest belongs to the rollout. ECS keeps what a request leaves out, and refuses a strategy while a deployment is under way.
+        """
         service = self.service.describe()
-        before: dict[str, Any] = dict(service["deploymentConfiguration"])
+        before: dict[str, Any] = service["deploymentConfiguration"]
+        alarms = before.get("alarms") or {"alarmNames": [], "enable": False, "rollback": False}
+        kept = {name: before[name] for name in ("maximumPercent", "minimumHealthyPercent")}
         # Zone rebalancing depends on the maximum percent, so ECS accepts only both together.
-        both = {name: service[name] for name in ("deploymentConfiguration", "availabilityZoneRebalancing")}
+        both = {
+            "deploymentConfiguration": {**kept, "alarms": alarms},
+            "availabilityZoneRebalancing": service["availabilityZoneRebalancing"],
+        }
         self._restore_later("the deployment configuration", lambda: self._update(both))
-        return before
 
     def make_error_alarm(self, name: str) -> None:
         """Create an alarm that fires when a target of the load balancer answered with 5xx within a minute.

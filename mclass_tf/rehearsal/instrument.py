@@ -43,13 +43,11 @@ class Instrument:
             if failure["load_balancer_arn"] == load_balancer_arn and failure["at"] >= since
         )
 
-    def requests(self, *, listener_arn: str) -> dict[str, int]:
-        """Return the number of requests that a listener has forwarded to each target group, by its ARN. It lags by one second."""
+    def requests(self, *, rule_arn: str) -> dict[str, int]:
+        """Return the number of requests that a listener rule has forwarded to each target group, by its ARN. It lags by one second."""
         counts = self._ask("GET", "requests")["requests"]
         return {
-            each["target_group_arn"]: int(each["count"])
-            for each in counts
-            if each["listener_arn"] == listener_arn
+            each["target_group_arn"]: int(each["count"]) for each in counts if each["rule_arn"] == rule_arn
         }
 
     def kill_task(self, task_arns: tuple[str, ...]) -> str:

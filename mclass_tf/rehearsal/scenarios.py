@@ -394,10 +394,10 @@ class WithoutMinimumPercent(BaseScenario):
 
     def before_new(self, stage: ScenarioContext) -> Mapping[str, Any]:
         stage.note("the minimum healthy percent is set to 0, the maximum to 100")
-        before = stage.fixture.keep_deployment_configuration()
+        stage.fixture.keep_deployment_configuration()
         # ECS refuses zone rebalancing with a maximum of 100.
         return {
-            "deploymentConfiguration": {**before, "minimumHealthyPercent": 0, "maximumPercent": 100},
+            "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100},
             "availabilityZoneRebalancing": "DISABLED",
         }
 

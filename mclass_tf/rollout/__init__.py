@@ -5,7 +5,7 @@ from mclass_tf.rollout.cause import FailureCause, explain, explain_task
 from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.rollout.follow import Choice, follow
 from mclass_tf.rollout.serving import ExpectedRevision, require_sole_revision
-from mclass_tf.rollout.start import BeforeUpdate, ServiceUpdate, StartedRollout, ongoing, start
+from mclass_tf.rollout.start import BeforeUpdate, ServiceUpdate, StartedRollout, await_service, ongoing, start
 from mclass_tf.rollout.view import DeploymentTasks, View, tasks_of
 from mclass_tf.rollout.watch import RolloutEnd, RolloutOutcome, Watch
 
@@ -26,6 +26,7 @@ __all__ = [
     "StartedRollout",
     "View",
     "Watch",
+    "await_service",
     "explain",
     "explain_task",
     "follow",

@@ -144,10 +144,10 @@ def _of_hooks(deployment: ServiceDeployment) -> str:
     for hook in deployment.hooks:
         name = hook.target_arn.partition(":function:")[2] or hook.target_arn
         cause = {
-            ("PAUSE", "FAILED"): "taken back by a user: a pause was answered with a rollback",
+            ("PAUSE", "FAILED"): "rolled back by a user: a pause was answered with a rollback",
             ("PAUSE", "TIMED_OUT"): "nobody answered a pause in time",
             ("AWS_LAMBDA", "FAILED"): f"the Lambda hook {name} failed",
-            ("AWS_LAMBDA", "TIMED_OUT"): f"the Lambda hook {name} came to no end in time",
+            ("AWS_LAMBDA", "TIMED_OUT"): f"the Lambda hook {name} did not finish in time",
         }.get((hook.kind, hook.status), "")
         if cause and (hook.rolls_back or hook.status == "FAILED"):
             return cause

@@ -99,8 +99,8 @@ def _answer_pauses(
     patience: Patience,
 ) -> None:
     for hook in watch.pauses:
-        if hook.id in handled:
-            continue
+        if hook.id in handled or not watch.stage:
+            continue  # who answers it depends on the stage
         handled.add(hook.id)
         goes_on = on_pause(watch.stage, hook)
         if goes_on is not None:

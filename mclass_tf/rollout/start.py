@@ -10,7 +10,7 @@ from typing import Any
 
 from mclass_tf.errors import Hint, RevisionGoneError, RolloutError
 from mclass_tf.rollout.client import EcsClient, Patience
-from mclass_tf.service import ONGOING, ServiceDeployment
+from mclass_tf.service import ONGOING, Service, ServiceDeployment
 
 _FOUND_WITHIN = 60.0  # seconds; ECS lists a deployment some time after UpdateService
 _PAUSE, _LONGEST_PAUSE = 0.5, 3.0
@@ -49,6 +49,20 @@ class StartedRollout:
 def ongoing(client: EcsClient) -> ServiceDeployment | None:
     """Return the service deployment under way; None if the service is at rest."""
     return next(iter(client.service_deployments(statuses=ONGOING)), None)
+
+
+def await_service(client: EcsClient, is_current: Callable[[Service], bool], *, patience: Patience) -> Service:
+    """Return the service once `is_current` accepts its description, or the last description after a minute.
+
+    DescribeServices may lag behind UpdateService: "the ECS API follows an eventual consistency model".
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+    """
+    began = patience.clock()
+    while True:
+        service = patience(client.service)
+        if is_current(service) or patience.clock() - began >= _FOUND_WITHIN:
+            return service
+        patience.wait(_PAUSE)
 
 
 def start(

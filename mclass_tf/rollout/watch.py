@@ -8,10 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mclass_tf.aws import is_transient
 from mclass_tf.errors import ServiceEvent
 from mclass_tf.rollout.cadence import LOCAL, Cadence
-from mclass_tf.rollout.client import PATIENCE, EcsClient, next_pause, no_answer_error, retry_message
+from mclass_tf.rollout.client import (
+    EcsClient,
+    may_be_retried,
+    next_pause,
+    no_answer_error,
+    patience_with,
+    retry_message,
+)
 from mclass_tf.rollout.start import StartedRollout
 from mclass_tf.rollout.view import DeploymentTasks, RolloutReading, View, baking_minutes, stage, tasks_of
 from mclass_tf.service import ROLLING_BACK, HookState, ServiceDeployment
@@ -117,13 +123,13 @@ class Watch:
     def look(self) -> View | None:
         """Return the rollout if it changed since the last call, else None.
 
-        Raises RolloutError if AWS has not answered for half a minute.
+        Raises RolloutError if AWS has not answered for half a minute, or the credentials have expired.
         """
         try:
             snapshot = self._read()
             by = self._successor(snapshot)
         except Exception as error:
-            if not is_transient(error):
+            if not may_be_retried(error):
                 raise
             return self._unanswered(error)
         self._unanswered_since, self._reading = None, snapshot
@@ -239,7 +245,7 @@ class Watch:
     def _unanswered(self, error: Exception) -> View | None:
         now = self._clock()
         self._unanswered_since = now if self._unanswered_since is None else self._unanswered_since
-        if now - self._unanswered_since >= PATIENCE:
+        if now - self._unanswered_since >= patience_with(error):
             raise no_answer_error(error) from None
         self.pause = next_pause(self.pause)
         last = self._shown or View(stage="", status="", tasks=(), events=(), elapsed=0.0)

@@ -106,7 +106,7 @@ def _system_error(error: OSError) -> MachineError | None:
     if error.errno in _FORBIDDEN and where:
         return MachineError(
             f"{where} cannot be written or read: {error.strerror}",
-            hint=f"mend its permissions, or name another folder: MCLASS_TF_HOME, TMPDIR; {_NOTHING_LOST}",
+            hint=f"fix its permissions, or name another folder: MCLASS_TF_HOME, TMPDIR; {_NOTHING_LOST}",
         )
     return None
 

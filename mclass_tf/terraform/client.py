@@ -138,7 +138,7 @@ class Terraform:
             return error
         return InterruptedByUserError(
             f"terraform {command} in {self.environment} was interrupted and has stopped in order",
-            hint="the state holds what was done and is unlocked; plan again to go on"
+            hint="the state records what was done and is unlocked; plan again to continue"
             if command == "apply"
             else "nothing was changed",
         )

@@ -17,6 +17,8 @@ _STRIPPED = (
     "TF_REATTACH_PROVIDERS",
 )
 
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+
 
 def relative(file: Path, *, root: Path) -> Path:
     """Return the path of `file` relative to `root`, Terraform's working directory.
@@ -69,7 +71,7 @@ def environment(
     `variables` become TF_VAR_*, since other users can see argument lists, but not environment variables.
     `access` are the AWS variables. If they have credentials, all AWS settings of `parent` are dropped.
     """
-    has_credentials = "AWS_ACCESS_KEY_ID" in access
+    has_credentials = not access.keys().isdisjoint(_CREDENTIALS)
     # The user's CA bundle is for the network, so TLS still needs it.
     spared = () if access.get("AWS_ENDPOINT_URL", "").startswith("http://") else ("AWS_CA_BUNDLE",)
     kept = {

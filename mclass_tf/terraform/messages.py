@@ -144,6 +144,10 @@ _NEXT_STEPS = (
         r"could not query provider registry|no available releases|not available",
         "a mirror of the provider may be named by MCLASS_TF_PROVIDER_MIRROR",
     ),
+    (
+        r"ExpiredToken|TokenRefreshRequired|CredentialsExpired|failed to refresh cached credentials",
+        "the credentials have expired: sign in again (aws sso login, aws configure, a new job of the CI), and run this again",
+    ),
     (r"NoSuchBucket|bucket does not exist", Hint("make the state bucket: ", ("bootstrap", "ENV"))),
     (
         r"(?i)no space left on device|disk quota exceeded",
@@ -161,7 +165,7 @@ _NEXT_STEPS = (
     ),
     (
         r"RequestTimeTooSkewed|Signature expired|Signature not yet current|RequestExpired",
-        "set this machine's clock: AWS refuses what is signed minutes off its own time",
+        "set this machine's clock: AWS refuses what is signed minutes off its own time; if it is right, sign in again",
     ),
     (r"(?i)deletion protection", "set deletion_protection = false, apply, then destroy"),
     (

@@ -201,39 +201,48 @@ def production_rule(world: World) -> Iterator[Comparison]:
 
 @check(
     "the test rule forwards to the blue and the green target group",
-    hint="the test listener's rule must forward to both target groups; apply the environment again",
+    hint="the rule of test traffic must forward to both target groups; apply the environment again",
 )
 def test_rule(world: World) -> Iterator[Comparison]:
-    yield from _forwards(world, world.outputs.test_listener_rule_arn, of=world.outputs.test_listener_arn)
-
-
-@check(
-    "test traffic has a listener and a rule of its own, on the port of the test url",
-    hint="ECS refuses a test rule that is the production rule; see modules/alb",
-)
-def test_listener(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
-    differ = (
-        ("listeners", outputs.production_listener_arn, outputs.test_listener_arn),
-        ("rules", outputs.production_listener_rule_arn, outputs.test_listener_rule_arn),
-    )
-    for what, production, test in differ:
-        yield holds(
-            f"{what} of production and test", production != test, expected="two", actual={production, test}
-        )
-    listener, url = world.elbv2.listener(outputs.test_listener_arn), urlsplit(outputs.test_url)
-    actual = f"{listener['Protocol']} {listener['Port']}"
-    yield equal("test listener", expected=f"{url.scheme.upper()} {_port(outputs.test_url)}", actual=actual)
+    yield from _forwards(world, outputs.test_listener_rule_arn, of=outputs.production_listener_arn)
 
 
 @check(
-    "test traffic is not open to the internet",
-    hint="remove the ingress rule with 0.0.0.0/0 or ::/0 on the test listener's port",
+    "test traffic has a rule of its own, before the production rule, for the header of the outputs alone",
+    hint="somebody edited the rules of the production listener; apply the environment again",
 )
-def test_port(world: World) -> Iterator[Comparison]:
-    port = int(world.elbv2.listener(world.outputs.test_listener_arn)["Port"])
-    public = tuple(rule for rule in _ingress(world) if rule.covers(port) and rule.is_internet)
-    yield equal(f"openings of {port} to the internet", expected=(), actual=public)
+def test_traffic(world: World) -> Iterator[Comparison]:
+    outputs = world.outputs
+    production, test = (
+        world.elbv2.rule(arn, of=outputs.production_listener_arn)
+        for arn in (outputs.production_listener_rule_arn, outputs.test_listener_rule_arn)
+    )
+    differ = production["RuleArn"] != test["RuleArn"]
+    yield holds("rules of production and test", differ, expected="two", actual={production["RuleArn"]})
+    priorities = (str(test["Priority"]), str(production["Priority"]))
+    comes_first = all(map(str.isdigit, priorities)) and int(priorities[0]) < int(priorities[1])
+    yield holds("priorities of test and production", comes_first, expected="test first", actual=priorities)
+    header = outputs.test_header
+    if header is None:
+        raise MissingError("the outputs name no header of test traffic")
+    headers = [each["HttpHeaderConfig"] for each in test["Conditions"] if each["Field"] == "http-header"]
+    names = [str(each["HttpHeaderName"]) for each in headers]
+    yield equal("headers of the test rule", expected=[header["name"]], actual=names)
+    is_value = [list(each["Values"]) for each in headers] == [[header["value"]]]
+    yield holds("value of the header", is_value, expected="that of the outputs", actual="another one")
+
+
+@check(
+    "the production listener has no action but forward",
+    hint="AWS says that a deployment which shifts traffic fails beside other actions: move such a rule to another listener",
+)
+def only_forwards(world: World) -> Iterator[Comparison]:
+    arn = world.outputs.production_listener_arn
+    defaults = world.elbv2.listener(arn)["DefaultActions"]
+    yield equal("default actions", expected=["forward"], actual=[action["Type"] for action in defaults])
+    kinds = {action["Type"] for rule in world.elbv2.rules(arn) for action in rule["Actions"]}
+    yield within("actions of its rules", allowed={"forward"}, actual=kinds)
 
 
 @check(

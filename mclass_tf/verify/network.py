@@ -99,7 +99,8 @@ def private_egress(world: World) -> Iterator[Comparison]:
 )
 def required_endpoints(world: World) -> Iterator[Comparison]:
     endpoints = _endpoints(world)
-    services = {str(item["ServiceName"]) for item in endpoints.values()}
+    # In China, some names begin with "cn.".
+    services = {str(item["ServiceName"]).removeprefix("cn.") for item in endpoints.values()}
     required = [f"com.amazonaws.{world.outputs.region}.{name}" for name in REQUIRED_ENDPOINTS]
     yield contains("services with an endpoint", required=required, actual=services)
 

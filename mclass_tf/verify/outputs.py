@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self, get_type_hints
 
 from mclass_tf.errors import VerificationError
@@ -32,11 +33,11 @@ class Outputs:
     alb_dns_name: str
     alb_security_group_id: str
     url: str
-    test_url: str
+    # Absent until an apply of this version's modules. Its value is a secret: it shows a revision before production does.
+    test_header: Mapping[str, str] | None = field(default=None, repr=False)
     target_group_arns: Mapping[str, str]
     production_listener_arn: str
     production_listener_rule_arn: str
-    test_listener_arn: str
     test_listener_rule_arn: str
     redirect_listener_arn: str | None = None
     certificate_arn: str | None = None
@@ -77,9 +78,9 @@ class Outputs:
         """Check every output. Raise VerificationError that names each missing output and each of a wrong type."""
         hints = get_type_hints(cls)
         wrong = [
-            f"{field.name} is {_description(values, field.name)}, not {_KINDS[hints[field.name]].name}"
-            for field in fields(cls)
-            if not _KINDS[hints[field.name]].accepts(values.get(field.name))
+            f"{each.name} is {_description(values, each.name)}, not {_KINDS[hints[each.name]].name}"
+            for each in fields(cls)
+            if not _KINDS[hints[each.name]].accepts(values.get(each.name))
         ]
         if wrong:
             raise VerificationError(
@@ -88,6 +89,9 @@ class Outputs:
             )
         known = {f.name: _frozen(values[f.name]) for f in fields(cls) if values.get(f.name) is not None}
         return cls(**known)
+
+
+_SECRET = frozenset({"test_header"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +130,19 @@ _OPTIONAL_NUMBER_MAP = _Kind(
     accepts=lambda value: _is_map(value, lambda item: item is None or _is_number(item)),
 )
 
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_HttpHeaderConditionConfig.html
+# In the value of a condition, * and ? are wildcards.
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
+_HEADER_VALUE = re.compile(r"[A-Za-z0-9._-]{16,128}")
+
+
+def _is_header(value: Any) -> bool:
+    if not (isinstance(value, Mapping) and value.keys() == {"name", "value"}):
+        return False
+    patterns = ((_HEADER_NAME, value["name"]), (_HEADER_VALUE, value["value"]))
+    return all(isinstance(text, str) and pattern.fullmatch(text) for pattern, text in patterns)
+
+
 _KINDS: Mapping[Any, _Kind] = {
     str: _TEXT,
     int: _NUMBER,
@@ -134,12 +151,15 @@ _KINDS: Mapping[Any, _Kind] = {
     bool | None: _or_null(_BOOL),
     tuple[str, ...]: _TEXTS,
     Mapping[str, str]: _TEXT_MAP,
+    Mapping[str, str] | None: _or_null(_Kind(name="the name and value of a header", accepts=_is_header)),
     Mapping[str, int]: _NUMBER_MAP,
     Mapping[str, int | None] | None: _or_null(_OPTIONAL_NUMBER_MAP),
 }
 
 
 def _description(values: Mapping[str, Any], name: str) -> str:
+    if name in _SECRET:
+        return "something else"
     return repr(values[name]) if name in values else "missing"
 
 

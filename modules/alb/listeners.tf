@@ -1,32 +1,47 @@
-# A listener answers by itself only what no rule takes. Its rule forwards everything: the rule, and not the listener's
-# default action, is what ECS rewrites when it shifts traffic.
-resource "aws_lb_listener" "this" {
-  for_each = local.listener_ports
-
+# ECS shifts the weights of rules, and AWS says that its deployments fail on a listener with actions other than "forward".
+# So the default action forwards, too, although the production rule leaves it no request that has a path.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
+resource "aws_lb_listener" "production" {
   load_balancer_arn = aws_lb.this.arn
-  port              = each.value
+  port              = local.production_port
   protocol          = local.protocol
   certificate_arn   = var.certificate_arn
   ssl_policy        = local.ssl_policy
 
   default_action {
-    type = "fixed-response"
+    type = "forward"
 
-    fixed_response {
-      content_type = "text/plain"
-      message_body = "No rule matches this request."
-      status_code  = "503"
+    forward {
+      dynamic "target_group" {
+        for_each = local.weights
+
+        content {
+          arn    = aws_lb_target_group.this[target_group.key].arn
+          weight = target_group.value
+        }
+      }
     }
   }
 
   tags = var.tags
 }
 
-resource "aws_lb_listener_rule" "this" {
-  for_each = local.listener_ports
+# Who knows this value sees the new version before production does. It needs no further provider, and stays as it is.
+resource "terraform_data" "test_header" {
+  input = uuid()
 
-  listener_arn = aws_lb_listener.this[each.key].arn
-  priority     = var.rule_priority
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
+# Both rules are of one listener, so that test traffic needs no port of its own. The test rule comes first, and takes requests
+# with the header.
+resource "aws_lb_listener_rule" "this" {
+  for_each = local.rule_priorities
+
+  listener_arn = aws_lb_listener.production.arn
+  priority     = each.value
 
   action {
     type = "forward"
@@ -46,6 +61,17 @@ resource "aws_lb_listener_rule" "this" {
   condition {
     path_pattern {
       values = ["/*"]
+    }
+  }
+
+  dynamic "condition" {
+    for_each = each.key == "test" ? ["header"] : []
+
+    content {
+      http_header {
+        http_header_name = local.test_header.name
+        values           = [local.test_header.value]
+      }
     }
   }
 
@@ -77,5 +103,5 @@ resource "aws_lb_listener" "redirect" {
   tags = var.tags
 
   # An environment that gets its certificate later must first free port 80.
-  depends_on = [aws_lb_listener.this]
+  depends_on = [aws_lb_listener.production]
 }

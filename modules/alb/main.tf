@@ -2,9 +2,11 @@ locals {
   https = var.certificate_arn != null
 
   production_port = coalesce(var.production_port, local.https ? 443 : 80)
-  listener_ports  = { production = local.production_port, test = var.test_port }
   protocol        = local.https ? "HTTPS" : "HTTP"
   ssl_policy      = local.https ? var.ssl_policy : null
+
+  rule_priorities = { production = var.rule_priority, test = coalesce(var.test_rule_priority, var.rule_priority - 1) }
+  test_header     = { name = "X-Test-Traffic", value = sensitive(terraform_data.test_header.output) }
 
   # Initial weights; the rollout owns them from then on.
   weights = { blue = 100, green = 0 }

@@ -1,14 +1,10 @@
-# Each listener and each rule was a resource of its own.
+# Test traffic had a listener of its own, beside the production listener.
 moved {
-  from = aws_lb_listener.production
-  to   = aws_lb_listener.this["production"]
+  from = aws_lb_listener.this["production"]
+  to   = aws_lb_listener.production
 }
 
-moved {
-  from = aws_lb_listener.test
-  to   = aws_lb_listener.this["test"]
-}
-
+# Each rule was a resource of its own.
 moved {
   from = aws_lb_listener_rule.production
   to   = aws_lb_listener_rule.this["production"]

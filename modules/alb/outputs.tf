@@ -15,7 +15,7 @@ output "dns_name" {
 
 output "production_listener_arn" {
   description = "ARN of the production listener."
-  value       = aws_lb_listener.this["production"].arn
+  value       = aws_lb_listener.production.arn
 }
 
 output "production_listener_rule_arn" {
@@ -46,19 +46,15 @@ output "target_group_arns" {
   depends_on = [aws_lb_listener_rule.this]
 }
 
-output "test_listener_arn" {
-  description = "ARN of the test listener."
-  value       = aws_lb_listener.this["test"].arn
+output "test_header" {
+  description = "Name and value of the header that selects test traffic. The value shows a revision before production does: keep it secret."
+  value       = local.test_header
+  sensitive   = true
 }
 
 output "test_listener_rule_arn" {
-  description = "ARN of the test listener's rule."
+  description = "ARN of the rule that takes test traffic."
   value       = aws_lb_listener_rule.this["test"].arn
-}
-
-output "test_url" {
-  description = "URL of the test listener."
-  value       = "${lower(local.protocol)}://${aws_lb.this.dns_name}:${var.test_port}"
 }
 
 output "url" {

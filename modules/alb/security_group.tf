@@ -29,15 +29,3 @@ resource "aws_vpc_security_group_ingress_rule" "redirect" {
   ip_protocol       = "tcp"
   tags              = var.tags
 }
-
-resource "aws_vpc_security_group_ingress_rule" "test" {
-  for_each = var.test_ingress_cidr_blocks
-
-  security_group_id = aws_security_group.this.id
-  description       = "Test traffic from ${each.key}"
-  cidr_ipv4         = each.key
-  from_port         = var.test_port
-  to_port           = var.test_port
-  ip_protocol       = "tcp"
-  tags              = var.tags
-}

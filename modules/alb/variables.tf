@@ -19,8 +19,8 @@ variable "access_logs" {
 
 variable "certificate_arn" {
   description = <<-EOT
-    ARN of the ACM certificate, in the region of the load balancer. With one, production and test listen on HTTPS and port
-    80 redirects; without, both are plain HTTP.
+    ARN of the ACM certificate, in the region of the load balancer. With one, production listens on HTTPS and port 80
+    redirects; without, it is plain HTTP.
   EOT
   type        = string
   default     = null
@@ -109,7 +109,7 @@ variable "idle_timeout" {
 }
 
 variable "ingress_cidr_blocks" {
-  description = "IPv4 ranges that may reach the production listener."
+  description = "IPv4 ranges that may reach the production listener. The machine that releases must be in them to test a new version."
   type        = set(string)
   default     = ["0.0.0.0/0"]
   nullable    = false
@@ -169,13 +169,13 @@ variable "rule_priority" {
   nullable    = false
 
   validation {
-    condition     = var.rule_priority >= 1 && var.rule_priority <= 50000 && floor(var.rule_priority) == var.rule_priority
-    error_message = "rule_priority must be a whole number from 1 to 50000, for example 100."
+    condition     = var.rule_priority >= 2 && var.rule_priority <= 50000 && floor(var.rule_priority) == var.rule_priority
+    error_message = "rule_priority must be a whole number from 2 to 50000, as the rule of test traffic comes before it, for example 100."
   }
 }
 
 variable "ssl_policy" {
-  description = "TLS policy of the HTTPS listeners."
+  description = "TLS policy of the HTTPS listener."
   type        = string
   default     = "ELBSecurityPolicy-TLS13-1-2-2021-06"
   nullable    = false
@@ -256,37 +256,19 @@ variable "target_group" {
   }
 }
 
-variable "test_ingress_cidr_blocks" {
-  description = "IPv4 ranges that may reach the test listener, which shows a revision before production does; none by default."
-  type        = set(string)
-  default     = []
-  nullable    = false
-
-  validation {
-    condition     = alltrue([for block in var.test_ingress_cidr_blocks : try(cidrhost(block, 0) == split("/", block)[0], false)])
-    error_message = "test_ingress_cidr_blocks must be IPv4 ranges that start at their own network address, for example [\"10.0.0.0/16\"]."
-  }
-
-  validation {
-    condition     = var.internal || !contains(var.test_ingress_cidr_blocks, "0.0.0.0/0")
-    error_message = "test_ingress_cidr_blocks must not be the whole internet: name the networks of those who test, for example [\"203.0.113.0/24\"]."
-  }
-}
-
-variable "test_port" {
-  description = "Port of the test listener."
+variable "test_rule_priority" {
+  description = "Priority of the rule that takes test traffic; null for the one before `rule_priority`."
   type        = number
-  default     = 8443
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = var.test_port >= 1 && var.test_port <= 65535 && floor(var.test_port) == var.test_port
-    error_message = "test_port must be a whole number from 1 to 65535, for example 8443."
+    condition     = var.test_rule_priority == null || try(var.test_rule_priority >= 1 && floor(var.test_rule_priority) == var.test_rule_priority, false)
+    error_message = "test_rule_priority must be a whole number from 1, for example 99."
   }
 
   validation {
-    condition     = !contains([80, 443, coalesce(var.production_port, 443)], var.test_port)
-    error_message = "test_port must differ from 80, 443 and production_port, for example 8443."
+    condition     = var.test_rule_priority == null || try(var.test_rule_priority < var.rule_priority, false)
+    error_message = "test_rule_priority must be below rule_priority, so that the header is looked at first, for example 99 and 100."
   }
 }
 

@@ -10,10 +10,26 @@ locals {
   registry = "${data.aws_caller_identity.current.account_id}.dkr.ecr.${data.aws_region.current.id}.${data.aws_partition.current.dns_suffix}"
   url      = "${local.registry}/${var.name}"
 
-  # Rules run in the order of their priority; ECR wants every rule for tagged images to name its tags.
+  released_tag_pattern = "released-*"
+
+  # An image that matches the tags of a rule is expired by no rule after it. So the first rule keeps what serves, and what a
+  # rollback would need: the wrapper puts the tag before a release changes anything, and takes it away when nothing needs the
+  # image. Its own count is out of reach; ECR has no rule without one, and counts by the time of the push, not of the release.
+  # ECR wants every rule for tagged images to name its tags.
   lifecycle_rules = [
     {
       rulePriority = 1
+      description  = "Keep what serves or may serve again"
+      selection = {
+        tagStatus      = "tagged"
+        tagPatternList = [local.released_tag_pattern]
+        countType      = "imageCountMoreThan"
+        countNumber    = 1000
+      }
+      action = { type = "expire" }
+    },
+    {
+      rulePriority = 2
       description  = "Expire untagged images after ${var.lifecycle_policy.untagged_days} days"
       selection = {
         tagStatus   = "untagged"
@@ -24,8 +40,8 @@ locals {
       action = { type = "expire" }
     },
     {
-      rulePriority = 2
-      description  = "Keep the last ${var.lifecycle_policy.keep_releases} releases"
+      rulePriority = 3
+      description  = "Keep the last ${var.lifecycle_policy.keep_releases} pushes"
       selection = {
         tagStatus      = "tagged"
         tagPatternList = var.lifecycle_policy.release_tag_patterns

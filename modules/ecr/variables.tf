@@ -33,8 +33,8 @@ variable "kms_key_arn" {
 
 variable "lifecycle_policy" {
   description = <<-EOT
-    Which images expire: untagged ones after `untagged_days`, and all but the last `keep_releases` whose tag matches one of
-    `release_tag_patterns`. Keep at least as many as you may roll back to.
+    Which images expire: untagged ones after `untagged_days`, and all but the last `keep_releases` pushes whose tag matches one of
+    `release_tag_patterns`. Images with a tag `released-…` stay: the wrapper puts it on what serves or may serve again.
   EOT
   type = object({
     keep_releases        = optional(number, 30)
@@ -57,6 +57,11 @@ variable "lifecycle_policy" {
   validation {
     condition     = length(var.lifecycle_policy.release_tag_patterns) > 0
     error_message = "lifecycle_policy.release_tag_patterns must name at least one tag pattern, for example [\"*\"]."
+  }
+
+  validation {
+    condition     = !contains(var.lifecycle_policy.release_tag_patterns, "released-*")
+    error_message = "lifecycle_policy.release_tag_patterns must not be \"released-*\": those images are kept, for example [\"*\"]."
   }
 
   validation {

@@ -64,7 +64,7 @@ variable "autoscaling" {
 }
 
 variable "availability_zone_rebalancing" {
-  description = "Let ECS move tasks back into balance over the zones, for example after a zone has come back."
+  description = "Let ECS move tasks back into balance over the zones, for example after a zone has come back. It goes with every deployment strategy."
   type        = bool
   default     = true
   nullable    = false

@@ -18,11 +18,15 @@ locals {
     Resource  = "*"
   }
 
+  # The principal of CloudWatch Logs has the region and, in China, that partition's suffix:
+  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
+  logs_principal = "logs.${local.region}.${data.aws_partition.current.dns_suffix}"
+
   # CloudWatch Logs names the log group in the encryption context: no other group's events can use the key.
   logs_statements = [for names in [var.log_group_names] : {
     Sid       = "LogGroupsOfThisEnvironment"
     Effect    = "Allow"
-    Principal = { Service = "logs.${local.region}.amazonaws.com" }
+    Principal = { Service = local.logs_principal }
     Action    = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
     Resource  = "*"
     Condition = {

@@ -1,6 +1,16 @@
 locals {
   create_endpoints    = local.create && var.egress == "endpoints"
   interface_endpoints = local.create_endpoints ? var.interface_endpoints : []
+
+  # In China, the names of some services begin with "cn.", by no rule: https://github.com/aws/aws-cdk/pull/16139
+  prefixed_in_china = [
+    "application-autoscaling", "athena", "autoscaling", "cloudformation", "ec2", "ecr.api", "ecr.dkr", "elasticfilesystem",
+    "execute-api", "kinesis-streams", "lambda", "monitoring", "rds", "sqs", "states", "sts", "xray",
+  ]
+  endpoint_prefixes = {
+    for service in local.interface_endpoints : service =>
+    startswith(local.region, "cn-") && contains(local.prefixed_in_china, service) ? "cn.com.amazonaws" : "com.amazonaws"
+  }
 }
 
 resource "aws_security_group" "endpoints" {
@@ -29,7 +39,7 @@ resource "aws_vpc_endpoint" "interface" {
 
   vpc_id              = aws_vpc.this[0].id
   vpc_endpoint_type   = "Interface"
-  service_name        = "com.amazonaws.${local.region}.${each.key}"
+  service_name        = "${local.endpoint_prefixes[each.key]}.${local.region}.${each.key}"
   private_dns_enabled = true
   security_group_ids  = [aws_security_group.endpoints[0].id]
   subnet_ids          = local.private_subnet_ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from tests.app.service import NO_TLS, ROOT, Service, Start
+from tests.app.service import NO_TLS, PATIENCE, ROOT, Service, Start
 
 ARN = "arn:aws:ecs:ap-northeast-2:111111111111:task/mclass-cluster/0123456789abcdef0123456789abcdef"
 
@@ -190,3 +191,41 @@ def test_a_connection_is_kept_for_the_next_request(serving: Service) -> None:
         }
 
     assert len(streams) == 1
+
+
+def _ask_raw(service: Service, *pieces: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("target", ["/version?q=한글", "/version?q=%ED%95%9C%EA%B8%80"])
+def test_a_target_may_contain_raw_or_escaped_utf_8(serving: Service, target: str) -> None:
+    request = f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+
+    assert _ask_raw(serving, request).startswith(b"HTTP/1.1 200")
+    assert _ask_raw(serving, *(request[at : at + 1] for at in range(len(request)))).startswith(
+        b"HTTP/1.1 200"
+    )
+
+
+def test_raw_utf_8_in_an_unknown_path_is_a_404_and_no_400(serving: Service) -> None:
+    request = "GET /한글 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+
+    assert _ask_raw(serving, request).startswith(b"HTTP/1.1 404")
+
+
+def test_a_body_that_looks_like_a_raw_target_is_not_changed(serving: Service) -> None:
+    body = "GET /한글 HTTP/1.1\r\n".encode()
+    head = f"POST /version HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=PATIENCE) as connection:
+        connection.sendall(head + body)
+        first = connection.recv(65536)
+        connection.sendall("GET /version?한글 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        second = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert first.startswith(b"HTTP/1.1 405")
+    assert b"HTTP/1.1 200" in second
+    assert b"HTTP/1.1 400" not in second

@@ -479,7 +479,7 @@ def test_the_plan_of_a_local_aws_that_is_gone_is_made_anew_by_who_may_apply_it_u
     assert apply.status == 5
     assert "plan dev" in apply.stderr
     applied = small.ok("apply", "dev", "--local", "--yes")
-    assert "planning anew" in applied.stderr
+    assert "making a new plan" in applied.stderr
     assert "dev is applied" in applied.stdout
 
 

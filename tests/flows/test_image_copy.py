@@ -56,11 +56,16 @@ class Account:
         details = self.aws.ecr.describe_images(repositoryName=self.name)["imageDetails"]
         return {each["imageDigest"]: each.get("imageTags", []) for each in details}
 
-    def get(self, path: str) -> requests.Response:
+    def get(self, path: str, *, accept: str = "*/*") -> requests.Response:
         login = image.log_in(self.aws)
         session = requests.Session()
         session.trust_env = False
-        return session.get(f"{self.url}/v2/{self.name}/{path}", auth=(login.user, login.password), timeout=30)
+        return session.get(
+            f"{self.url}/v2/{self.name}/{path}",
+            auth=(login.user, login.password),
+            headers={"Accept": accept},
+            timeout=30,
+        )
 
 
 @pytest.fixture
@@ -168,7 +173,26 @@ def test_an_index_comes_with_all_its_images(dev: Account, prod: Account, tmp_pat
     image.copy(dev.repository(), prod.repository(), digest=digest, tags=["all"], folder=tmp_path)
 
     assert prod.there() == {digest: ["all"], built.digest: []}
-    assert prod.get("manifests/all").content == data
+    assert prod.get("manifests/all", accept=INDEX).content == data
+
+
+def test_an_index_behind_a_tag_is_found(dev: Account, prod: Account, tmp_path: Path) -> None:
+    built, other = make_image(tmp_path, name="one"), make_image(tmp_path, name="two")
+    for tag, each in (("v1", built), ("v2", other)):
+        dev.repository().push(each, tag=tag)
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [built.manifest.to_json()]}
+    data = json.dumps(document).encode()
+    index = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    dev.repository().put_manifest(Manifest(digest=index, media_type=INDEX, data=data), reference="all")
+
+    assert dev.repository().is_tagged("all", index)
+    image.copy(dev.repository(), prod.repository(), digest=index, tags=["all"], folder=tmp_path)
+    again = image.copy(dev.repository(), prod.repository(), digest=index, tags=["all"], folder=tmp_path)
+    assert (again.changed, again.sent) == (False, 0)
+    with pytest.raises(TagTakenError, match=f"names another image already: {index}"):
+        dev.repository().push(other, tag="all")
+    with pytest.raises(TagTakenError, match=f"names another image already: {index}"):
+        image.copy(dev.repository(), prod.repository(), digest=other.digest, tags=["all"], folder=tmp_path)
 
 
 def test_a_deleted_image_is_reported(dev: Account, prod: Account, tmp_path: Path) -> None:

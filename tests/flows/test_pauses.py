@@ -146,7 +146,7 @@ def test_an_abort_at_a_pause_keeps_the_old_version(dev: Dev) -> None:
 
     assert (answer.status, answer.document["outcome"]) == (0, "rolled back"), answer.stderr
     assert (done.status, done.document["outcome"]) == (6, "rolled back"), done.stderr
-    assert "taken back by a user" in done.document["cause"]
+    assert "rolled back by a user" in done.document["cause"]
     assert dev.answers()["version"] == before
     assert _pauses(dev) == []
     assert {begun["command"] for begun, _ in dev.records()[-2:]} == {"abort", "release"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pty
 import signal
@@ -14,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from mclass_tf import image
+from mclass_tf.image.layout import Descriptor
 from tests.commands import CommandResult, run_interrupted
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
@@ -415,3 +419,39 @@ def test_a_question_without_a_terminal_is_refused(dev: Dev, one: str) -> None:
 
     assert done.status == 2
     assert "--yes" in done.stderr
+
+
+def _built_for_arm(dev: Dev, digest: str) -> tuple[str, str]:
+    """Push the image again as one for ARM64, and an index that names that one alone; return their digests."""
+    registry = image.Registry(
+        image.log_in(dev.aws), "mclass-server", environment="dev", report=lambda _: None
+    )
+    manifest = json.loads(registry.manifest(digest).data)
+    config = json.loads(registry.read(Descriptor(media_type="", digest=manifest["config"]["digest"], size=0)))
+    ecr = dev.client("ecr")
+    data = json.dumps({**config, "architecture": "arm64", "os": "linux"}).encode()
+    blob = Descriptor(media_type="", digest=f"sha256:{hashlib.sha256(data).hexdigest()}", size=len(data))
+    file = dev.commands.home / "arm-config"
+    file.write_bytes(data)
+    registry.send(file, blob)
+    part = {**manifest["config"], "digest": blob.digest, "size": blob.size}
+    own = json.dumps({**manifest, "config": part})
+    platform = {"os": "linux", "architecture": "arm64"}
+    put = ecr.put_image(repositoryName="mclass-server", imageManifest=own, imageTag="arm")
+    arm = str(put["image"]["imageId"]["imageDigest"])
+    entry = {"mediaType": manifest["mediaType"], "digest": arm, "size": len(own), "platform": platform}
+    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry]}
+    put = ecr.put_image(repositoryName="mclass-server", imageManifest=json.dumps(index), imageTag="arm-index")
+    return arm, str(put["image"]["imageId"]["imageDigest"])
+
+
+def test_an_image_for_another_processor_is_refused_before_anything_changes(dev: Dev, one: str) -> None:
+    dev.serves(one)
+    before = dev.service()["taskDefinition"], dev.deployments()
+
+    for digest in _built_for_arm(dev, one):
+        done = dev.release(digest)
+        assert done.status == 3, done.stderr
+        assert f"{digest} is built for linux/arm64; the tasks of dev run on X86_64" in done.stderr
+        assert "build --architecture X86_64" in done.stderr
+    assert (dev.service()["taskDefinition"], dev.deployments()) == before

@@ -130,6 +130,27 @@ def _rolls_back(dev: Dev, *, to: str) -> None:
     assert not _has_changes(dev)
 
 
+@pytest.mark.parametrize("dev", [SHIFTING], indirect=True, ids=["shifting"])
+def test_a_new_version_that_could_not_be_tested_from_here_is_refused_before_anything_changes(
+    dev: Dev,
+) -> None:
+    _goes_by(dev, "blue-green")
+    header = dev.commands.ok("output", "dev", "--local", "--json").document["test_header"]
+    before, serving = len(dev.deployments()), dev.answers()["version"]
+    # As from within a company's network: the load balancer faces the internet.
+    dev.commands.ok("local", "up", "--client-address", "10.99.0.7")
+
+    refused = dev.release(dev.version("1.0.0" if serving == "2.0.0" else "2.0.0"))
+
+    assert refused.status == 3, refused.stderr
+    assert "does not answer this machine" in refused.stderr
+    assert "alb.ingress_cidr_blocks" in refused.stderr
+    assert header["value"] not in refused.stderr + refused.stdout
+    assert len(dev.deployments()) == before
+    dev.commands.ok("local", "up", "--client-address", "203.0.113.25")
+    assert dev.answers()["version"] == serving
+
+
 def test_blue_green_serves_after_its_smoke_test_and_a_bad_version_never_does(dev: Dev, aws: Aws) -> None:
     _goes_by(dev, "blue-green")
     bad = dev.version("3.0.0-bad", MCLASS_FAULT_ERROR_RATE="1")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pytest
 
@@ -61,12 +61,20 @@ def _open_tasks_to_the_world(aws: Aws, outputs: Mapping[str, Any]) -> Undo:
 
 
 def _open_test_traffic(aws: Aws, outputs: Mapping[str, Any]) -> Undo:
-    group = outputs["alb_security_group_id"]
-    (listener,) = aws.elbv2.describe_listeners(ListenerArns=[outputs["test_listener_arn"]])["Listeners"]
-    port = listener["Port"]
-    rule: Any = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-    aws.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
-    return lambda: aws.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    """Let every request with the header see a new version, whatever the header's value."""
+    arn, elbv2 = outputs["test_listener_rule_arn"], cast("Any", aws.elbv2)
+    (rule,) = elbv2.describe_rules(RuleArns=[arn])["Rules"]
+    before = [
+        {name: value for name, value in condition.items() if name != "Values"}
+        for condition in rule["Conditions"]
+    ]
+    config = {"HttpHeaderName": outputs["test_header"]["name"], "Values": ["*"]}
+    anyone = [
+        {**condition, "HttpHeaderConfig": config} if condition["Field"] == "http-header" else condition
+        for condition in before
+    ]
+    elbv2.modify_rule(RuleArn=arn, Conditions=anyone)
+    return lambda: elbv2.modify_rule(RuleArn=arn, Conditions=before)
 
 
 def _make_tags_mutable(aws: Aws, outputs: Mapping[str, Any]) -> Undo:
@@ -151,7 +159,10 @@ CASES = [
         tamper=_open_tasks_to_the_world,
         noticed_by="the service's security group admits only the load balancer, on the container port",
     ),
-    Case(tamper=_open_test_traffic, noticed_by="test traffic is not open to the internet"),
+    Case(
+        tamper=_open_test_traffic,
+        noticed_by="test traffic has a rule of its own, before the production rule, for the header of the outputs alone",
+    ),
     Case(tamper=_make_tags_mutable, noticed_by="a tag that was pushed to the repository cannot be moved"),
     Case(tamper=_keep_logs_for_ever, noticed_by="the log group keeps its events for a limited time"),
     Case(tamper=_let_invalid_headers_in, noticed_by="the load balancer drops requests with invalid headers"),

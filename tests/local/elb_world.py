@@ -9,7 +9,7 @@ from typing import Any
 from moto.elbv2.models import elbv2_backends
 
 from mclass_tf.local.aws.elbv2 import snapshot
-from mclass_tf.local.balancer.snapshot import LoadBalancer, Target, TargetGroup
+from mclass_tf.local.balancer.snapshot import Clients, LoadBalancer, Target, TargetGroup
 from mclass_tf.local.live import live
 from mclass_tf.local.network import Interface
 from tests.local import in_process
@@ -75,6 +75,16 @@ class ElbWorld:
             GroupId=self.tasks, IpPermissions=[{**_HTTP, **wanted}]
         )
 
+    def admit(self, *, port: int = 80, **source: Any) -> None:
+        """Let clients in at the load balancer."""
+        permission = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **source}
+        self.client("ec2").authorize_security_group_ingress(GroupId=self.nodes, IpPermissions=[permission])
+
+    def clients(self) -> Clients:
+        """Return what the load balancer process knows of the clients of the only listener."""
+        (listener,) = self.load_balancer().listeners
+        return listener.clients
+
     def close(self) -> None:
         self.client("ec2").revoke_security_group_ingress(
             GroupId=self.tasks,
@@ -102,7 +112,7 @@ class ElbWorld:
 _HTTP = {"IpProtocol": "tcp", "FromPort": 3000, "ToPort": 3000}
 
 
-def make() -> ElbWorld:
+def make(*, scheme: str = "internal") -> ElbWorld:
     in_process.aws()
     account_id = in_process.new_account()
     ec2, elb = in_process.client(account_id, "ec2"), in_process.client(account_id, "elbv2")
@@ -113,11 +123,14 @@ def make() -> ElbWorld:
         )["Subnet"]["SubnetId"]
         for number, zone in enumerate("ac")
     ]
+    if scheme != "internal":
+        gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(VpcId=vpc_id, InternetGatewayId=gateway)
     nodes, tasks = (
         ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc_id)["GroupId"]
         for name in ("nodes", "tasks")
     )
-    made = elb.create_load_balancer(Name="web", Subnets=subnets, SecurityGroups=[nodes], Scheme="internal")
+    made = elb.create_load_balancer(Name="web", Subnets=subnets, SecurityGroups=[nodes], Scheme=scheme)
     group = elb.create_target_group(
         Name="blue", Port=3000, Protocol="HTTP", TargetType="ip", VpcId=vpc_id, HealthCheckPath="/health"
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import os
-from collections.abc import Mapping
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +20,7 @@ from botocore.credentials import Credentials
 
 from mclass_tf.local.access import key
 from mclass_tf.local.aws.api.dispatch import AwsApi
-from mclass_tf.local.http.server import Reply
+from mclass_tf.local.http.server import Reply, Server
 from mclass_tf.local.server import MOTO_ENVIRONMENT
 from tests.callers import signed
 
@@ -50,6 +53,36 @@ def client(account_id: str, service: str, *, region: str = REGION) -> Any:
     return _client(service, region, keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
 
+@contextmanager
+def serving() -> Iterator[str]:
+    """Serve it on a port; yield its URL."""
+    server = Server(listener=socket.create_server(("127.0.0.1", 0)), app=aws().answer)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def owner() -> Any:
+    """Return a client of STS with the owner's key."""
+    return owner_in(REGION)
+
+
+@cache
+def owner_in(region: str) -> Any:
+    return _client("sts", region, KEY.access_key_id, KEY.secret_access_key, None)
+
+
+def client_of(service: str, credentials: Mapping[str, Any]) -> Any:
+    """Return a client with credentials as STS returns them."""
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    return _client(service, REGION, *(str(credentials[name]) for name in names))
+
+
 def identity(key_id: str, secret: str, token: str | None) -> Mapping[str, str]:
     """Who the credentials say that one is."""
     found: Mapping[str, str] = _client("sts", REGION, key_id, secret, token).get_caller_identity()
@@ -76,11 +109,29 @@ def send(
 
     It is signed with the account's own secret where no other is given.
     """
-    headers = {
-        "Content-Encoding": encoding,
-        "Content-Type": "application/x-amz-json-1.1",
-        "X-Amz-Target": target,
-    }
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
+    headers["Content-Encoding"] = encoding
+    return _send(account_id, service, body, headers=headers, region=region, secret=secret)
+
+
+def send_form(
+    account_id: str, service: str, body: bytes, *, encoding: str = "identity", secret: str | None = None
+) -> Reply:
+    """Send a call of a service of the query protocol as it stands."""
+    form = "application/x-www-form-urlencoded; charset=utf-8"
+    headers = {"Content-Type": form, "Content-Encoding": encoding}
+    return _send(account_id, service, body, headers=headers, region=REGION, secret=secret)
+
+
+def _send(
+    account_id: str,
+    service: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    region: str,
+    secret: str | None,
+) -> Reply:
     key_id, own, token = session(account_id)
     credentials = Credentials(key_id, secret or own, token)
     signature = signed(credentials, service, f"{_URL}/", region=region, body=body, headers=headers)

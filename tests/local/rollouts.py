@@ -23,17 +23,17 @@ SPEED = 20
 _REPOSITORY = "mclass-server"  # what the policy of the execution role names
 _LOG_GROUP = "/ecs/mclass-task"
 _PORT = 3000
+_HEADER = {"X-Test-Traffic": "0f0e0d0c-0b0a-4908-8706-050403020100"}
 _PATIENCE = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """A service "s" in a cluster "c". Versions are told apart by what `/version` answers, at `test_url` behind the test rule."""
+    """A service "s" in a cluster "c". Versions are told apart by what `/version` answers: behind the test rule, with the header."""
 
     account: Account
     image: str
     url: str
-    test_url: str = ""
 
     def client(self, service: str) -> Any:
         return self.account.client(service)
@@ -122,8 +122,8 @@ class Rollouts:
         self.wait(lambda: bool(self.record["status"] == status))
 
     def version(self, *, test: bool = False) -> str:
-        url = self.test_url if test else self.url
-        with urllib.request.urlopen(f"{url}/version", timeout=10) as answer:
+        request = urllib.request.Request(f"{self.url}/version", headers=_HEADER if test else {})
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return str(json.load(answer)["version"])
 
     @contextmanager
@@ -170,12 +170,7 @@ def make(
     image = _push(account)
     group, balancer = _balance(account, network)
     advanced = {} if strategy is None else {"advancedConfiguration": _wire(account, network, group, balancer)}
-    rollouts = Rollouts(
-        account=account,
-        image=image,
-        url=_url(account, balancer, port=80),
-        test_url="" if strategy is None else _url(account, balancer, port=8080),
-    )
+    rollouts = Rollouts(account=account, image=image, url=_url(account, balancer))
     ecs = account.client("ecs")
     ecs.create_cluster(clusterName="c")
     request = {
@@ -274,29 +269,27 @@ def _group(account: Account, network: Network, *, name: str) -> str:
 
 
 def _wire(account: Account, network: Network, group: str, balancer: str) -> dict[str, str]:
-    """Return the advanced configuration: an alternate group, a rule on port 80 and one on port 8080, and the role."""
+    """Return the advanced configuration: an alternate group, two rules of the listener, and the role."""
     elb = account.client("elbv2")
-    elb.create_listener(
-        LoadBalancerArn=balancer,
-        Port=8080,
-        Protocol="HTTP",
-        DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
-    )
     alternate = _group(account, network, name="alternate")
     weights = [{"TargetGroupArn": group, "Weight": 100}, {"TargetGroupArn": alternate, "Weight": 0}]
-    rules = {
-        listener["Port"]: elb.create_rule(
+    (listener,) = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    path = {"Field": "path-pattern", "Values": ["/*"]}
+    ((name, value),) = _HEADER.items()
+    header = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": name, "Values": [value]}}
+    test, production = (
+        elb.create_rule(
             ListenerArn=listener["ListenerArn"],
-            Priority=1,
-            Conditions=[{"Field": "path-pattern", "Values": ["/*"]}],
+            Priority=priority,
+            Conditions=conditions,
             Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": weights}}],
         )["Rules"][0]["RuleArn"]
-        for listener in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
-    }
+        for priority, conditions in ((1, [path, header]), (2, [path]))
+    )
     return {
         "alternateTargetGroupArn": alternate,
-        "productionListenerRule": rules[80],
-        "testListenerRule": rules[8080],
+        "productionListenerRule": production,
+        "testListenerRule": test,
         "roleArn": _infrastructure_role(account),
     }
 
@@ -319,7 +312,7 @@ def _infrastructure_role(account: Account) -> str:
     return role
 
 
-def _url(account: Account, arn: str, *, port: int) -> str:
+def _url(account: Account, arn: str) -> str:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         known = ask(account.server, "load-balancers")["load_balancers"]
@@ -328,7 +321,6 @@ def _url(account: Account, arn: str, *, port: int) -> str:
             for entry in known
             if entry["arn"] == arn
             for listener in entry["listeners"]
-            if listener["port"] == port
         ]
         if ports and ports[0]:
             return f"http://127.0.0.1:{ports[0]}"

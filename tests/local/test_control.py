@@ -336,6 +336,21 @@ def test_the_clock_runs_as_fast_as_asked_for(home: Path) -> None:
     assert _speed(local.up(home=home, port=0, speed=20)) == 20
 
 
+def test_clients_have_a_public_address_until_another_one_is_given(home: Path) -> None:
+    first = local.up(home=home, port=0)
+    assert local.client_address(first) == "203.0.113.25"
+    local.up(home=home, port=0, client_address="10.99.0.7")
+    assert local.client_address(local.up(home=home, port=0)) == "10.99.0.7"
+
+    with pytest.raises(local.StartError, match="did not take the client address"):
+        local.up(home=home, port=0, client_address="everywhere")
+    assert local.client_address(first) == "10.99.0.7"
+
+    local.down(home=home)
+    restarted = local.up(home=home, port=0, client_address="198.51.100.9")
+    assert local.client_address(restarted) == "198.51.100.9"
+
+
 def test_a_speed_that_cannot_be_is_refused(home: Path) -> None:
     with pytest.raises(local.StartError, match="a speed of 0 is not possible"):
         local.up(home=home, port=0, speed=0)

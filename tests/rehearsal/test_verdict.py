@@ -74,6 +74,9 @@ def test_a_failed_release_does_not_pass_even_if_no_request_failed() -> None:
         ("idle_timeout", 504, False, causes.IDLE_TIMEOUT),
         ("closed_while_idle", 502, False, causes.KEEP_ALIVE),
         ("closed_in_flight", 502, True, causes.DEREGISTRATION_DELAY),
+        ("closed_in_flight", 502, False, causes.NO_ANSWER),
+        ("answer_cut_off", 200, True, causes.DEREGISTRATION_DELAY),
+        ("answer_cut_off", 200, False, causes.ANSWER_CUT_OFF),
         ("connection_refused", 502, False, causes.UNKNOWN),
         ("malformed_response", 502, False, causes.SERVICE),
     ],
@@ -89,7 +92,9 @@ def test_a_failure_at_a_living_task_is_attributed_by_the_load_balancers_reason(
     assert causes.attribute(with_failures(failure, tasks=serving)) == (cause,)
 
 
-@pytest.mark.parametrize("reason", ["connection_refused", "closed_in_flight", "closed_while_idle"])
+@pytest.mark.parametrize(
+    "reason", ["connection_refused", "closed_in_flight", "closed_while_idle", "answer_cut_off"]
+)
 def test_a_task_that_got_sigterm_before_it_left_the_load_balancer_lacks_a_lame_duck(reason: str) -> None:
     stopped = task(10, draining=40.2, stopping=40, stopped=40.1, stop_code="UserInitiated", exit_code=143)
 
@@ -328,3 +333,11 @@ def test_each_failed_request_is_matched_with_one_failure_of_the_load_balancer() 
 
     assert causes.attribute(found).count(causes.KEEP_ALIVE) == 5
     assert causes.attribute(found).count(causes.SERVICE) == 15
+
+
+def test_a_request_that_the_sender_gave_up_is_not_matched_with_a_failure_of_another_one() -> None:
+    failed = (failed_request(at=40, kind="timeout"), failed_request(at=40.1))
+    failures = (balancer_failure(40, reason="closed_while_idle"),)
+    found = replace(rehearsal(), load=load(failed=failed), balancer_failures=failures, tasks=(task(10),))
+
+    assert causes.attribute(found) == (causes.CLIENT, causes.KEEP_ALIVE)

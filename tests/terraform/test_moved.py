@@ -13,16 +13,15 @@ import pytest
 
 from .conftest import Project, Terraform
 
-LISTENERS = ("production", "test")
+RULES = ("production", "test")
 TEST = """
 mock_provider "aws" {}
 
 variables {
-  certificate_arn          = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
-  name                     = "mclass"
-  subnet_ids               = ["subnet-00000000000000001", "subnet-00000000000000002"]
-  test_ingress_cidr_blocks = ["10.0.0.0/8"]
-  vpc_id                   = "vpc-00000000000000001"
+  certificate_arn = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
+  name            = "mclass"
+  subnet_ids      = ["subnet-00000000000000001", "subnet-00000000000000002"]
+  vpc_id          = "vpc-00000000000000001"
 }
 
 run "before" {
@@ -41,21 +40,33 @@ run "after" {
 
 
 def _singly(hcl: str) -> str:
-    """Return the configuration as it was: each listener and rule a resource of its own, the container's port on the groups."""
+    """Return the configuration as it was: each rule a resource of its own, the container's port on the groups."""
     hcl = re.sub(r"(  vpc_id +=.*\n  port +=) 80\n", r"\1 3000\n", hcl)
     hcl = re.sub(
-        r'^(resource "\w+") "this" \{\n  for_each = local\.listener_ports\n(.*?^\}\n)',
+        r'^resource "aws_lb_listener_rule" "this" \{\n  for_each = local\.rule_priorities\n(.*?^\}\n)',
         lambda block: "\n".join(
-            f'{block[1]} "{name}" {{\n{block[2]}'.replace("each.key", f'"{name}"').replace(
-                "each.value", f'local.listener_ports["{name}"]'
-            )
-            for name in LISTENERS
+            f'resource "aws_lb_listener_rule" "{name}" {{\n{block[1]}'.replace(
+                "each.key", f'"{name}"'
+            ).replace("each.value", f'local.rule_priorities["{name}"]')
+            for name in RULES
         ),
         hcl,
         flags=re.MULTILINE | re.DOTALL,
     )
-    hcl = re.sub(r'(aws_lb_listener\w*)\.this\["(\w+)"\]', r"\1.\2", hcl)
-    return re.sub(r"\[(aws_lb_listener\w*)\.this\]", r"[\1.production, \1.test]", hcl)
+    hcl = re.sub(r'aws_lb_listener_rule\.this\["(\w+)"\]', r"aws_lb_listener_rule.\1", hcl)
+    hcl = hcl.replace(
+        "[aws_lb_listener_rule.this]", "[aws_lb_listener_rule.production, aws_lb_listener_rule.test]"
+    )
+    return _with_keys(hcl)
+
+
+def _with_keys(hcl: str) -> str:
+    """Return the configuration as it was later: the production listener is one of several."""
+    hcl = hcl.replace(
+        'resource "aws_lb_listener" "production" {\n',
+        'resource "aws_lb_listener" "this" {\n  for_each = toset(["production"])\n\n',
+    )
+    return re.sub(r"aws_lb_listener\.production", 'aws_lb_listener.this["production"]', hcl)
 
 
 def _write_before(module: Path) -> None:
@@ -87,7 +98,6 @@ def test_a_plan_of_an_applied_load_balancer_moves_its_listeners_keeps_its_groups
 
     assert {tuple(each["change"]["actions"]) for each in changes} == {("no-op",)}
     assert {each["previous_address"]: each["address"] for each in changes if "previous_address" in each} == {
-        f"{kind}.{name}": f'{kind}.this["{name}"]'
-        for kind in ("aws_lb_listener", "aws_lb_listener_rule")
-        for name in LISTENERS
+        'aws_lb_listener.this["production"]': "aws_lb_listener.production",
+        **{f"aws_lb_listener_rule.{name}": f'aws_lb_listener_rule.this["{name}"]' for name in RULES},
     }

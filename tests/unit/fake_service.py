@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from mclass_tf.errors import ServiceEvent
-from mclass_tf.service import Container, Deployment, Service, ServiceDeployment, Task
+from mclass_tf.service import Container, Deployment, Service, ServiceDeployment, ServiceRevision, Task
 
 OLD = "arn:aws:ecs:ap-northeast-2:111111111111:task-definition/mclass-task:1"
 NEW = "arn:aws:ecs:ap-northeast-2:111111111111:task-definition/mclass-task:2"
@@ -81,6 +81,7 @@ def service(*deployments: Deployment, events: Sequence[ServiceEvent] = (), desir
         deployments=deployments,
         events=tuple(events),
         target_group_arns=(GROUP,),
+        configuration={"strategy": "ROLLING"},
     )
 
 
@@ -137,6 +138,7 @@ class Clock:
 class FakeEcs:
     """A `rollout.Client`. `revisions` gives the task definition of each service revision; `calls` is what was changed.
 
+    `groups` gives the target groups of service revisions, `states_of` the target states of target groups that differ.
     `on_read` is called before every read and may move the service on, or raise.
     """
 
@@ -147,6 +149,8 @@ class FakeEcs:
     stopped: list[Task] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=lambda: {"revision/own": NEW})
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    states_of: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: list[tuple[object, ...]] = field(default_factory=list)
     on_read: Callable[[], None] = lambda: None
     on_change: Callable[[], None] = lambda: None
@@ -184,11 +188,17 @@ class FakeEcs:
         own = {"name": "mclass-server", "image": f"repository@{DIGEST}", "portMappings": ports}
         return {"taskDefinitionArn": reference, "containerDefinitions": [own]}
 
+    def revision(self, arn: str, /) -> ServiceRevision:
+        groups = self.groups.get(arn, ())
+        return ServiceRevision(task_definition_arn=self.revisions[arn], target_group_arns=groups)
+
     def tasks(self, *, stopped: bool = False) -> Sequence[Task]:
         return self.stopped if stopped else self.running
 
     def target_states(self, target_group_arns: Sequence[str], /) -> Mapping[str, str]:
-        return self.states
+        self.on_read()
+        found = [self.states_of[arn] for arn in target_group_arns if arn in self.states_of]
+        return {address: state for each in found or [self.states] for address, state in each.items()}
 
     def update(
         self,

@@ -161,7 +161,7 @@ def test_the_limits_are_the_environments() -> None:
             BEFORE,
             (
                 "new 0.0 % of 200 requests failed, old 0.0 % of 9,730; "
-                "latency not compared: too little is known of it yet"
+                "latency not compared: not enough data yet"
             ),
         ),
     ],

@@ -36,6 +36,7 @@ LAYERS = (
     {
         "analysis",
         "attempt_names",
+        "credentials",
         "hcl",
         "inputs",
         "lines",

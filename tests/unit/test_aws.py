@@ -13,12 +13,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, SSLError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    SSLError,
+    SSOTokenLoadError,
+    UnauthorizedSSOTokenError,
+)
 
-from mclass_tf.aws import Access, Aws, connect, error_code, is_transient, refusal
-from mclass_tf.errors import ConfigurationError
+from mclass_tf.aws import Access, Aws, connect, error_code, is_transient, needs_sign_in, refusal
+from mclass_tf.errors import ConfigurationError, CredentialsExpiredError, UnreachableError
 
-KEYS = {"access_key_id": "a", "secret_access_key": "b"}
+KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "b"}
 
 
 def access(endpoint_url: str | None) -> Access:
@@ -99,6 +108,34 @@ def test_an_endpoint_with_tls_must_prove_its_identity(
     assert bool(client._endpoint.http_session._verify) is verified  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("version", ["1.35.68", "1.34.162", "1.35.68.dev1"])
+def test_a_botocore_without_conditional_writes_is_refused_before_anything_is_called(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr("botocore.__version__", version)
+
+    with pytest.raises(ConfigurationError, match=f"botocore {version} is too old") as caught:
+        connect(access("http://127.0.0.1:1"), account_id="111111111111", role_arn=None)
+    assert "python -m pip install 'botocore>=1.35.69'" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", ["1.35.69", "1.36.0", "1.44.8", "2.0"])
+def test_a_botocore_with_conditional_writes_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr("botocore.__version__", version)
+
+    with pytest.raises(UnreachableError):
+        connect(access("http://127.0.0.1:1"), account_id="111111111111", role_arn=None)
+
+
+def test_the_installed_botocore_has_what_the_lease_needs() -> None:
+    shape = Aws(access(None)).s3.meta.service_model.operation_model("PutObject").input_shape
+
+    assert shape is not None
+    assert {"IfMatch", "IfNoneMatch"} <= set(shape.members)
+
+
 def test_a_refusal_by_aws_is_not_a_bug() -> None:
     answer = {"Error": {"Code": "AccessDenied", "Message": "not yours"}}
 
@@ -115,6 +152,51 @@ def test_a_lost_connection_to_aws_is_not_a_bug() -> None:
 
     assert error is not None
     assert error.exit_code == 3
+
+
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
+
+
+@pytest.mark.parametrize("code", EXPIRED)
+def test_a_session_that_has_ended_is_no_error_of_the_configuration(code: str) -> None:
+    headers = {"date": format_datetime(dt.datetime.now(dt.UTC), usegmt=True)}
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPHeaders": headers}}
+
+    error = refusal(ClientError(answer, "DescribeServices"))  # type: ignore[arg-type]
+
+    assert isinstance(error, CredentialsExpiredError)
+    assert "clock" not in error.hint
+
+
+def test_a_request_that_ec2_calls_expired_for_a_wrong_clock_is_told_from_an_ended_session() -> None:
+    there = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=20)
+    headers = {"date": format_datetime(there, usegmt=True)}
+    answer = {"Error": {"Code": "RequestExpired"}, "ResponseMetadata": {"HTTPHeaders": headers}}
+
+    error = refusal(ClientError(answer, "DescribeVpcs"))  # type: ignore[arg-type]
+
+    assert error is not None
+    assert not isinstance(error, CredentialsExpiredError)
+    assert "clock" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (UnauthorizedSSOTokenError(), True),
+        (SSOTokenLoadError(error_msg="gone"), True),
+        (CredentialRetrievalError(provider="custom-process", error_msg="expired"), True),
+        (NoCredentialsError(), True),
+        (RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whether_a_sign_in_helps_depends_on_the_source_of_the_credentials(
+    error: Exception,
+    waits: bool,  # noqa: FBT001
+) -> None:
+    assert isinstance(refusal(error), CredentialsExpiredError)
+    assert needs_sign_in(error) is waits
 
 
 def test_our_own_error_is_not_a_refusal_by_aws() -> None:

@@ -168,7 +168,7 @@ def test_the_guides_name_the_json_of_every_command(guide: str) -> None:
 
 def test_the_guides_list_the_settings_of_an_environment(guide: str) -> None:
     known = (
-        r"account_id|region|role_arn|promotes_from|stall_after|version_path|soak_minutes|refuse_findings|allow_yes"
+        r"account_id|region|role_arn|promotes_from|stall_after|version_path|soak_minutes|refuse_findings|refuse_unfixed|allow_yes"
         r"|strategy|smoke|alarms|bake_minutes|canary_percent|canary_bake_minutes|step_percent|step_bake_minutes"
         r"|before|enabled|max_error_percent|max_latency_ratio|latency_floor_seconds|min_requests"
     )

@@ -174,6 +174,26 @@ def test_after_a_lost_response_to_a_renewal_it_is_renewed_and_released(s3: FakeS
     assert lease(s3).holder() is None
 
 
+def test_a_renewal_that_fails_is_reported_once_and_tried_again(s3: FakeS3) -> None:
+    """A lease lapsed without a word where the credentials had expired."""
+    lines: list[str] = []
+    failed_again = threading.Event()
+
+    def count() -> None:
+        if s3.calls["PutObject"] > 4:
+            failed_again.set()
+
+    with lease(s3).held(KIM, report=lines.append, renewed_every=0.01):
+        s3.calls.clear()
+        s3.refusal, s3.before_put = "ExpiredToken", count
+        assert failed_again.wait(10)
+        s3.refusal = ""
+
+    assert lines == [
+        "the lease on prod cannot be renewed, and ends within 90 s: the credentials have expired"
+    ]
+
+
 def test_it_is_released_even_if_the_response_to_the_last_renewal_was_lost(s3: FakeS3) -> None:
     with lease(s3).held(KIM):
         lease(s3)._write(KIM, condition={})

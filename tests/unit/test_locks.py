@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("constraints.txt", "app/requirements.txt", ".ci/tools.txt")
+LOCKS = ("constraints.txt", "app/requirements.txt", ".ci/tools.txt", ".ci/foreign.txt")
 
 
 def entries(file: str) -> list[str]:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from mclass_tf.aws import Access, Aws
-from mclass_tf.errors import ConfigurationError, RevisionGoneError, ServiceGoneError
+from mclass_tf.errors import ConfigurationError, IncompleteAnswerError, RevisionGoneError, ServiceGoneError
 from mclass_tf.service import Ecs
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -31,6 +31,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
                 "pendingCount": 1,
                 "taskDefinition": f"{PREFIX}:task-definition/mclass-task:2",
                 "healthCheckGracePeriodSeconds": 30,
+                "deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
                 "loadBalancers": [
                     {"targetGroupArn": GROUP, "containerName": "mclass-server", "containerPort": 3000}
                 ],
@@ -116,7 +117,12 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         ]
     },
     "DescribeTaskDefinition": {
-        "taskDefinition": {"family": "mclass-task", "revision": 2, "containerDefinitions": []},
+        "taskDefinition": {
+            "taskDefinitionArn": f"{PREFIX}:task-definition/mclass-task:2",
+            "family": "mclass-task",
+            "revision": 2,
+            "containerDefinitions": [{"name": "mclass-server", "image": "repository@sha256:a"}],
+        },
         "tags": [{"key": "k", "value": "v"}],
     },
     "UpdateService": {"service": {}},
@@ -283,12 +289,11 @@ def test_service_deployments_are_selected_by_status_and_time() -> None:
 
 
 _MISSING = {"failures": [{"arn": "arn", "reason": "MISSING"}]}
+_EMPTY: dict[str, Any] = {"serviceDeployments": [], "serviceRevisions": []}
 
 
 @pytest.mark.parametrize("ask", [Ecs.service_deployment, Ecs.revision, Ecs.revision_task_definition])
-@pytest.mark.parametrize(
-    "answer", [{}, _MISSING, {**_MISSING, "serviceDeployments": [], "serviceRevisions": []}]
-)
+@pytest.mark.parametrize("answer", [_EMPTY, _MISSING, {**_MISSING, **_EMPTY}])
 def test_what_ecs_has_no_more_is_reported_with_the_next_step(
     aws: FakeAws, ask: Callable[[Ecs, str], object], answer: Mapping[str, Any]
 ) -> None:
@@ -298,8 +303,18 @@ def test_what_ecs_has_no_more_is_reported_with_the_next_step(
         ask(Ecs(aws, cluster=CLUSTER, name=SERVICE, environment="dev"), "arn")
 
     assert caught.value.exit_code == 3
-    assert ("MISSING" in caught.value.message) is bool(answer)
+    assert ("MISSING" in caught.value.message) is ("failures" in answer)
     assert "`status dev`" in caught.value.hint
+
+
+@pytest.mark.parametrize("ask", [Ecs.service_deployment, Ecs.revision, Ecs.revision_task_definition])
+def test_an_answer_that_says_nothing_is_not_taken_for_one_that_ecs_has_no_more(
+    aws: FakeAws, ask: Callable[[Ecs, str], object]
+) -> None:
+    aws.answers["DescribeServiceDeployments"] = aws.answers["DescribeServiceRevisions"] = {}
+
+    with pytest.raises(IncompleteAnswerError):
+        ask(Ecs(aws, cluster=CLUSTER, name=SERVICE), "arn")
 
 
 def test_a_service_deployment_is_read_with_the_cause_of_its_failure(ecs: Ecs) -> None:
@@ -308,6 +323,17 @@ def test_a_service_deployment_is_read_with_the_cause_of_its_failure(ecs: Ecs) ->
     assert (found.status, found.status_reason) == ("ROLLBACK_IN_PROGRESS", "why")
     assert (found.rollback_reason, found.failures, found.alarms) == ("the circuit breaker", 3, ("errors",))
     assert (found.source_revision_arns, found.target_revision_arn) == (("source",), "target")
+
+
+@pytest.mark.parametrize("summaries", [None, [], [{}], [{"arn": "source"}, {"runningTaskCount": 1}]])
+def test_source_revisions_are_unknown_unless_ecs_names_all_of_them(
+    aws: FakeAws, ecs: Ecs, summaries: list[Any] | None
+) -> None:
+    (described,) = ANSWERS["DescribeServiceDeployments"]["serviceDeployments"]
+    answer = {**described, "sourceServiceRevisions": summaries}
+    aws.answers["DescribeServiceDeployments"] = {"serviceDeployments": [answer]}
+
+    assert ecs.service_deployment("arn").source_revision_arns == ()
 
 
 def test_a_task_is_read_with_its_address_and_how_it_ended(ecs: Ecs) -> None:

@@ -322,13 +322,15 @@ def test_a_lease_of_anything_keeps_others_out_until_it_is_old_and_no_longer(body
         assert age <= LIFETIME
 
 
-BACKEND = Backend(file=Path("backend.hcl"), bucket="states", key="k", region="r", allowed_account_ids=())
+BACKEND = Backend(
+    file=Path("backend.hcl"), bucket="states", key="k", region="ap-northeast-2", allowed_account_ids=()
+)
 
 
 def bucket(body: bytes) -> Any:
     s3 = FakeS3()
     s3.objects = {"k": (body, s3.now), "k.tflock": (body, s3.now)}
-    return SimpleNamespace(s3=s3)
+    return SimpleNamespace(s3=s3, s3_in=lambda _region: s3)
 
 
 @given(body=bodies(STATE, LOCK))

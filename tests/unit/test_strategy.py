@@ -13,13 +13,16 @@ from mclass_tf import verify
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import ConfigurationError, UsageError
 from mclass_tf.flows.deployer.wiring import (
+    is_wired,
     order_settings,
     require_pauses,
     require_wiring,
     rollback_strategy,
+    target_group_in_use,
     wiring_settings,
 )
-from mclass_tf.service import Service
+from mclass_tf.rollout import Patience
+from mclass_tf.service import Ecs, Service
 from mclass_tf.session import Session
 from mclass_tf.strategy import (
     BLUE_GREEN,
@@ -34,7 +37,7 @@ from mclass_tf.strategy import (
     stages_of_pauses,
     without_pauses,
 )
-from tests.unit.fake_service import OLD, deployment, service
+from tests.unit.fake_service import OLD, FakeEcs, deployment, service
 
 BLUE, GREEN, PRODUCTION, TEST = "group/blue", "group/green", "rule/production", "rule/test"
 BREAKER = {"enable": True, "rollback": True}
@@ -47,6 +50,20 @@ IN_FORCE = {
 }
 LAMBDA = {"hookTargetArn": "function", "roleArn": "role", "lifecycleStages": ["POST_SCALE_UP"]}
 RUNNING = replace(service(deployment(OLD, status="PRIMARY")), configuration=IN_FORCE)
+
+
+WIRING = {
+    "containerName": "mclass-server",
+    "containerPort": 8080,
+    "targetGroupArn": GREEN,  # ECS swaps them at every shift
+    "advancedConfiguration": {
+        "alternateTargetGroupArn": BLUE,
+        "productionListenerRule": PRODUCTION,
+        "testListenerRule": TEST,
+        "roleArn": "role",
+    },
+}
+WIRED = replace(RUNNING, load_balancers=(WIRING,))
 
 
 class Rules:
@@ -122,7 +139,7 @@ def test_hooks_that_call_something_stay_and_pauses_of_before_go() -> None:
     in_force = {**IN_FORCE, "lifecycleHooks": [LAMBDA, {"targetType": "PAUSE"}]}
 
     assert Strategy().configuration(in_force, pauses=())["lifecycleHooks"] == [LAMBDA]
-    assert without_pauses(in_force) == {**IN_FORCE, "lifecycleHooks": [LAMBDA]}
+    assert without_pauses(in_force) == {"lifecycleHooks": [LAMBDA]}
 
 
 def test_the_functions_of_the_environment_take_the_place_of_ours_and_leave_those_of_others() -> None:
@@ -198,7 +215,19 @@ def test_a_rolling_release_after_another_strategy_says_so_and_leaves_the_wiring(
     told = order_settings(session(Strategy()), outputs(), before, Strategy(), pauses=())
 
     assert told["deploymentConfiguration"]["strategy"] == "ROLLING"
+    assert "bakeTimeInMinutes" not in told["deploymentConfiguration"]
     assert "loadBalancers" not in told
+
+
+@pytest.mark.parametrize("name", [ROLLING, BLUE_GREEN])
+def test_what_ecs_does_not_say_of_the_configuration_is_neither_assumed_nor_removed(name: str) -> None:
+    """It may have another strategy in force, and hooks of others."""
+    unknown = {key: value for key, value in IN_FORCE.items() if key != "strategy"}
+
+    told = Strategy(name=name).configuration(unknown, pauses=())
+
+    assert told["strategy"] == name.upper().replace("-", "_")
+    assert "lifecycleHooks" not in told
 
 
 def test_alarms_are_those_of_the_environment_and_roll_back() -> None:
@@ -215,6 +244,7 @@ def test_alarms_are_those_of_the_environment_and_roll_back() -> None:
 def test_the_alternate_target_group_is_the_one_that_is_not_in_use(
     rules: Rules, in_use: str, other: str
 ) -> None:
+    """So it is for a service that ECS knows to be in neither."""
     strategy = Strategy(name=BLUE_GREEN)
 
     (told,) = order_settings(session(strategy, rules), outputs(), RUNNING, strategy, pauses=())[
@@ -228,6 +258,66 @@ def test_the_alternate_target_group_is_the_one_that_is_not_in_use(
         "testListenerRule": TEST,
         "roleArn": "role",
     }
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(blue=0, green=100)])
+def test_a_wired_service_is_told_nothing_of_its_load_balancers(rules: Rules) -> None:
+    for name in (BLUE_GREEN, CANARY, LINEAR):
+        strategy = Strategy(name=name)
+        assert "loadBalancers" not in order_settings(
+            session(strategy, rules), outputs(), WIRED, strategy, pauses=()
+        )
+    assert wiring_settings(session(Strategy(name=CANARY), rules), outputs(), WIRED) == {}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_group_arns": {"blue": BLUE, "green": "group/other"}},
+        {"production_listener_rule_arn": "rule/other"},
+        {"test_listener_rule_arn": "rule/other"},
+    ],
+)
+def test_a_service_with_other_groups_or_rules_is_not_wired(changes: dict[str, Any]) -> None:
+    assert is_wired(outputs(), WIRED)
+    assert not is_wired(outputs(**changes), WIRED)
+    assert not is_wired(outputs(), RUNNING)
+
+
+def test_the_target_group_in_use_is_ecs_s_own_and_not_that_of_the_weights() -> None:
+    told = wiring_settings(session(Strategy(name=CANARY), Rules()), outputs(), RUNNING, in_use=GREEN)
+
+    assert told["loadBalancers"][0]["targetGroupArn"] == GREEN
+    assert told["loadBalancers"][0]["advancedConfiguration"]["alternateTargetGroupArn"] == BLUE
+
+
+@pytest.mark.parametrize(
+    ("resolved", "groups", "expected"),
+    [
+        ((GREEN,), (BLUE, GREEN), GREEN),
+        ((), (BLUE,), BLUE),
+        ((), (BLUE, GREEN), ""),
+        (("group/other",), (BLUE,), ""),
+    ],
+    ids=["resolved", "one group only", "unknown", "resolved to another"],
+)
+def test_the_target_group_in_use_is_that_to_which_ecs_has_resolved_what_runs(
+    resolved: tuple[str, ...], groups: tuple[str, ...], expected: str
+) -> None:
+    running = replace(RUNNING, target_group_arns=groups, revision_arns=("revision/own",))
+    ecs = FakeEcs(running, groups={"revision/own": resolved})
+
+    patience = Patience(report=lambda _: None)
+    assert target_group_in_use(cast("Ecs", ecs), outputs(), running, patience=patience) == expected
+
+
+def test_a_changed_container_port_is_sent() -> None:
+    strategy = Strategy(name=BLUE_GREEN)
+    moved = outputs(container_port=9090)
+
+    told = order_settings(session(strategy), moved, WIRED, strategy, pauses=(), in_use=GREEN)
+
+    assert told["loadBalancers"] == [{**WIRING, "containerPort": 9090}]
 
 
 def test_a_service_is_wired_by_a_rolling_deployment() -> None:
@@ -260,10 +350,7 @@ def test_a_service_that_is_to_run_no_tasks_is_refused(name: str) -> None:
 
 
 def test_a_rollback_shifts_at_once_where_the_service_is_wired() -> None:
-    wired = replace(RUNNING, load_balancers=({"advancedConfiguration": {"roleArn": "role"}},))
-
-    assert rollback_strategy(session(Strategy(name=LINEAR)), wired) == Strategy(
-        name=BLUE_GREEN, bake_minutes=0
-    )
-    assert rollback_strategy(session(Strategy(name=LINEAR)), RUNNING).name == ROLLING
-    assert rollback_strategy(session(Strategy()), wired).name == ROLLING
+    linear = session(Strategy(name=LINEAR))
+    assert rollback_strategy(linear, outputs(), WIRED) == Strategy(name=BLUE_GREEN, bake_minutes=0)
+    assert rollback_strategy(linear, outputs(), RUNNING).name == ROLLING
+    assert rollback_strategy(session(Strategy()), outputs(), WIRED).name == ROLLING

@@ -16,7 +16,9 @@ from mclass_tf.environment import Backend
 from mclass_tf.errors import DamagedObjectError
 from tests.unit.damaged import DAMAGED
 
-BACKEND = Backend(file=Path("backend.hcl"), bucket="states", key="k", region="r", allowed_account_ids=())
+BACKEND = Backend(
+    file=Path("backend.hcl"), bucket="states", key="k", region="ap-northeast-2", allowed_account_ids=()
+)
 
 
 class _MissingKeyError(Exception):
@@ -38,7 +40,8 @@ def aws(answer: object) -> Any:
     errors = SimpleNamespace(
         NoSuchKey=_MissingKeyError, NoSuchBucket=_MissingBucketError, ClientError=ClientError
     )
-    return SimpleNamespace(s3=SimpleNamespace(get_object=get_object, exceptions=errors))
+    s3 = SimpleNamespace(get_object=get_object, exceptions=errors)
+    return SimpleNamespace(s3=s3, s3_in=lambda _region: s3)
 
 
 def test_a_secret_output_is_shown_to_nobody_who_does_not_ask_for_it() -> None:

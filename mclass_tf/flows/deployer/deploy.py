@@ -18,7 +18,7 @@ from mclass_tf.flows.deployer.pauses import Pauses
 from mclass_tf.flows.deployer.registration import ContainerPort, registered
 from mclass_tf.flows.deployer.settling import settling_seconds, verify_environment
 from mclass_tf.flows.deployer.smoke import first_problem, require_answers
-from mclass_tf.flows.deployer.wiring import order_settings, wiring_settings
+from mclass_tf.flows.deployer.wiring import is_wired, order_settings, target_group_in_use, wiring_settings
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
 from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
 from mclass_tf.service import Ecs, Service, ServiceDeployment, Task, serving_container
@@ -121,12 +121,15 @@ class Deployer:
         return self.patience(lambda: self.ecs.revision_task_definition(deployment.target_revision_arn))
 
     def replaces_only_placeholder(self, deployment: ServiceDeployment) -> bool:
-        """Return whether only the placeholder image ran before, which cannot start."""
-        sources = self.sources_of(deployment)
-        return all(self.image_of(source).endswith(verify.PLACEHOLDER) for source in sources)
+        """Return whether only the placeholder image is known to have run before, which cannot start.
+
+        If ECS does not say what ran, something may have: a service must not be scaled to 0 on that ground.
+        """
+        images = [self.image_of(source) for source in self.sources_of(deployment)]
+        return bool(images) and all(image.endswith(verify.PLACEHOLDER) for image in images)
 
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
-        """Return the task definitions that ran when a service deployment began."""
+        """Return the task definitions that ran when a service deployment began; none if ECS does not say."""
         sources = self.describe_service_deployment(deployment).source_revision_arns
         return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
 
@@ -136,7 +139,7 @@ class Deployer:
     def image_of(self, task_definition: str) -> str:
         """Return the reference of the service's image in a task definition."""
         container = serving_container(self.task_definition(task_definition), self.outputs.container_name)
-        return "" if container is None else str(container["image"])
+        return "" if container is None else str(container.get("image") or "")
 
     def start(self, order: rollout.ServiceUpdate) -> StartedRollout:
         order = _registered(self, order)
@@ -147,21 +150,31 @@ class Deployer:
     ) -> dict[str, Any]:
         """Return the settings of UpdateService for a strategy; `is_tested` adds the pause of the smoke test."""
         stages = self.pauses.stages(strategy, pause_at, is_tested=is_tested)
-        return order_settings(self.session, self.outputs, service, strategy, pauses=stages)
+        in_use = ""
+        if strategy.shifts:
+            in_use = target_group_in_use(self.ecs, self.outputs, service, patience=self.patience)
+        return order_settings(self.session, self.outputs, service, strategy, pauses=stages, in_use=in_use)
 
-    def wire(self, service: Service, watching: WatchOptions, attempt: Attempt) -> None:
-        """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic."""
+    def wire(self, service: Service, watching: WatchOptions, attempt: Attempt) -> Service:
+        """Configure both target groups by a rolling redeployment, as ECS requires before the first shift of traffic.
+
+        Return the service as ECS describes it after that.
+        """
         self.session.report(
             "telling the service of both target groups: a rolling deployment of what runs, this once"
         )
+        in_use = target_group_in_use(self.ecs, self.outputs, service, patience=self.patience)
         order = rollout.ServiceUpdate(
             task_definition_arn=service.task_definition_arn,
             desired=None,
-            settings=wiring_settings(self.session, self.outputs, service),
+            settings=wiring_settings(self.session, self.outputs, service, in_use=in_use),
         )
         started = rollout.start(self.ecs, _registered(self, order), patience=self.patience)
         end = self.follow(started, watching, attempt, reset_to=None)
         self.require_success(end, watching, task_definition_arn=service.task_definition_arn, reset_to=None)
+        return rollout.await_service(
+            self.ecs, lambda found: is_wired(self.outputs, found), patience=self.patience
+        )
 
     def _on_look(
         self, attempt: Attempt, watch: rollout.Watch, analyst: Analyst, deployment: ServiceDeployment
@@ -260,7 +273,7 @@ class Deployer:
     ) -> None:
         """Raise the error that explains why the rollout did not succeed, after setting the desired count to `reset_to`.
 
-        A failed smoke test or analysis of `attempt` is the cause, if there is one.
+        A contradiction, failed smoke test or failed analysis of `attempt` is the cause, if there is one.
         """
         failure = failure_of(attempt.analysis) if attempt is not None else ""
         problem = first_problem(attempt.smoke) if attempt is not None else ""
@@ -270,6 +283,8 @@ class Deployer:
                 cause = f"the new version is worse than the old one: {failure}"
                 raise messages.serves_worse(cause, environment=name)
             return
+        if attempt is not None and attempt.contradiction and end.outcome is RolloutOutcome.ROLLED_BACK:
+            raise messages.contradicted(attempt.contradiction, environment=name)
         if problem and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.smoke_test_failed(problem, environment=name, log_group=log_group)
         if failure and end.outcome is RolloutOutcome.ROLLED_BACK:
@@ -301,7 +316,14 @@ class Deployer:
             running = self.patience(self.ecs.tasks)
             return any(each.id == task and each.task_definition_arn == arn for each in running)
 
-        require_answers(session, self.outputs, tasks=tasks, runs_too=runs_too, revision=attempt.revision)
+        require_answers(
+            session,
+            self.outputs,
+            tasks=tasks,
+            runs_too=runs_too,
+            revision=attempt.revision,
+            unreachable=attempt.unreachable,
+        )
         session.report("verifying")
         report = verify_environment(session)
         attempt.is_verified = report.ok

@@ -71,6 +71,19 @@ def smoke_test_failed(problem: str, *, environment: str, log_group: str) -> Roll
     )
 
 
+def contradicted(contradiction: str, *, environment: str) -> RolledBackError:
+    """Return the error of a rollout that was rolled back because ECS's record and the traffic contradicted each other."""
+    return RolledBackError(
+        f"the release to {environment} failed; it was rolled back: {contradiction}; production traffic was not shifted",
+        hint=Hint(
+            "somebody else has changed the load balancers of the service, or the weights of its rules: ",
+            ("verify", environment),
+            " compares them with the outputs; release again after that",
+        ),
+        cause=contradiction,
+    )
+
+
 def analysis_failed(failure: str, *, environment: str, log_group: str) -> AnalysisFailedError:
     cause = f"the new version was worse than the old one: {failure}"
     return AnalysisFailedError(

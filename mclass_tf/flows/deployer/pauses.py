@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from mclass_tf import rollout, verify
-from mclass_tf.errors import Hint, LeaseLostError
+from mclass_tf.aws import error_code, error_message
+from mclass_tf.errors import Hint, LeaseLostError, MclassError, RolloutError
 from mclass_tf.flows.attempt import Attempt, requested_pauses
+from mclass_tf.flows.deployer.consistency import find_contradiction
 from mclass_tf.flows.deployer.messages import inherited_pause, paused
 from mclass_tf.flows.deployer.smoke import first_problem, is_reachable, run_smoke_test
 from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome, StartedRollout
@@ -27,7 +29,7 @@ class Pauses:
 
     @property
     def is_tested(self) -> bool:
-        """Whether new versions get a smoke test, and the test listener is reachable."""
+        """Whether new versions get a smoke test, and this machine can reach the load balancer."""
         return self._has_smoke_test and is_reachable(self.session, self.outputs)
 
     @property
@@ -42,7 +44,8 @@ class Pauses:
                 stages.add(SMOKE_STAGE)
             else:
                 self.session.report(
-                    "the load balancer is internal: the new version is not tested before it gets traffic"
+                    "the load balancer is internal and does not answer this machine: the new version is not tested before it "
+                    "gets traffic"
                 )
         return [stage for stage in PAUSE_STAGES if stage in stages]
 
@@ -64,10 +67,17 @@ class Pauses:
     def answer(
         self, attempt: Attempt, user_stages: Callable[[], Collection[str]], stage: str, hook: HookState
     ) -> bool | None:
-        """Answer the pause of the smoke test by its result. Return None for a pause that the user must answer."""
+        """Answer the pause of the smoke test by its result. Return None for a pause that the user must answer.
+
+        A contradiction between ECS's record and the traffic rolls back first: the test could not tell the versions apart.
+        """
         if stage == SMOKE_STAGE:
             is_users = stage in user_stages()
             if self._has_smoke_test and (not is_users or self.is_tested):
+                attempt.contradiction = self._contradiction_or_error(attempt.service_deployment_arn)
+                if attempt.contradiction:
+                    self.session.report(f"production traffic is not shifted: {attempt.contradiction}")
+                    return False
                 attempt.smoke = run_smoke_test(self.session, self.outputs, revision=attempt.revision)
                 if first_problem(attempt.smoke):
                     return False
@@ -75,6 +85,20 @@ class Pauses:
                     return True
         self.session.report(paused(self.session.environment.name, stage, hook))
         return None
+
+    def _contradiction_or_error(self, arn: str) -> str:
+        """Return the contradiction. Any error counts as one, as in a smoke test: otherwise ECS would wait for an hour."""
+        try:
+            return self.find_contradiction(arn)
+        except LeaseLostError:
+            raise
+        except MclassError as error:
+            return f"the target groups of the versions could not be compared: {error.message}"
+
+    def find_contradiction(self, arn: str) -> str:
+        """Return what contradicts a shift of production traffic by a service deployment, "" if nothing does."""
+        deployment = self.patience(lambda: self.ecs.service_deployment(arn))
+        return find_contradiction(self.session, self.outputs, self.ecs, deployment, patience=self.patience)
 
     def drop(self) -> None:
         """Remove our pauses from the service: an unwatched deployment would wait at them."""
@@ -84,13 +108,29 @@ class Pauses:
             self.patience(lambda: self.ecs.update(task_definition=None, desired=None, settings=settings))
 
     def drop_after(self, end: RolloutEnd) -> None:
-        """Remove our pauses. If the lease is lost, do not hide the error of a failed rollout."""
+        """Remove our pauses. A failure is a warning: the rollout has ended, and the next apply or release removes them.
+
+        A lost lease ends a release that succeeded, and does not hide the error of one that failed.
+        """
         try:
             self.drop()
         except LeaseLostError as lost:
             if end.outcome is RolloutOutcome.SUCCEEDED:
                 raise
-            self.session.report(f"the pauses of this release stay in the service: {lost.message}")
+            self._warn_of_pauses(lost.message)
+        except RolloutError as error:
+            self._warn_of_pauses(error.message)
+        except Exception as error:
+            if not error_code(error):
+                raise
+            self._warn_of_pauses(error_message(error))
+
+    def _warn_of_pauses(self, problem: str) -> None:
+        name = self.session.environment.name
+        self.session.report(
+            f"warning: the pauses of this release stay in the service: {problem}. The next `apply {name}` or "
+            f"`release {name}` removes them; a deployment that anything else starts waits at them"
+        )
 
     def inherited(self) -> Hint:
         """Return the hint on somebody else's deployment that inherits our pauses; empty if none are configured."""

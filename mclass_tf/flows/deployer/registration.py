@@ -46,6 +46,7 @@ def _ports(task_definition: Mapping[str, Any]) -> list[ContainerPort]:
         ContainerPort(container=str(each["name"]), port=int(mapping["containerPort"]))
         for each in task_definition.get("containerDefinitions") or ()
         for mapping in each.get("portMappings") or ()
+        if each.get("name") and mapping.get("containerPort")
     ]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mclass_tf import verify
 from mclass_tf.errors import Hint, MclassError, NotServingError
+from mclass_tf.flows.deployer.reach import awaited_reachability_problem, header_of
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import SmokeResult
 from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse, UntrustedError, get
@@ -17,6 +18,7 @@ from mclass_tf.session import Session
 
 _SECONDS = 10.0  # timeout of one request
 _WITHIN = 15.0  # seconds within which the answers must be right
+_SHIFT_WITHIN = 60.0  # seconds within which the load balancer must use the weights that ECS has just written
 _PAUSE = 0.5
 _ANSWERS_A_TASK = 2
 _SMOKE_ANSWERS = 3
@@ -30,15 +32,22 @@ def require_answers(
     tasks: Sequence[Task],
     runs_too: Callable[[str], bool],
     revision: str,
+    unreachable: str = "",
 ) -> None:
     """Return after enough consecutive answers from the revision; raise NotServingError if they do not come.
 
     The number is twice that of the tasks, so that round robin reaches each task. An answer that names its revision must name
     this one, and an answer that names its task one of these, or one that ECS started since: `runs_too` tells. Other answers must
-    be successful.
+    be successful. `unreachable` is why the load balancer did not answer this machine before the rollout: if it still does not, it
+    is not asked.
     """
-    if _is_internal(session, outputs):
-        session.report("the load balancer is internal and answers inside the VPC alone: it is not asked")
+    if not is_reachable(session, outputs):
+        session.report("the load balancer is internal and does not answer this machine: it is not asked")
+        return
+    if unreachable and (problem := awaited_reachability_problem(session, outputs)):
+        session.report(
+            f"the load balancer does not answer this machine, nor did it before: it is not asked: {problem}"
+        )
         return
     endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
     path = session.environment.release.version_path
@@ -58,22 +67,23 @@ def require_answers(
 
 
 def is_reachable(session: Session, outputs: verify.Outputs) -> bool:
-    """Return whether the load balancer answers outside the VPC."""
-    return not _is_internal(session, outputs)
+    """Return whether the load balancer can be asked: it faces the internet, or answers this machine all the same."""
+    return not _is_internal(session, outputs) or not awaited_reachability_problem(session, outputs)
 
 
 def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:
-    """Request each path of the new version through the test listener; stop at the first failure.
+    """Request each path of the new version over the production listener, by test traffic; stop at the first failure.
 
     Each path must succeed several times in a row. If the version path names a revision, it must be this one.
     """
     settings = session.environment.release
-    endpoint = locate(session, outputs.test_url, certificate_arn=outputs.certificate_arn)
+    endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
+    headers = header_of(outputs)
     paths = list(dict.fromkeys([settings.version_path, *(settings.smoke or ())]))
     named = settings.version_path in (settings.smoke or ())
     if (
         not named
-        and _find_problem(endpoint, settings.version_path)
+        and _find_problem(endpoint, settings.version_path, headers=headers)
         == f"{settings.version_path} answers with {_NOT_FOUND}"
     ):
         paths[0] = _health_path(session, outputs)
@@ -82,9 +92,9 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
         expected = revision if path == settings.version_path else ""
         try:
             _require_in_a_row(
-                partial(_find_problem, endpoint, path, revision=expected),
+                partial(_find_problem, endpoint, path, revision=expected, headers=headers),
                 times=_SMOKE_ANSWERS,
-                what=outputs.test_url,
+                what=f"{outputs.url}, for test traffic,",
             )
         except NotServingError as error:
             return (*results, SmokeResult(path=path, problem=error.cause))
@@ -94,7 +104,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
 
 def run_smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> tuple[SmokeResult, ...]:
     """Run the smoke test of a paused rollout. Any error counts as a failed test."""
-    session.report("asking the new version on the test listener")
+    session.report("asking the new version by test traffic")
     try:
         smoke = smoke_test(session, outputs, revision=revision)
     except MclassError as error:  # otherwise ECS would wait for an hour
@@ -112,13 +122,17 @@ def first_problem(smoke: Sequence[SmokeResult]) -> str:
 
 
 def _require_in_a_row(find_problem: Callable[[], str], *, times: int, what: str) -> None:
-    """Return after `find_problem` returned "" `times` times in a row; raise NotServingError after `_WITHIN` seconds."""
-    deadline = time.monotonic() + _WITHIN
+    """Return after `find_problem` returned "" `times` times in a row; raise NotServingError after `_WITHIN` seconds.
+
+    Another revision may answer for longer: a load balancer needs some time to use new weights.
+    """
+    began = time.monotonic()
     good = 0
     while good < times:
         problem = find_problem()
         good = 0 if problem else good + 1
-        if problem and time.monotonic() >= deadline:
+        within = _SHIFT_WITHIN if isinstance(problem, _OtherRevision) else _WITHIN
+        if problem and time.monotonic() >= began + within:
             raise NotServingError(
                 f"the tasks run, but at {what} {problem}",
                 hint=Hint(
@@ -137,12 +151,23 @@ def _any(_task: str) -> bool:
     return True
 
 
+class _OtherRevision(str):
+    """The problem that another revision answers."""
+
+    __slots__ = ()
+
+
 def _find_problem(
-    endpoint: Endpoint, path: str, *, is_known: Callable[[str], bool] = _any, revision: str = ""
+    endpoint: Endpoint,
+    path: str,
+    *,
+    is_known: Callable[[str], bool] = _any,
+    revision: str = "",
+    headers: Mapping[str, str] | None = None,
 ) -> str:
     """Return the problem with an answer, "" if it is right."""
     try:
-        answer = get(endpoint, path, seconds=_SECONDS)
+        answer = get(endpoint, path, seconds=_SECONDS, headers=headers)
     except UntrustedError as error:
         return str(error)
     except OSError as error:
@@ -152,7 +177,7 @@ def _find_problem(
     document = _document(answer)
     answered, task = document.get("revision"), document.get("task")
     if revision and isinstance(answered, str) and answered != revision:
-        return f"{path} answers with revision {answered}, not {revision}"
+        return _OtherRevision(f"{path} answers with revision {answered}, not {revision}")
     if isinstance(task, str) and not is_known(task):
         return f"{path} answers from the task {task}, which is none of the release's"
     return ""

@@ -8,7 +8,8 @@ from typing import Any
 from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import ConfigurationError, Hint, UsageError
-from mclass_tf.service import Service
+from mclass_tf.rollout import Patience
+from mclass_tf.service import Ecs, Service
 from mclass_tf.session import Session
 from mclass_tf.strategy import BLUE_GREEN, Strategy
 
@@ -109,39 +110,92 @@ def require_pauses(
         )
 
 
+def is_wired(outputs: verify.Outputs, service: Service) -> bool:
+    """Return whether ECS shifts the traffic of the service between both target groups by the rules of the outputs.
+
+    Which group is the alternate one says nothing: ECS swaps them at every shift.
+    """
+    if len(service.load_balancers) != 1:
+        return False
+    (balancer,) = service.load_balancers
+    advanced = balancer.get("advancedConfiguration") or {}
+    groups = {balancer.get("targetGroupArn"), advanced.get("alternateTargetGroupArn")}
+    rules = (advanced.get("productionListenerRule"), advanced.get("testListenerRule"))
+    return groups == set(outputs.target_group_arns.values()) and rules == (
+        outputs.production_listener_rule_arn,
+        outputs.test_listener_rule_arn,
+    )
+
+
+def target_group_in_use(ecs: Ecs, outputs: verify.Outputs, service: Service, *, patience: Patience) -> str:
+    """Return the target group in which ECS has the tasks of a service at rest, "" if it does not say or need not."""
+    if is_wired(outputs, service) and _has_container(outputs, service):
+        return ""
+    resolved: tuple[str, ...] = ()
+    if len(service.revision_arns) == 1:
+        resolved = patience(lambda: ecs.revision(service.revision_arns[0])).target_group_arns
+    known = set(resolved or service.target_group_arns) & set(outputs.target_group_arns.values())
+    return known.pop() if len(known) == 1 else ""
+
+
+def _has_container(outputs: verify.Outputs, service: Service) -> bool:
+    """Return whether the load balancer sends requests to the container and port of the outputs, as far as ECS says."""
+    expected = {
+        "containerName": outputs.container_name,
+        "containerPort": outputs.container_port,
+    }
+    return all(
+        balancer.get(name) in (None, value)
+        for balancer in service.load_balancers
+        for name, value in expected.items()
+    )
+
+
 def order_settings(
-    session: Session, outputs: verify.Outputs, service: Service, strategy: Strategy, *, pauses: Sequence[str]
+    session: Session,
+    outputs: verify.Outputs,
+    service: Service,
+    strategy: Strategy,
+    *,
+    pauses: Sequence[str],
+    in_use: str = "",
 ) -> dict[str, Any]:
     """Return the settings of UpdateService besides the task definition; empty if none must change.
 
-    `pauses` are the stages at which ECS waits for an answer.
+    `pauses` are the stages at which ECS waits for an answer. `loadBalancers` are sent only if they must change: ECS takes them
+    for the truth about which target group is in use. If that contradicts what it has resolved, it puts both versions in one.
+    https://github.com/hashicorp/terraform-provider-aws/issues/45678
     """
     settings: dict[str, Any] = {}
     configuration = strategy.configuration(service.configuration, pauses=pauses)
     if configuration:
         settings["deploymentConfiguration"] = configuration
-    if strategy.shifts:
-        settings["loadBalancers"] = wiring(session, outputs)
+    if strategy.shifts and not (is_wired(outputs, service) and _has_container(outputs, service)):
+        settings["loadBalancers"] = wiring(session, outputs, in_use=in_use)
     return settings
 
 
-def wiring_settings(session: Session, outputs: verify.Outputs, service: Service) -> dict[str, Any]:
+def wiring_settings(
+    session: Session, outputs: verify.Outputs, service: Service, *, in_use: str = ""
+) -> dict[str, Any]:
     """Return the settings of a rolling deployment that configures both target groups.
 
     ECS requires it before the first deployment that shifts traffic:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-rolling-to-bluegreen.html
     """
     settings = order_settings(session, outputs, service, Strategy(), pauses=())
-    return {**settings, "loadBalancers": wiring(session, outputs)}
+    if is_wired(outputs, service):
+        return settings
+    return {**settings, "loadBalancers": wiring(session, outputs, in_use=in_use)}
 
 
-def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
-    """Return the `loadBalancers` of UpdateService: the target group in use, and the other one as the alternate."""
+def wiring(session: Session, outputs: verify.Outputs, *, in_use: str = "") -> list[dict[str, Any]]:
+    """Return the `loadBalancers` of UpdateService: the target group in use, and the other one as the alternate.
+
+    `in_use` is the target group in which ECS has the tasks. If ECS does not say, it is the one that gets most requests.
+    """
     groups = sorted(outputs.target_group_arns.values())
-    rule = _rule(session, outputs.production_listener_rule_arn)
-    weights = {arn: weight for arn, weight in _weights(rule or {}).items() if arn in groups}
-    blue = outputs.target_group_arns.get("blue", groups[0])
-    in_use = max(weights, key=lambda arn: (weights[arn], arn == blue), default=blue)
+    in_use = in_use or _busiest(session, outputs, groups)
     return [
         {
             "containerName": outputs.container_name,
@@ -157,12 +211,23 @@ def wiring(session: Session, outputs: verify.Outputs) -> list[dict[str, Any]]:
     ]
 
 
-def rollback_strategy(session: Session, service: Service) -> Strategy:
+def _busiest(session: Session, outputs: verify.Outputs, groups: Sequence[str]) -> str:
+    weights = {arn: weight for arn, weight in production_weights(session, outputs).items() if arn in groups}
+    blue = outputs.target_group_arns.get("blue", groups[0])
+    return max(weights, key=lambda arn: (weights[arn], arn == blue), default=blue)
+
+
+def production_weights(session: Session, outputs: verify.Outputs) -> dict[str, int]:
+    """Return the weights of the rule of production traffic by target group; none if the rule is gone."""
+    return _weights(_rule(session, outputs.production_listener_rule_arn) or {})
+
+
+def rollback_strategy(session: Session, outputs: verify.Outputs, service: Service) -> Strategy:
     """Return the strategy of a rollback with nothing under way: shift all traffic as soon as the old version is up.
 
     A proven version needs no test and no bake time, and users must leave the bad version at once.
     """
-    if not session.environment.release.strategy.shifts or not service.is_wired:
+    if not session.environment.release.strategy.shifts or not is_wired(outputs, service):
         return Strategy()
     return Strategy(name=BLUE_GREEN, bake_minutes=0)
 

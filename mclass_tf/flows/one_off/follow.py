@@ -65,7 +65,7 @@ class Follower:
             self._to_its_end(interruption)
         except RolloutError as error:
             raise OneOffError(
-                f"{error.message}; the task {self.task.id} may go on",
+                f"{error.message}; the task {self.task.id} may still run",
                 hint=f"`aws ecs describe-tasks --cluster {self.deployer.outputs.cluster_name} --tasks {self.task.arn}` "
                 "shows its state",
                 cause=error.cause,

@@ -9,7 +9,7 @@ from typing import Any
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code, error_message
-from mclass_tf.errors import Hint, OneOffError, ReleaseMissingError
+from mclass_tf.errors import DeploymentInProgressError, Hint, OneOffError, ReleaseMissingError
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.one_off.definition import definition
@@ -63,10 +63,23 @@ def run_command(
 
 
 def _serving_task_definition(deployer: Deployer) -> str:
-    """Return the task definition that serves; during a rollout, that of the old version, which is proven."""
+    """Return the task definition that serves; during a rollout, that of the old version, which is proven.
+
+    Raises DeploymentInProgressError if neither ECS's record of the rollout nor the service says what the old version is.
+    """
     current = deployer.ongoing()
-    sources = deployer.sources_of(current) if current is not None else ()
-    return sources[0] if sources else deployer.service().task_definition_arn
+    service = deployer.service()
+    if current is None:
+        return service.task_definition_arn
+    others = [own.task_definition_arn for own in service.deployments if own.status != "PRIMARY"]
+    known = (*deployer.sources_of(current), *others)
+    if not known and service.desired:
+        name = deployer.session.environment.name
+        raise DeploymentInProgressError(
+            f"a rollout is under way in {name}, and ECS does not say which version it replaces; nothing was run",
+            hint=Hint("run it when the rollout is over: ", ("status", name)),
+        )
+    return known[0] if known else service.task_definition_arn
 
 
 def run_in(

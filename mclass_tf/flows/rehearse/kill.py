@@ -67,7 +67,7 @@ def require_step(step: str | None, *, fault: str | None, shifts: bool) -> None:
         raise UsageError(f"--at {step} is not known", hint=f"there are {', '.join(STEPS)}")
     if step is not None and not shifts and step not in _IN_ROLLING:
         raise UsageError(
-            f"a rolling release does not come to {step}",
+            f"a rolling release has no step {step}",
             hint=f"--strategy blue-green, canary or linear; or one of {', '.join(_IN_ROLLING)}",
         )
 
@@ -111,8 +111,8 @@ def _begin_and_kill(plan: KillPlan, project: Path) -> None:
         if not arrived.wait(_ARRIVES_WITHIN) or command.process.poll() is not None:
             output = " | ".join(command.lines[-_SHOWN_LINES:])
             raise NotKilledError(
-                f"`{' '.join(plan.words)}` did not come to {plan.step}, or was over before it could be killed: {output}",
-                hint="rehearse another step, or on a machine that has more time",
+                f"`{' '.join(plan.words)}` did not reach {plan.step}, or ended before it could be killed: {output}",
+                hint="rehearse another step, or use a less busy machine",
             )
 
 

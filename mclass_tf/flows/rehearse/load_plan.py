@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from mclass_tf.errors import UsageError
+from mclass_tf.errors import EndpointError, Hint, UsageError
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.flows.rehearse.scene import Scene
+from mclass_tf.load_balancer_endpoint import Endpoint, get
 from mclass_tf.rehearsal.plan import BurstProbe, LoadEndpoint, LoadPlan
 
 # Share of the deregistration delay: a long request must end well before it.
 _LONG_SHARE_OF_DELAY = 0.6
 _LONGEST_MS = 2000
+_ANSWER_SECONDS = 10.0
 # Seconds; a longer keep-alive would take too long to probe.
 _PROBED_KEEP_ALIVE = 30.0
 
@@ -19,6 +21,7 @@ def load_plan(scene: Scene) -> LoadPlan:
     request, facts = scene.request, scene.facts
     outputs = scene.outputs
     endpoint = locate(scene.session, outputs["url"], certificate_arn=outputs.get("certificate_arn"))
+    _require_answer(endpoint, url=outputs["url"])
     plan = LoadPlan(
         where=LoadEndpoint(
             scheme=endpoint.scheme,
@@ -37,6 +40,22 @@ def load_plan(scene: Scene) -> LoadPlan:
     plan = scene.scenario.load(plan, facts)
     require_possible(plan)
     return plan
+
+
+def _require_answer(endpoint: Endpoint, *, url: str) -> None:
+    """Raise EndpointError if the load balancer lets no load in. Without a healthy target, it answers all the same."""
+    try:
+        get(endpoint, "/", seconds=_ANSWER_SECONDS)
+    except OSError as error:
+        raise EndpointError(
+            f"nothing can be rehearsed: {url} does not answer clients of the local AWS: {error}",
+            hint=Hint(
+                "its security group, or its scheme, lets their address not in, which ",
+                ("local", "status"),
+                " shows; name one that it lets in: ",
+                ("local", "up", "--client-address", "ADDRESS"),
+            ),
+        ) from None
 
 
 def long_ms(scene: Scene) -> int:

@@ -60,7 +60,7 @@ def prove_in_source(scene: Scene, source: Session, new: BuiltVersion) -> None:
     _wait_until(scene, service_of(source).is_at_rest)
     _release(scene, source, new)
     if scene.soak:
-        session.report(f"it is to be proven for {scene.soak:g} s")
+        session.report(f"waiting for {scene.soak:g} s of soak time")
         time.sleep(scene.soak)
 
 
@@ -119,6 +119,6 @@ def _wait_until(scene: Scene, is_so: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             name = scene.session.environment.name
             raise ConfigurationError(
-                f"the service of {name} does not come to rest", hint=Hint(("status", name), " shows why")
+                f"the service of {name} does not settle", hint=Hint(("status", name), " shows why")
             )
         time.sleep(0.5)

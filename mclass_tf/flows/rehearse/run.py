@@ -259,9 +259,7 @@ def _promotion(
 
 
 def _requests_by_group(scene: Scene) -> Mapping[str, int]:
-    rule = scene.outputs["production_listener_rule_arn"]
-    listener = rule.replace(":listener-rule/", ":listener/").rpartition("/")[0]
-    return scene.instrument.requests(listener_arn=listener)
+    return scene.instrument.requests(rule_arn=scene.outputs["production_listener_rule_arn"])
 
 
 def _since(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
@@ -297,7 +295,7 @@ def _exposure(
 def _soak_note(scene: Scene) -> Iterator[str]:
     if scene.source is not None and scene.asked_soak > scene.soak:
         asked = scene.session.environment.promotion.soak_minutes
-        yield f"{asked:g} minutes of soak time are asked for; {scene.soak:g} s were waited for"
+        yield f"{asked:g} minutes of soak time are required; the rehearsal waited {scene.soak:g} s"
 
 
 def _watched(outputs: Mapping[str, Any]) -> RecordedService:

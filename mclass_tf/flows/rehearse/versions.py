@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mclass_tf import image
 from mclass_tf.errors import RevisionError
+from mclass_tf.flows.architecture import architecture_of
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.session import Session
 from mclass_tf.system import process
@@ -42,6 +43,7 @@ def make_version(
         revision=dataclasses.replace(revision, name=name),
         tag=f"rehearsal-{letter}",
         variables=variables,
+        architecture=architecture_of(session.environment),
     )
     built = image.build(
         inputs,

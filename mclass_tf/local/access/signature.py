@@ -11,11 +11,14 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 from urllib.parse import parse_qsl, quote
 
 from botocore.utils import normalize_url_path
+
+from mclass_tf.local.access import post_form
+from mclass_tf.local.access.post_form import PostForm
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -53,6 +56,7 @@ class Signature:
     value: str
     token: str
     expires_at: float | None = None
+    form: PostForm | None = None
 
     @property
     def is_presigned(self) -> bool:
@@ -67,6 +71,8 @@ class Signature:
 
     def matches(self, environ: Mapping[str, Any], *, secret: str) -> bool:
         """Return whether the received request was signed with the secret."""
+        if self.form is not None:
+            return hmac.compare_digest(self._sign(self.form.policy, secret=secret), self.value)
         payload = _payload(environ, self)
         if payload is None:
             return False
@@ -84,10 +90,13 @@ class Signature:
         # Headers are decoded as Latin-1; encoding restores the signed bytes.
         digest = hashlib.sha256(request.encode("latin-1", "replace")).hexdigest()
         text = f"{ALGORITHM}\n{self.time}\n{self.scope}\n{digest}"
+        return hmac.compare_digest(self._sign(text, secret=secret), self.value)
+
+    def _sign(self, text: str, *, secret: str) -> str:
         key = f"AWS4{secret}".encode()
         for part in self.scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
-        return hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex(), self.value)
+        return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 def read(environ: Mapping[str, Any]) -> Signature | None:
@@ -98,6 +107,9 @@ def read(environ: Mapping[str, Any]) -> Signature | None:
     header = str(environ.get("HTTP_AUTHORIZATION", ""))
     if header:
         return _of_header(environ, header)
+    form = post_form.read(environ)
+    if form is not None:
+        return _of_form(form)
     query = str(environ.get("QUERY_STRING", ""))
     if "X-Amz-Credential=" in query:
         return _of_url(dict(parse_qsl(query, keep_blank_values=True)))
@@ -138,6 +150,24 @@ def _of_url(query: Mapping[str, str]) -> Signature:
         token=query.get("X-Amz-Security-Token", ""),
         seconds=int(seconds),
     )
+
+
+def _of_form(form: PostForm) -> Signature:
+    """Return the signature of a presigned POST, which covers the policy in the form and nothing else."""
+    if form.fields.get("x-amz-algorithm") != ALGORITHM:
+        raise UnsupportedMechanismError
+    try:
+        expires_at = form.expires_at
+    except ValueError as error:
+        raise MalformedSignatureError(f"Invalid Policy: {error}") from None
+    signature = _signature(
+        credential=form.fields.get("x-amz-credential", ""),
+        names="host",
+        value=form.fields.get("x-amz-signature", ""),
+        time=form.fields.get("x-amz-date", ""),
+        token=form.fields.get("x-amz-security-token", ""),
+    )
+    return replace(signature, expires_at=expires_at, form=form)
 
 
 def _signature(

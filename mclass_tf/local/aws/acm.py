@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from moto.acm import models, urls
+from moto.acm.exceptions import AWSValidationException
 from moto.acm.models import AWSCertificateManagerBackend, CertBundle, acm_backends
+from moto.acm.responses import AWSCertificateManagerResponse
 from moto.core.exceptions import AWSError
+from moto.route53 import route53_backends
 
-from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws.extend import use_backend, use_responses
 from mclass_tf.local.aws.in_use import certificate_users
 
 # As in ACM: https://docs.aws.amazon.com/acm/latest/userguide/acm-certificate-characteristics.html
 _VALIDITY = dt.timedelta(days=395)
+_ACCOUNT = 4  # its index in an ARN
+_PENDING = "PENDING_VALIDATION"
+_DOMAIN = re.compile(r"(\*\.)?(((?!-)[A-Za-z0-9-]{0,62}[A-Za-z0-9])\.)+((?!-)[A-Za-z0-9-]{1,62}[A-Za-z0-9])")
 _CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
@@ -39,8 +47,19 @@ def put_certificate(*, account_id: str, region: str, arn: str, domain_name: str)
     certificates[arn] = bundle
 
 
+def is_pending(arn: str, *, account_id: str, region: str) -> bool:
+    """Return whether the certificate waits for its validation."""
+    certificate = acm_backends[account_id][region]._certificates.get(arn)  # noqa: SLF001
+    if certificate is None:
+        return False
+    certificate.check()
+    return bool(certificate.status == _PENDING)
+
+
 class Bundle(CertBundle):  # type: ignore[misc]  # moto is not typed for us
     """A self-signed certificate. Those of moto name Amazon as their issuer, so that no client could trust them."""
+
+    status: str
 
     @classmethod
     def generate_cert(
@@ -56,18 +75,65 @@ class Bundle(CertBundle):  # type: ignore[misc]  # moto is not typed for us
             certificate=certificate,
             private_key=key,
             cert_type="PRIVATE" if cert_authority_arn is not None else "AMAZON_ISSUED",
-            cert_status="ISSUED",
+            cert_status="ISSUED" if cert_authority_arn is not None else _PENDING,
             cert_authority_arn=cert_authority_arn,
             account_id=account_id,
             region=region,
         )
+
+    def check(self) -> None:
+        """Issue a pending certificate once its records are in a hosted zone. moto issues it after a minute.
+
+        https://docs.aws.amazon.com/acm/latest/userguide/dns-validation.html
+        """
+        if self.status != _PENDING:
+            super().check()
+        elif _are_published(self):
+            self.status = "ISSUED"
+
+    def describe(self) -> dict[str, Any]:
+        described: dict[str, Any] = super().describe()
+        if self.status == _PENDING:
+            described["Certificate"].pop("IssuedAt", None)
+        return described
+
+
+def _are_published(certificate: Bundle) -> bool:
+    """Return whether a hosted zone of the same account has the records: moto's are the same in every account."""
+    options = certificate.describe()["Certificate"]["DomainValidationOptions"]
+    records = [option["ResourceRecord"] for option in options]
+    published = {
+        (record.name.rstrip("."), value.rstrip("."))
+        for backend in tuple(route53_backends[certificate.arn.split(":")[_ACCOUNT]].values())
+        for zone in backend.zones.values()
+        for record in zone.rrsets
+        if record.type == "CNAME"
+        for value in record.records
+    }
+    return all((record["Name"].rstrip("."), record["Value"].rstrip(".")) in published for record in records)
 
 
 class ResourceInUseError(AWSError):  # type: ignore[misc]
     TYPE = "ResourceInUseException"
 
 
+class RequestInProgressError(AWSError):  # type: ignore[misc]
+    TYPE = "RequestInProgressException"
+
+
 class LocalAcmBackend(AWSCertificateManagerBackend):  # type: ignore[misc]
+    def request_certificate(self, domain_name: str, *rest: Any, **named: Any) -> Any:
+        """Reject what is not a domain name, such as an address.
+
+        https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html
+        """
+        if not _DOMAIN.fullmatch(domain_name):
+            raise AWSValidationException(
+                f"1 validation error detected: Value '{domain_name}' at 'domainName' failed to satisfy constraint: "
+                f"Member must satisfy regular expression pattern: {_DOMAIN.pattern}"
+            )
+        return super().request_certificate(domain_name, *rest, **named)
+
     def delete_certificate(self, arn: str) -> None:
         """Reject the deletion of a certificate that a listener uses.
 
@@ -76,6 +142,21 @@ class LocalAcmBackend(AWSCertificateManagerBackend):  # type: ignore[misc]
         if certificate_users(arn, account_id=self.account_id, region=self.region_name):
             raise ResourceInUseError(f"Certificate {arn} in account {self.account_id} is in use.")
         super().delete_certificate(arn)
+
+
+class LocalAcmResponses(AWSCertificateManagerResponse):  # type: ignore[misc]
+    def get_certificate(self) -> Any:
+        """Reject the call for a certificate that is not issued yet.
+
+        https://docs.aws.amazon.com/acm/latest/APIReference/API_GetCertificate.html
+        """
+        arn = self._get_param("CertificateArn")
+        certificate = self.acm_backend.get_certificate(arn) if arn else None
+        if certificate is not None:
+            certificate.check()
+            if certificate.status == _PENDING:
+                raise RequestInProgressError(f"The certificate request for {arn} is in progress.")
+        return super().get_certificate()
 
 
 def self_signed(names: list[str]) -> tuple[bytes, bytes]:
@@ -125,3 +206,4 @@ def self_signed(names: list[str]) -> tuple[bytes, bytes]:
 def install() -> None:
     models.CertBundle = Bundle
     use_backend(backends=acm_backends, urls=urls, backend=LocalAcmBackend)
+    use_responses(urls=urls, responses=LocalAcmResponses)

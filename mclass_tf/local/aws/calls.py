@@ -13,6 +13,7 @@ _CBOR_PATH = re.compile(r"^/service/(?P<service>[^/]+)/operation/(?P<operation>[
 _ACTION = re.compile(rb"(?:^|&)Action=([A-Za-z0-9]+)")
 _XML_SERVICES = frozenset({"s3", "s3express", "route53", "cloudfront"})  # the REST services with XML
 _ACTION_SEARCH_BYTES = 65536
+_FORM = "application/x-www-form-urlencoded"  # of the query and the EC2 protocol
 
 UNKNOWN_SERVICE = "unknown"
 
@@ -63,10 +64,11 @@ def identify(environ: dict[str, Any]) -> Call:
             protocol=Protocol.CBOR,
         )
     action = _action(environ) if service not in _XML_SERVICES else None
-    if action:
+    if action or _is_form(environ, service):
+        # The action of a compressed form is read later. Its errors are in XML all the same.
         return Call(
             service=service or UNKNOWN_SERVICE,
-            operation=action,
+            operation=action or f"{environ.get('REQUEST_METHOD')} {path}",
             region=region,
             protocol=Protocol.EC2 if service == "ec2" else Protocol.QUERY,
         )
@@ -86,11 +88,15 @@ def _scope(environ: dict[str, Any]) -> tuple[str, str]:
     return (credential["service"].lower(), credential["region"]) if credential else ("", "")
 
 
+def _is_form(environ: dict[str, Any], service: str) -> bool:
+    return service not in {"", *_XML_SERVICES} and environ.get("CONTENT_TYPE", "").startswith(_FORM)
+
+
 def _action(environ: dict[str, Any]) -> str | None:
     query = parse_qs(environ.get("QUERY_STRING", ""))
     if query.get("Action"):
         return str(query["Action"][0])
-    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+    if not environ.get("CONTENT_TYPE", "").startswith(_FORM):
         return None
     body: IO[bytes] = environ["wsgi.input"]
     action = _ACTION.search(body.read(_ACTION_SEARCH_BYTES))

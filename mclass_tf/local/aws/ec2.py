@@ -18,16 +18,24 @@ from mclass_tf.local.aws.extend import announce, use_backend
 
 _WITHOUT_PORTS = "-1"
 
-# Calls that may change whether a load balancer reaches its targets.
+# Calls that may change whether a load balancer reaches its targets, or its clients reach it.
 _MUTATIONS = (
+    "associate_route_table",
     "authorize_security_group_egress",
     "authorize_security_group_ingress",
+    "create_nat_gateway",
     "create_network_acl_entry",
+    "create_route",
+    "delete_nat_gateway",
     "delete_network_acl_entry",
+    "delete_route",
+    "disassociate_route_table",
     "modify_managed_prefix_list",
     "modify_security_group_rules",
     "replace_network_acl_association",
     "replace_network_acl_entry",
+    "replace_route",
+    "replace_route_table_association",
     "revoke_security_group_egress",
     "revoke_security_group_ingress",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -11,15 +12,44 @@ from moto.iam import urls
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.exceptions import DeleteConflictException, ValidationError
 from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
-from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
+from moto.iam.policy_validation import (
+    BaseIAMPolicyValidator,
+    IAMPolicyDocumentValidator,
+    IAMTrustPolicyDocumentValidator,
+)
 from moto.iam.responses import IamResponse
 
 from mclass_tf.local.aws import pages
 from mclass_tf.local.aws.extend import use_backend, use_responses
 from mclass_tf.local.aws.in_use import certificate_users
+from mclass_tf.local.aws.replacement import replace
 
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _AWS_POLICY = ":iam::aws:policy/"
+_MANAGED_VERSION = "2012-10-17"
+
+
+def _accept_any_version(validate: Callable[[Any], None]) -> Callable[[Any], None]:  # noqa: ARG001
+    def _validate_version(self: Any) -> None:
+        """Accept 2008-10-17, and a policy without a version, which means the same: moto checks before that no other is named.
+
+        https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_version.html
+        The trust policy of the console's own ecsTaskExecutionRole has 2008-10-17.
+        """
+
+    return _validate_version
+
+
+class _ManagedPolicyValidator(IAMPolicyDocumentValidator):  # type: ignore[misc]  # moto is not typed for us
+    """Managed policies alone must have version 2012-10-17.
+
+    https://github.com/wercker/step-s3sync/pull/25
+    https://github.com/Bayer-Group/cloudformation-template-generator/pull/90
+    """
+
+    def _validate_version(self) -> None:
+        if self._policy_json.get("Version") != _MANAGED_VERSION:
+            raise ValueError
 
 
 class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed for us
@@ -41,6 +71,16 @@ class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed fo
             )
         IAMTrustPolicyDocumentValidator(assume_role_policy_document).validate()
         return super().create_role(role_name, assume_role_policy_document, *rest, **named)
+
+    def create_policy(
+        self, description: str, path: str, policy_document: str, policy_name: str, tags: list[dict[str, str]]
+    ) -> Any:
+        _ManagedPolicyValidator(policy_document).validate()
+        return super().create_policy(description, path, policy_document, policy_name, tags)
+
+    def create_policy_version(self, policy_arn: str, policy_document: str, set_as_default: bool) -> Any:  # noqa: FBT001
+        _ManagedPolicyValidator(policy_document).validate()
+        return super().create_policy_version(policy_arn, policy_document, set_as_default)
 
     def get_policy(self, policy_arn: str) -> Any:
         self._load(policy_arn)
@@ -102,5 +142,6 @@ def _aws_policy(name: str) -> dict[str, Any] | None:
 
 
 def install() -> None:
+    replace(BaseIAMPolicyValidator, "_validate_version", _accept_any_version)
     use_backend(backends=iam_backends, urls=urls, backend=LocalIamBackend)
     use_responses(urls=urls, responses=LocalIamResponses)

@@ -11,11 +11,15 @@ from moto.logs.responses import LogsResponse
 
 from mclass_tf.local.aws import kept_events, kms, pages
 from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.aws.regions import dns_suffix
 
 _LARGEST_PAGE = 50  # log groups; AWS refuses a larger limit
 _RETENTIONS = frozenset(
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
 )
+
+
+_LARGEST_PAGE = 10_000
 
 
 class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed for us
@@ -40,6 +44,47 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
             kept_events.bound(stream, added=len(stream.events) - before)
         return answer
 
+    def filter_log_events(  # noqa: PLR0917  moto's signature
+        self,
+        log_group_name: str,
+        log_stream_names: list[str],
+        start_time: int,
+        end_time: int,
+        limit: int | None,
+        next_token: str | None,
+        filter_pattern: str,
+        interleaved: bool,  # noqa: ARG002, FBT001  AWS ignores it
+    ) -> Any:
+        """Return the events of all streams in one order: by time, then by ingestion. moto returns one stream after another.
+
+        https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
+        """
+        group = self.groups.get(log_group_name)
+        if group is None:
+            raise ResourceNotFoundException
+        if limit is not None and limit > _LARGEST_PAGE:
+            constraint = f"Member must have value less than or equal to {_LARGEST_PAGE}"
+            raise InvalidParameterException(constraint=constraint, parameter="limit", value=limit)
+        streams = {
+            name: stream
+            for name, stream in group.streams.items()
+            if not log_stream_names or name in log_stream_names
+        }
+        events = [
+            event
+            for stream in streams.values()
+            for event in stream.filter_log_events(start_time, end_time, filter_pattern)
+        ]
+        events.sort(key=_order)
+        if next_token:
+            after = _position(next_token, group=log_group_name)
+            # AWS returns no events for an invalid token.
+            events = [] if after is None else [event for event in events if _order(event) > after]
+        page = events[: limit or _LARGEST_PAGE]
+        more = _token(page[-1], group=log_group_name) if len(page) < len(events) else None
+        searched = [{"logStreamName": name, "searchedCompletely": True} for name in streams]
+        return page, more, searched
+
     def put_retention_policy(self, log_group_name: str, retention_in_days: Any) -> None:
         """https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""
         if int(retention_in_days) not in _RETENTIONS:
@@ -57,11 +102,27 @@ class LocalLogsBackend(LogsBackend):  # type: ignore[misc]  # moto is not typed 
         if not key_arn:
             return
         key = kms.usable_key(account_id=self.account_id, region=self.region_name, reference=key_arn)
-        if key is None or not kms.allows_service(key, service=f"logs.{self.region_name}.amazonaws.com"):
-            arn = f"arn:aws:logs:{self.region_name}:{self.account_id}:log-group:{log_group_name}"
+        principal = f"logs.{self.region_name}.{dns_suffix(self.region_name)}"
+        if key is None or not kms.allows_service(key, service=principal):
+            arn = f"arn:{self.partition}:logs:{self.region_name}:{self.account_id}:log-group:{log_group_name}"
             raise InvalidParameterException(
                 f"The specified KMS key does not exist or is not allowed to be used with Arn '{arn}'"
             )
+
+
+def _order(event: dict[str, Any]) -> tuple[int, int, int]:
+    """Return what FilterLogEvents sorts by. Event ids ascend in the order of PutLogEvents."""
+    return event["timestamp"], event["ingestionTime"], int(event["eventId"])
+
+
+def _token(last: dict[str, Any], *, group: str) -> str:
+    return "@".join((group, *(str(part) for part in _order(last))))
+
+
+def _position(token: str, *, group: str) -> tuple[int, ...] | None:
+    name, *parts = token.rsplit("@", 3)
+    is_valid = name == group and len(parts) == 3 and all(part.isdecimal() for part in parts)  # noqa: PLR2004
+    return tuple(int(part) for part in parts) if is_valid else None
 
 
 class LocalLogsResponses(LogsResponse):  # type: ignore[misc]

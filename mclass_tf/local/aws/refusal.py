@@ -14,6 +14,10 @@ from mclass_tf.local.http.server import Reply
 UNSUPPORTED = "UnsupportedOperation"
 UNEXPECTED = "LocalAwsInternalError"
 
+# Services that once had the query protocol: clients look for its error codes in a header.
+# https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait
+_QUERY_COMPATIBLE = frozenset({"monitoring"})
+
 _MAX_ERROR = 400  # characters
 _MAX_MESSAGE = 4000
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # not allowed in XML
@@ -39,6 +43,8 @@ def refuse(call: Call, *, code: str, message: str, status: int = HTTPStatus.BAD_
     request_id = str(uuid.uuid4())
     message = _UNSAFE.sub("?", message[:_MAX_MESSAGE])
     body, content_type, extra = _body(call.protocol, code=code, message=message, request_id=request_id)
+    if call.service in _QUERY_COMPATIBLE and call.protocol in {Protocol.JSON, Protocol.CBOR}:
+        extra = (*extra, ("x-amzn-query-error", f"{code};Sender"))
     return Reply(
         status=status,
         body=body,

@@ -20,3 +20,11 @@ def _known() -> frozenset[str]:
         for partition in session.get_available_partitions()
         for region in session.get_available_regions("ecs", partition_name=partition)
     )
+
+
+def dns_suffix(region: str) -> str:
+    """Return the suffix of host names in a region: China has its own.
+
+    https://docs.amazonaws.cn/en_us/general/latest/gr/endpoints-arns.html
+    """
+    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from moto.iam.models import iam_backends
@@ -13,13 +15,32 @@ _ACCOUNT = 4
 _ARN_PARTS = 6
 
 
+@dataclass
+class Propagation:
+    """How many seconds a new role stays unknown to everything but IAM. IAM promises none: usually seconds, rarely a minute.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    """
+
+    seconds: float = 0.0
+
+
+propagation = Propagation()
+
+
 def find(role_arn: str) -> Any:
-    """Return moto's role, or None if it does not exist."""
+    """Return moto's role, or None if it does not exist, or is too new to be known."""
     parts = role_arn.split(":")
     if len(parts) < _ARN_PARTS:
         return None
     backend = iam_backends[parts[_ACCOUNT]][get_partition("us-east-1")]
-    return next((role for role in backend.roles.values() if role.arn == role_arn), None)
+    role = next((role for role in backend.roles.values() if role.arn == role_arn), None)
+    return None if role is None or _is_new(role) else role
+
+
+def _is_new(role: Any) -> bool:
+    age: dt.timedelta = dt.datetime.now(dt.UTC) - role.create_date.replace(tzinfo=dt.UTC)
+    return age.total_seconds() < propagation.seconds
 
 
 def trusts(role: Any, request: IamRequest) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from moto.iam.access_control import IAMPolicy, PermissionResult
@@ -16,6 +17,10 @@ from mclass_tf.local.aws.extend import use_responses
 _PAYER = (
     '<RequestPaymentConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Payer>BucketOwner</Payer>'
     "</RequestPaymentConfiguration>"
+)
+_MOVED = (
+    "<Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to access must be addressed using the specified "
+    "endpoint. Please send all future requests to this endpoint.</Message></Error>"
 )
 
 
@@ -34,6 +39,28 @@ class Bucket(models.FakeBucket):  # type: ignore[misc]  # moto is not typed for 
 
 
 class LocalS3Responses(S3Response):  # type: ignore[misc]
+    def bucket_response(self, request: Any, full_url: str, headers: Any) -> Any:
+        return self._redirection(request, full_url) or super().bucket_response(request, full_url, headers)
+
+    def key_response(self, request: Any, full_url: str, headers: dict[str, Any]) -> Any:
+        return self._redirection(request, full_url) or super().key_response(request, full_url, headers)
+
+    def _redirection(self, request: Any, full_url: str) -> Any:
+        """Redirect a call to the region of the bucket, None if it is there. Here, the region is the one of the signature.
+
+        A region of AWS answers for its own buckets only. SDKs follow a redirection, but at the price of a call.
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
+        """
+        self.setup_class(request)
+        bucket = self.backend.buckets.get(self.parse_bucket_name_from_url(request, full_url))
+        is_signed = "Authorization" in request.headers
+        asks_where = request.method == "GET" and "location" in self._get_querystring(request, full_url)
+        creates = request.method == "PUT" and not request.query_string and request.path.count("/") == 1
+        if bucket is None or not is_signed or asks_where or creates or bucket.region_name == self.region:
+            return None
+        headers = {"Content-Type": "application/xml", "x-amz-bucket-region": bucket.region_name}
+        return HTTPStatus.MOVED_PERMANENTLY, headers, "" if request.method == "HEAD" else _MOVED
+
     def _bucket_response_get(self, bucket_name: str, querystring: dict[str, Any]) -> Any:
         """Answer `?requestPayment`, which the provider reads for every bucket. moto answers with a list of objects.
 

@@ -38,6 +38,7 @@ class CompletedRequest(NamedTuple):
 
     connection: ConnectionInfo
     request: ClientRequest
+    rule_arn: str
     priority: int | None
     action: str
     location: str

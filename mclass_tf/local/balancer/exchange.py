@@ -77,7 +77,7 @@ class Exchange:
             return
         request, record, listener = self.request, self.record, self._listener
         rule = match(listener.rules, request, self.client.connection.client_ip)
-        record.priority = rule.priority
+        record.rule_arn, record.priority = rule.arn, rule.priority
         action = rule.action
         if isinstance(action, Forward):
             record.action = "forward"
@@ -153,7 +153,7 @@ class Exchange:
         if is_switching or framing is headers.CONNECTION or not request.keeps_alive or client.is_expired():
             client.close_after_answer()
         head = headers.answer_head(
-            answer, cookies=self._cookies(answer), framing=framing, closes=client.closes
+            answer, cookies=_cookies(self, self._action, answer), framing=framing, closes=client.closes
         )
         self._send(head)
         if is_switching:
@@ -246,23 +246,13 @@ class Exchange:
             host=headers.host(request, listener.settings, dns_name=listener.dns_name, port=listener.port),
             settings=listener.settings,
         )
-        if head.has_invalid_headers:
-            treated = "Dropped" if listener.settings.drops_invalid_headers else "Forwarded"
-            listener.counts().counts[f"{treated}InvalidHeaderRequestCount"] += 1
+        if head.invalid_headers:
+            listener.counts().counts[f"{head.invalid_headers}InvalidHeaderRequestCount"] += 1
         self.sender.start(connection, head.data)
         if client.is_slow:
             connection.pause_reading()
 
     # Sending the answer
-
-    def _cookies(self, answer: TargetAnswer) -> bytes:
-        action, target = self._action, self.record.target
-        if action is None or target is None:
-            return b""
-        if not action.sticky_seconds and not target.group.settings.is_sticky:
-            return b""
-        cookies, is_secure = self.request.cookies, self.client.connection.is_encrypted
-        return stickiness.cookie_lines(action, target, answer, cookies=cookies, is_secure=is_secure)
 
     def _answer(
         self,
@@ -334,3 +324,14 @@ class Exchange:
         if connection is not None and connection.exchange is self:
             connection.close()
         self.client.exchange_ended()
+
+
+def _cookies(exchange: Exchange, action: Forward | None, answer: TargetAnswer) -> bytes:
+    """Return the lines of the load balancer's own cookies."""
+    target, cookies = exchange.record.target, exchange.request.cookies
+    if action is None or target is None:
+        return b""
+    if not action.sticky_seconds and not target.group.settings.is_sticky:
+        return b""
+    is_secure = exchange.client.connection.is_encrypted
+    return stickiness.cookie_lines(action, target, answer, cookies=cookies, is_secure=is_secure)

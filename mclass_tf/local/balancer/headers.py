@@ -52,10 +52,10 @@ LENGTH, CHUNKED, CONNECTION = Framing.LENGTH, Framing.CHUNKED, Framing.CONNECTIO
 
 
 class RequestHead(NamedTuple):
-    """`has_invalid_headers`: the request had some. The settings decide whether `data` contains them."""
+    """`invalid_headers`: what happened to them, as a metric's name says it; empty if the request had none."""
 
     data: bytes
-    has_invalid_headers: bool
+    invalid_headers: str
 
 
 def request_head(
@@ -73,7 +73,7 @@ def request_head(
         forwarded,
         b"Host: %b\r\nX-Amzn-Trace-Id: %b\r\n" % (host, request.trace),
     ]
-    has_invalid = False
+    has_invalid = request.drops_headers
     dropped = _dropped(request.connection, kept=_NEVER_DROPPED_FROM_REQUEST)
     for lower, name, value in request.headers:
         if lower in _REWRITTEN or lower in dropped:
@@ -90,7 +90,9 @@ def request_head(
     elif request.length is not None:
         lines.append(b"Content-Length: %d\r\n" % request.length)
     lines.append(b"\r\n")
-    return RequestHead(data=b"".join(lines), has_invalid_headers=has_invalid)
+    is_dropped = settings.drops_invalid_headers or request.drops_headers
+    treated = "Dropped" if is_dropped else "Forwarded"
+    return RequestHead(data=b"".join(lines), invalid_headers=treated if has_invalid else "")
 
 
 def connection_headers(connection: ConnectionInfo, *, settings: BalancerSettings) -> bytes:

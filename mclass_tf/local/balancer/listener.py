@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ssl
 import tempfile
@@ -10,24 +9,23 @@ from pathlib import Path
 
 from mclass_tf.local.balancer import snapshot
 from mclass_tf.local.balancer.client.connection import ClientConnection
+from mclass_tf.local.balancer.clients import Acceptor, Silence
 from mclass_tf.local.balancer.listener_state import ListenerState
-from mclass_tf.local.balancer.peer_check import PeerCheck
 from mclass_tf.local.balancer.report import Listening
 from mclass_tf.local.balancer.rules import CompiledRule
 from mclass_tf.local.balancer.settings import BalancerSettings
 
 _HOST = "127.0.0.1"
-_BACKLOG = 1024
-_HANDSHAKE = 10.0  # seconds; AWS documents none
 
 
 class ListenerServer:
     """`close` lets requests under way finish."""
 
-    def __init__(self, state: ListenerState) -> None:
+    def __init__(self, state: ListenerState, *, silence: Silence) -> None:
         self.state = state
+        self._silence = silence
         self._tls: ssl.SSLContext | None = None
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
 
     def update(
         self,
@@ -42,22 +40,22 @@ class ListenerServer:
             self._tls = self._tls or _server_tls()
             _load(self._tls, certificate=listener.certificate, private_key=listener.private_key)
 
-    async def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: PeerCheck(lambda: ClientConnection(self.state)),
+    def open(self) -> None:
+        """Listen on a free port, and report it. Raises OSError."""
+        self._acceptor = Acceptor(
             _HOST,
-            0,
-            ssl=self._tls,
-            backlog=_BACKLOG,
-            ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE,
+            clients=lambda: self.state.admission,
+            make=lambda source: ClientConnection(self.state, source=source),
+            silence=self._silence,
+            tls=self._tls,
         )
-        port = self._server.sockets[0].getsockname()[1]
-        self.state.telemetry.send(Listening(listener_arn=self.state.arn, host=_HOST, port=port))
+        self.state.telemetry.send(
+            Listening(listener_arn=self.state.arn, host=_HOST, port=self._acceptor.port)
+        )
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         self.state.close()
 
 

@@ -26,6 +26,7 @@ class ListenerState:
         self.settings = BalancerSettings()
         self.load_balancer_arn = ""
         self.dns_name = b""
+        self.admission = snapshot.Clients()
         self.port = 0
         self.protocol = "HTTP"
         self.is_closed = False
@@ -42,6 +43,7 @@ class ListenerState:
         self.load_balancer_arn = load_balancer.arn
         self.dns_name = load_balancer.dns_name.encode()
         self.port, self.protocol = listener.port, listener.protocol
+        self.admission = listener.clients
 
     def close(self) -> None:
         """Let requests under way finish, and accept no new ones."""

@@ -23,6 +23,7 @@ class ExchangeRecord:
         "location",
         "priority",
         "received",
+        "rule_arn",
         "sent",
         "sent_at",
         "status",
@@ -34,7 +35,7 @@ class ExchangeRecord:
         self.group: GroupState | None = None
         self.target: TargetState | None = None
         self.priority: int | None = None
-        self.action = self.location = ""
+        self.rule_arn = self.action = self.location = ""
         self.status = self.target_status = 0
         self.received = self.sent = 0
         self.sent_at = self.answered_at = 0.0
@@ -44,6 +45,7 @@ class ExchangeRecord:
         return CompletedRequest(
             connection=connection,
             request=request,
+            rule_arn=self.rule_arn,
             priority=self.priority,
             action=self.action,
             location=self.location,
@@ -72,6 +74,6 @@ class ExchangeRecord:
             status=status,
             reason=reason,
             method=request.method.decode("latin-1"),
-            path=request.path[:_MAX_PATH].decode("latin-1"),
+            path=request.path[:_MAX_PATH].decode(errors="backslashreplace"),
             in_flight_seconds=now - (self.sent_at or now),
         )

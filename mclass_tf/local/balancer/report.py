@@ -44,7 +44,7 @@ class Metrics:
 
     `counts` has the names of CloudWatch's metrics in AWS/ApplicationELB (RequestCount, HTTPCode_Target_2XX_Count,
     HTTPCode_ELB_502_Count, TargetConnectionErrorCount, …); `response_times` are TargetResponseTime's samples, in seconds.
-    `target_group_arn` None: traffic that never reached a target group. `by_listener` is RequestCount by listener ARN, which
+    `target_group_arn` None: traffic that never reached a target group. `by_rule` is RequestCount by the ARN of the listener rule, which
     CloudWatch does not have.
     """
 
@@ -53,17 +53,18 @@ class Metrics:
     target_group_arn: str | None
     counts: Mapping[str, float]
     response_times: tuple[float, ...] = ()
-    by_listener: Mapping[str, int] = field(default_factory=dict)
+    by_rule: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """A request that the load balancer answered with its own error, or broke off.
 
-    `reason`: "no_targets", "connection_refused", "connection_timeout", "closed_while_idle" (a kept-alive connection that the
-    target closed under the request), "closed_in_flight" (the target closed the connection, or died, during the request),
-    "deregistration_delay" (the target had not answered when its deregistration delay ended), "idle_timeout",
-    "malformed_response". `path` is truncated to 2,048 characters. `in_flight_seconds`: how long the target had the request.
+    `reason`: "no_targets", "connection_refused", "connection_timeout", "closed_while_idle" (the target had closed a kept-alive
+    connection before the request reached it), "closed_in_flight" (the target closed the connection, or died, when it had the
+    request and had answered nothing), "answer_cut_off" (the same, after a part of the answer), "deregistration_delay" (the
+    target had not answered when its deregistration delay ended), "idle_timeout", "malformed_response". `path` is truncated to
+    2,048 characters. `in_flight_seconds`: how long the target had the request. A client that disconnects (460) is no failure.
     """
 
     at: float

@@ -80,8 +80,8 @@ class Redirect:
             "protocol": protocol.lower(),
             "host": host,
             "port": port,
-            "path": request.path[1:].decode("latin-1"),
-            "query": request.query.decode("latin-1"),
+            "path": request.path[1:].decode(errors="surrogateescape"),
+            "query": request.query.decode(errors="surrogateescape"),
         }
 
         def fill(text: str) -> str:
@@ -118,6 +118,7 @@ Action = Forward | Redirect | FixedResponse | Unsupported
 class CompiledRule:
     """`priority` is 0 for the listener's default."""
 
+    arn: str
     priority: int
     conditions: tuple[Condition, ...]
     action: Action
@@ -127,6 +128,7 @@ def compile_rule(rule: snapshot.Rule, groups: Mapping[str, GroupState]) -> Compi
     """Compile a rule. Of several actions the last one answers; the others would only authenticate."""
     actions = sorted(rule.actions, key=lambda action: int(action.get("Order", 1)))
     return CompiledRule(
+        arn=rule.arn,
         priority=rule.priority or 0,
         conditions=compile_conditions(rule.conditions),
         action=_action(actions, groups),

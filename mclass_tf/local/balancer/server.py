@@ -9,6 +9,7 @@ from dataclasses import replace
 from mclass_tf.local.balancer import rules
 from mclass_tf.local.balancer import snapshot as snapshots
 from mclass_tf.local.balancer.capacity import Capacity
+from mclass_tf.local.balancer.clients import Silence
 from mclass_tf.local.balancer.groups import GroupState, TargetState
 from mclass_tf.local.balancer.health import HealthChecker
 from mclass_tf.local.balancer.listener import ListenerServer
@@ -30,6 +31,7 @@ class DataPlane:
     def __init__(self, send: Send, *, capacity: Capacity | None = None) -> None:
         self.telemetry = Telemetry(send)
         self._capacity = capacity or Capacity.for_this_process()
+        self._silence = Silence()
         self._send = send
         self._groups: dict[str, GroupState] = {}
         self._listeners: dict[str, ListenerServer] = {}
@@ -43,7 +45,7 @@ class DataPlane:
         for target in gone:
             self._forget(target)
         for listener in opened:
-            await self._open(listener)
+            self._open(listener)
         self._send(Applied(version=snapshot.version))
 
     def close(self) -> None:
@@ -51,6 +53,7 @@ class DataPlane:
             checks.stop()
         for listener in self._listeners.values():
             listener.close()
+        self._silence.close()
 
     def _apply_groups(self, snapshot: Snapshot) -> list[TargetState]:
         """Apply groups and targets; return the deregistered targets."""
@@ -145,7 +148,7 @@ class DataPlane:
         opened = []
         for arn, (load_balancer, listener) in configured.items():
             known = self._listeners.get(arn) or ListenerServer(
-                ListenerState(arn, telemetry=self.telemetry, capacity=self._capacity)
+                ListenerState(arn, telemetry=self.telemetry, capacity=self._capacity), silence=self._silence
             )
             try:
                 known.update(
@@ -162,10 +165,10 @@ class DataPlane:
                 opened.append(known)
         return opened
 
-    async def _open(self, listener: ListenerServer) -> None:
+    def _open(self, listener: ListenerServer) -> None:
         """Open the listener. If that fails, the next snapshot tries again."""
         try:
-            await listener.open()
+            listener.open()
         except OSError as error:
             _log.error("The listener %s cannot listen: %s", listener.state.arn, error)
             del self._listeners[listener.state.arn]

@@ -59,6 +59,21 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clients:
+    """The addresses that clients of a listener have in AWS; None: packets of such a client get no answer.
+
+    `tasks` are those of tasks, by their addresses on this machine. `outside` is that of every other client.
+    """
+
+    outside: str | None = "203.0.113.25"
+    tasks: Mapping[str, str | None] = field(default_factory=dict)
+
+    def source(self, host: str) -> str | None:
+        """Return the address of the client with this address on this machine; None if it gets no answer."""
+        return self.tasks.get(host, self.outside)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Listener:
     """`rules` are in order of evaluation, the default last. The PEM texts are set if `protocol` is HTTPS."""
 
@@ -68,6 +83,7 @@ class Listener:
     rules: tuple[Rule, ...]
     certificate: str | None = None
     private_key: str | None = None
+    clients: Clients = Clients()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +132,7 @@ def _listener(document: dict[str, Any]) -> Listener:
         Rule(**{**rule, "conditions": tuple(rule["conditions"]), "actions": tuple(rule["actions"])})
         for rule in document["rules"]
     )
-    return Listener(**{**document, "rules": rules})
+    return Listener(**{**document, "rules": rules, "clients": Clients(**document["clients"])})
 
 
 def _target_group(document: dict[str, Any]) -> TargetGroup:

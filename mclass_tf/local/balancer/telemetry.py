@@ -27,11 +27,11 @@ _MAX_REPORT = 1024 * 1024  # characters of one report
 class Counts:
     """Counts of one load balancer and one of its target groups, or of no group."""
 
-    __slots__ = ("by_listener", "counts", "response_times")
+    __slots__ = ("by_rule", "counts", "response_times")
 
     def __init__(self) -> None:
         self.counts: defaultdict[str, float] = defaultdict(float)
-        self.by_listener: defaultdict[str, int] = defaultdict(int)
+        self.by_rule: defaultdict[str, int] = defaultdict(int)
         self.response_times: list[float] = []
 
 
@@ -83,7 +83,7 @@ class Telemetry:
         if completed.target is not None:
             counts = self._counts[arn, completed.target_group_arn]
             counts.counts["RequestCount"] += 1
-            counts.by_listener[connection.listener_arn] += 1
+            counts.by_rule[completed.rule_arn] += 1
             if completed.target_status:
                 counts.response_times.append(completed.response_time)
                 if not completed.is_websocket:
@@ -111,7 +111,7 @@ class Telemetry:
                     load_balancer_arn=load_balancer,
                     target_group_arn=group,
                     counts=dict(counted.counts),
-                    by_listener=dict(counted.by_listener),
+                    by_rule=dict(counted.by_rule),
                     response_times=tuple(counted.response_times),
                 )
             )

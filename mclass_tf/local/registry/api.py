@@ -23,6 +23,7 @@ from mclass_tf.local.registry.repositories import Repositories
 from mclass_tf.local.registry.request import (
     DIGEST,
     OciRequest,
+    accepts,
     byte_range,
     checked_digest,
     principal_of,
@@ -161,6 +162,8 @@ class RegistryApi:
             image = self._repositories.image(request)
             text, media_type = image.image_manifest, image.image_manifest_media_type
             digest = image.image_digest
+        if not accepts(request.header("HTTP_ACCEPT"), media_type):
+            raise OciError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found")
         return Reply(
             status=HTTPStatus.OK,
             headers=(*HEADERS, ("Content-Type", media_type), ("Docker-Content-Digest", digest)),

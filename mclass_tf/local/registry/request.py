@@ -104,6 +104,17 @@ def action_of(request: OciRequest) -> str:
     raise OciError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", f"no action of ECR is known for {kind}")
 
 
+def accepts(header: str, media_type: str) -> bool:
+    """Return whether an Accept header names the media type of a manifest. A wildcard never stands for an index.
+
+    ECR answers as if the image did not exist otherwise, and so do other registries: they must not send an index to a client
+    that knows images alone. https://github.com/distribution/distribution/issues/3938
+    """
+    named = {part.partition(";")[0].strip() for part in header.split(",")} - {""}
+    exact = named - {"*/*", "application/*"}
+    return media_type in exact or (not exact and media_type not in ecr.INDEXES)
+
+
 def chunk_of(request: OciRequest) -> Chunk:
     """Return the position of a request's body in the blob. Raise OciError if its length differs from its range.
 

@@ -26,6 +26,7 @@ _log = logging.getLogger("mclass_tf.local")
 
 _START_SECONDS = 10.0
 _LOOK_EVERY = 0.02
+_END_SECONDS = 30.0
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -33,6 +34,10 @@ class TaskSource(Protocol):
     def flush_logs(self) -> None: ...
 
     def every(self) -> EveryTask: ...
+
+    def stop(self, task: Task, *, code: str, reason: str, drain: bool) -> None: ...
+
+    def forget_stopped(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,23 @@ class Instance:
         with self._aws.exclusive():
             self.stopped = state.load(data).stopped
         self._is_restored = True
+
+    def reset(self) -> None:
+        """Delete everything, for suites of tests that expect an empty AWS. Raise OSError if tasks do not end."""
+        with self._aws.exclusive():
+            state.forget_services()
+            if self.tasks is not None:
+                for task in self.tasks.every().started:
+                    self.tasks.stop(task, code="UserInitiated", reason="Reset", drain=False)
+        deadline = time.monotonic() + _END_SECONDS
+        while self._every_task().started:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the tasks of the local AWS have not ended")
+            time.sleep(_LOOK_EVERY)
+        with self._aws.exclusive():
+            if self.tasks is not None:
+                self.tasks.forget_stopped()
+            state.clear()
 
     async def await_tasks(self) -> None:
         """Wait until the services' restarted tasks accept connections, so that they pass their first health check.

@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from moto.core.base_backend import BackendDict
+from moto.ecs import ecs_backends
 from moto.elbv2 import elbv2_backends
 
 from mclass_tf.local.aws.ecr import backend as ecr
@@ -100,6 +101,19 @@ def load(data: bytes) -> EveryTask:
     for task in tasks.started:
         _remove_task(task)
     return tasks
+
+
+def forget_services() -> None:
+    """Remove every ECS service, so that nothing starts tasks any more."""
+    for _, _, backend in ecs_backends.iter_backends():
+        backend.services.clear()
+
+
+def clear() -> None:
+    """Delete the state of every service in every account. Call it while no task runs."""
+    BackendDict.reset()
+    for topic in ("alarms", "autoscaling", "ecs", "elbv2", "targets"):
+        live.changed(topic)
 
 
 def _remove_task(task: Task) -> None:

@@ -31,14 +31,18 @@ class Elbv2(AwsReader):
     def listener(self, arn: str) -> Item:
         return named(self.listeners, arn, f"listener {arn} on {self.outputs.alb_arn}")
 
-    def rule(self, arn: str, *, of: str) -> Item:
-        """Return the rule `arn` of the listener `of`."""
+    def rules(self, of: str) -> Sequence[Item]:
+        """Return the rules of the listener `of`."""
         elbv2 = self.aws.elbv2
-        rules = self.answers.once(
+        return self.answers.once(
             f"rules of {of}",
             lambda: items(elbv2.get_paginator("describe_rules").paginate(ListenerArn=of), "Rules"),
         )
-        return named({rule["RuleArn"]: rule for rule in rules}, arn, f"rule {arn} of the listener {of}")
+
+    def rule(self, arn: str, *, of: str) -> Item:
+        """Return the rule `arn` of the listener `of`."""
+        by_arn = {rule["RuleArn"]: rule for rule in self.rules(of)}
+        return named(by_arn, arn, f"rule {arn} of the listener {of}")
 
     @once
     def target_groups(self) -> Mapping[str, Item]:

@@ -58,7 +58,7 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
   }
 
   assert {
-    condition     = aws_lb_listener.this["production"].port == 80 && aws_lb_listener.this["production"].protocol == "HTTP"
+    condition     = aws_lb_listener.production.port == 80 && aws_lb_listener.production.protocol == "HTTP"
     error_message = "Without a certificate production must listen on plain HTTP."
   }
 
@@ -68,8 +68,8 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
   }
 
   assert {
-    condition     = alltrue([for listener in aws_lb_listener.this : listener.default_action[0].type == "fixed-response" && listener.default_action[0].fixed_response[0].status_code == "503"])
-    error_message = "What no rule takes must be answered with 503."
+    condition     = aws_lb_listener.production.default_action[0].type == "forward"
+    error_message = "The production listener must have no action but forward: with another one, AWS says, deployments that shift traffic fail."
   }
 
   assert {
@@ -77,6 +77,28 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
       { for group in rule.action[0].forward[0].target_group : tostring(group.weight) => group.arn } == { "100" = aws_lb_target_group.this["blue"].arn, "0" = aws_lb_target_group.this["green"].arn }
     ])
     error_message = "Both rules must start with everything on blue and nothing on green."
+  }
+
+  assert {
+    condition     = aws_lb_listener_rule.this["test"].listener_arn == aws_lb_listener_rule.this["production"].listener_arn && aws_lb_listener_rule.this["test"].priority == 99 && aws_lb_listener_rule.this["production"].priority == 100
+    error_message = "The test rule must be on the production listener, just before the production rule."
+  }
+
+  assert {
+    condition     = [for condition in aws_lb_listener_rule.this["test"].condition : one(condition.http_header).http_header_name if length(condition.http_header) > 0] == ["X-Test-Traffic"]
+    error_message = "The test rule must take requests with the header alone."
+  }
+
+  assert {
+    condition = nonsensitive([for condition in aws_lb_listener_rule.this["test"].condition :
+      one(one(condition.http_header).values) == output.test_header.value && can(regex("^[0-9a-f-]{36}$", output.test_header.value)) if length(condition.http_header) > 0
+    ]) == [true]
+    error_message = "The header's value must be one that nobody guesses, without the wildcards * and ?."
+  }
+
+  assert {
+    condition     = issensitive(output.test_header.value)
+    error_message = "The header's value must be kept secret."
   }
 
   assert {
@@ -90,13 +112,8 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
   }
 
   assert {
-    condition     = length(aws_vpc_security_group_ingress_rule.test) == 0
-    error_message = "Nobody must reach the test listener by default."
-  }
-
-  assert {
-    condition     = output.url == "http://mclass-alb-123.ap-northeast-2.elb.amazonaws.com" && output.test_url == "http://mclass-alb-123.ap-northeast-2.elb.amazonaws.com:8443"
-    error_message = "The URLs must have the listeners' scheme and, where it is not the scheme's own, port."
+    condition     = output.url == "http://mclass-alb-123.ap-northeast-2.elb.amazonaws.com"
+    error_message = "The URL must have the listener's scheme and, where it is not the scheme's own, port."
   }
 }
 
@@ -104,20 +121,17 @@ run "serves_https_and_redirects_to_it_with_a_certificate" {
   command = apply
 
   variables {
-    certificate_arn          = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
-    test_ingress_cidr_blocks = ["10.0.0.0/8"]
+    certificate_arn = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
   }
 
   assert {
-    condition = alltrue([for listener in aws_lb_listener.this :
-      listener.protocol == "HTTPS" && listener.certificate_arn == var.certificate_arn && listener.ssl_policy == "ELBSecurityPolicy-TLS13-1-2-2021-06"
-    ])
-    error_message = "Production and test must speak TLS 1.2 or 1.3 with the certificate."
+    condition     = aws_lb_listener.production.protocol == "HTTPS" && aws_lb_listener.production.certificate_arn == var.certificate_arn && aws_lb_listener.production.ssl_policy == "ELBSecurityPolicy-TLS13-1-2-2021-06"
+    error_message = "Production must speak TLS 1.2 or 1.3 with the certificate."
   }
 
   assert {
-    condition     = aws_lb_listener.this["production"].port == 443 && aws_lb_listener.this["test"].port == 8443
-    error_message = "Production must listen on 443, test on 8443."
+    condition     = aws_lb_listener.production.port == 443
+    error_message = "Production must listen on 443."
   }
 
   assert {
@@ -131,11 +145,6 @@ run "serves_https_and_redirects_to_it_with_a_certificate" {
   }
 
   assert {
-    condition     = [for rule in aws_vpc_security_group_ingress_rule.test : "${rule.cidr_ipv4} ${rule.from_port}"] == ["10.0.0.0/8 8443"]
-    error_message = "The test listener must be reachable from the networks that are named, and no others."
-  }
-
-  assert {
     condition     = startswith(output.url, "https://") && !endswith(output.url, ":443") && output.redirect_listener_arn != null
     error_message = "The URL must be an HTTPS one."
   }
@@ -145,18 +154,17 @@ run "takes_every_option" {
   command = apply
 
   variables {
-    access_logs              = { bucket = "mclass-logs-111111111111", prefix = "mclass" }
-    certificate_arn          = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
-    deletion_protection      = false
-    idle_timeout             = 120
-    ingress_cidr_blocks      = ["10.0.0.0/8", "192.168.0.0/16"]
-    internal                 = true
-    production_port          = 8080
-    rule_priority            = 10
-    ssl_policy               = "ELBSecurityPolicy-TLS13-1-3-2021-06"
-    tags                     = { Team = "mclass" }
-    test_ingress_cidr_blocks = ["0.0.0.0/0"]
-    test_port                = 9000
+    access_logs         = { bucket = "mclass-logs-111111111111", prefix = "mclass" }
+    certificate_arn     = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
+    deletion_protection = false
+    idle_timeout        = 120
+    ingress_cidr_blocks = ["10.0.0.0/8", "192.168.0.0/16"]
+    internal            = true
+    production_port     = 8080
+    rule_priority       = 10
+    ssl_policy          = "ELBSecurityPolicy-TLS13-1-3-2021-06"
+    tags                = { Team = "mclass" }
+    test_rule_priority  = 5
 
     health_check = {
       healthy_threshold   = 3
@@ -184,18 +192,13 @@ run "takes_every_option" {
   }
 
   assert {
-    condition     = length(aws_vpc_security_group_ingress_rule.production) == 2 && aws_lb_listener.this["production"].port == 8080 && aws_lb_listener.this["test"].port == 9000 && aws_lb_listener_rule.this["production"].priority == 10
-    error_message = "Ports, ranges and priority must be those that were asked for."
+    condition     = length(aws_vpc_security_group_ingress_rule.production) == 2 && aws_lb_listener.production.port == 8080 && aws_lb_listener_rule.this["test"].priority == 5 && aws_lb_listener_rule.this["production"].priority == 10
+    error_message = "Port, ranges and priorities must be those that were asked for."
   }
 
   assert {
-    condition     = aws_lb_listener.redirect[0].default_action[0].redirect[0].port == "8080" && aws_lb_listener.this["production"].ssl_policy == "ELBSecurityPolicy-TLS13-1-3-2021-06"
+    condition     = aws_lb_listener.redirect[0].default_action[0].redirect[0].port == "8080" && aws_lb_listener.production.ssl_policy == "ELBSecurityPolicy-TLS13-1-3-2021-06"
     error_message = "The redirect must lead to the production port, with the given TLS policy."
-  }
-
-  assert {
-    condition     = length(aws_vpc_security_group_ingress_rule.test) == 1
-    error_message = "An internal load balancer may open its test listener to all who reach it."
   }
 
   assert {
@@ -215,17 +218,16 @@ run "refuses_values_that_the_load_balancer_would_refuse" {
   command = plan
 
   variables {
-    access_logs              = { bucket = "arn:aws:s3:::logs" }
-    certificate_arn          = "00000000-0000-4000-8000-000000000001"
-    health_check             = { interval = 5, timeout = 5 }
-    idle_timeout             = 4001
-    ingress_cidr_blocks      = ["10.0.0.1/8"]
-    name                     = "a-name-that-is-longer-than-26"
-    rule_priority            = 0
-    ssl_policy               = "ELBSecurityPolicy-2016-08"
-    subnet_ids               = ["subnet-00000000000000001"]
-    target_group             = { slow_start = 10 }
-    test_ingress_cidr_blocks = ["10.0.0.0"]
+    access_logs         = { bucket = "arn:aws:s3:::logs" }
+    certificate_arn     = "00000000-0000-4000-8000-000000000001"
+    health_check        = { interval = 5, timeout = 5 }
+    idle_timeout        = 4001
+    ingress_cidr_blocks = ["10.0.0.1/8"]
+    name                = "a-name-that-is-longer-than-26"
+    rule_priority       = 1
+    ssl_policy          = "ELBSecurityPolicy-2016-08"
+    subnet_ids          = ["subnet-00000000000000001"]
+    target_group        = { slow_start = 10 }
   }
 
   expect_failures = [
@@ -239,20 +241,19 @@ run "refuses_values_that_the_load_balancer_would_refuse" {
     var.ssl_policy,
     var.subnet_ids,
     var.target_group,
-    var.test_ingress_cidr_blocks,
   ]
 }
 
-run "refuses_a_test_listener_open_to_the_internet_and_settings_at_odds" {
+run "refuses_a_test_rule_after_production_and_settings_at_odds" {
   command = plan
 
   variables {
-    access_logs              = { bucket = "mclass-logs-111111111111", prefix = "/mclass" }
-    certificate_arn          = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
-    health_check             = { unhealthy_threshold = 1 }
-    name                     = "internal-mclass"
-    target_group             = { load_balancing_algorithm_type = "least_outstanding_requests", slow_start = 30 }
-    test_ingress_cidr_blocks = ["0.0.0.0/0"]
+    access_logs        = { bucket = "mclass-logs-111111111111", prefix = "/mclass" }
+    certificate_arn    = "arn:aws:acm:ap-northeast-2:111111111111:certificate/00000000-0000-4000-8000-000000000001"
+    health_check       = { unhealthy_threshold = 1 }
+    name               = "internal-mclass"
+    target_group       = { load_balancing_algorithm_type = "least_outstanding_requests", slow_start = 30 }
+    test_rule_priority = 100
   }
 
   expect_failures = [
@@ -260,7 +261,7 @@ run "refuses_a_test_listener_open_to_the_internet_and_settings_at_odds" {
     var.health_check,
     var.name,
     var.target_group,
-    var.test_ingress_cidr_blocks,
+    var.test_rule_priority,
   ]
 }
 
@@ -298,36 +299,35 @@ run "refuses_a_health_check_that_waits_for_minutes" {
   expect_failures = [var.health_check]
 }
 
-run "refuses_half_a_health_check" {
+run "refuses_half_a_health_check_and_half_a_priority" {
   command = plan
 
   variables {
-    health_check = { healthy_threshold = 2.5 }
+    health_check       = { healthy_threshold = 2.5 }
+    test_rule_priority = 0.5
+  }
+
+  expect_failures = [var.health_check, var.test_rule_priority]
+}
+
+run "refuses_a_matcher_that_does_not_exist" {
+  command = plan
+
+  variables {
+    health_check = { matcher = "5xx" }
   }
 
   expect_failures = [var.health_check]
 }
 
-run "refuses_a_matcher_and_a_port_that_do_not_exist" {
-  command = plan
-
-  variables {
-    health_check = { matcher = "5xx" }
-    test_port    = 0
-  }
-
-  expect_failures = [var.health_check, var.test_port]
-}
-
-run "refuses_an_unknown_balancing_algorithm_and_a_test_listener_on_the_production_port" {
+run "refuses_an_unknown_balancing_algorithm" {
   command = plan
 
   variables {
     target_group = { load_balancing_algorithm_type = "random" }
-    test_port    = 443
   }
 
-  expect_failures = [var.target_group, var.test_port]
+  expect_failures = [var.target_group]
 }
 
 run "refuses_production_on_the_port_that_redirects_to_it" {
@@ -368,16 +368,14 @@ run "refuses_a_null_in_a_list_or_a_map" {
   command = plan
 
   variables {
-    ingress_cidr_blocks      = [null]
-    subnet_ids               = ["subnet-00000000000000001", null]
-    tags                     = { Team = null }
-    test_ingress_cidr_blocks = [null]
+    ingress_cidr_blocks = [null]
+    subnet_ids          = ["subnet-00000000000000001", null]
+    tags                = { Team = null }
   }
 
   expect_failures = [
     var.ingress_cidr_blocks,
     var.subnet_ids,
     var.tags,
-    var.test_ingress_cidr_blocks,
   ]
 }

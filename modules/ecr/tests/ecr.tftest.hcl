@@ -51,10 +51,18 @@ run "keeps_tags_and_images_safe_by_default" {
 
   assert {
     condition = [for rule in jsondecode(aws_ecr_lifecycle_policy.this.policy).rules : [rule.selection.tagStatus, rule.selection.countType, rule.selection.countNumber]] == [
+      ["tagged", "imageCountMoreThan", 1000],
       ["untagged", "sinceImagePushed", 14],
       ["tagged", "imageCountMoreThan", 30],
     ]
-    error_message = "Untagged images must expire after 14 days, and all but the last 30 releases."
+    error_message = "Untagged images must expire after 14 days, and all but the last 30 pushes."
+  }
+
+  assert {
+    condition = [for rule in jsondecode(aws_ecr_lifecycle_policy.this.policy).rules : rule.rulePriority if try(rule.selection.tagPatternList[0], "") == "released-*"] == [
+      min([for rule in jsondecode(aws_ecr_lifecycle_policy.this.policy).rules : rule.rulePriority]...)
+    ]
+    error_message = "The rule that keeps released images must come first: an image that it matches is expired by no other."
   }
 }
 
@@ -82,7 +90,7 @@ run "takes_every_option" {
   }
 
   assert {
-    condition     = jsondecode(aws_ecr_lifecycle_policy.this.policy).rules[0].selection.countNumber == 1 && jsondecode(aws_ecr_lifecycle_policy.this.policy).rules[1].selection.countNumber == 5 && jsondecode(aws_ecr_lifecycle_policy.this.policy).rules[1].selection.tagPatternList == ["v*"]
+    condition     = jsondecode(aws_ecr_lifecycle_policy.this.policy).rules[1].selection.countNumber == 1 && jsondecode(aws_ecr_lifecycle_policy.this.policy).rules[2].selection.countNumber == 5 && jsondecode(aws_ecr_lifecycle_policy.this.policy).rules[2].selection.tagPatternList == ["v*"]
     error_message = "Images must expire as asked."
   }
 
@@ -126,6 +134,16 @@ run "refuses_a_lifecycle_without_release_tags" {
 
   variables {
     lifecycle_policy = { release_tag_patterns = [] }
+  }
+
+  expect_failures = [var.lifecycle_policy]
+}
+
+run "refuses_a_lifecycle_that_expires_what_it_keeps" {
+  command = plan
+
+  variables {
+    lifecycle_policy = { release_tag_patterns = ["released-*"] }
   }
 
   expect_failures = [var.lifecycle_policy]

@@ -4,7 +4,7 @@ mock_provider "aws" {
   }
 
   mock_data "aws_partition" {
-    defaults = { partition = "aws" }
+    defaults = { dns_suffix = "amazonaws.com", partition = "aws" }
   }
 
   mock_data "aws_region" {
@@ -88,4 +88,32 @@ run "refuses_a_null_in_a_list_or_a_map" {
     var.log_group_names,
     var.tags,
   ]
+}
+
+run "names_the_principal_of_the_partition" {
+  command = plan
+
+  variables {
+    log_group_names = ["/ecs/mclass-task"]
+  }
+
+  override_data {
+    target = data.aws_partition.current
+    values = { dns_suffix = "amazonaws.com.cn", partition = "aws-cn" }
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = { id = "cn-north-1" }
+  }
+
+  assert {
+    condition     = jsondecode(aws_kms_key.this.policy).Statement[1].Principal.Service == "logs.cn-north-1.amazonaws.com.cn"
+    error_message = "In China, CloudWatch Logs has a principal with the suffix of that partition."
+  }
+
+  assert {
+    condition     = jsondecode(aws_kms_key.this.policy).Statement[0].Principal.AWS == "arn:aws-cn:iam::111111111111:root"
+    error_message = "Every ARN must name the partition."
+  }
 }

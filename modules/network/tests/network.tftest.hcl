@@ -449,3 +449,32 @@ run "refuses_a_null_among_the_subnets_of_an_existing_vpc" {
 
   expect_failures = [var.existing_vpc]
 }
+
+run "names_endpoints_as_china_does" {
+  command = plan
+
+  variables {
+    availability_zones = ["cn-north-1a", "cn-north-1b"]
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = { id = "cn-north-1" }
+  }
+
+  assert {
+    condition = { for service, endpoint in aws_vpc_endpoint.interface : service => endpoint.service_name } == {
+      "ecr.api"        = "cn.com.amazonaws.cn-north-1.ecr.api"
+      "ecr.dkr"        = "cn.com.amazonaws.cn-north-1.ecr.dkr"
+      "logs"           = "com.amazonaws.cn-north-1.logs"
+      "secretsmanager" = "com.amazonaws.cn-north-1.secretsmanager"
+      "ssm"            = "com.amazonaws.cn-north-1.ssm"
+    }
+    error_message = "In China, the names of some services begin with \"cn.\"."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3[0].service_name == "com.amazonaws.cn-north-1.s3"
+    error_message = "The gateway endpoint of S3 has the usual name in China."
+  }
+}

@@ -94,3 +94,25 @@ def test_a_policy_that_denies_everybody_applies(fresh: Account, bucket: str) -> 
 
 def test_the_owner_of_a_bucket_pays(fresh: Account, bucket: str) -> None:
     assert fresh.client("s3").get_bucket_request_payment(Bucket=bucket)["Payer"] == "BucketOwner"
+
+
+def test_a_bucket_of_another_region_is_redirected_to(fresh: Account) -> None:
+    name = f"elsewhere-{fresh.account_id}"
+    there = fresh.client("s3", region="eu-west-1")
+    there.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    there.put_object(Bucket=name, Key="k", Body=b"1")
+    here = fresh.client("s3")
+    answers = []
+    here.meta.events.register(
+        "response-received", lambda response_dict, **_: answers.append(response_dict["status_code"])
+    )
+
+    assert here.get_object(Bucket=name, Key="k")["Body"].read() == b"1"
+    assert answers[0] == 301
+
+
+def test_a_region_makes_its_own_buckets_only(fresh: Account) -> None:
+    with pytest.raises(ClientError, match="IllegalLocationConstraintException"):
+        fresh.client("s3").create_bucket(
+            Bucket=f"other-{fresh.account_id}", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )

@@ -29,6 +29,7 @@ _SHORT = 0.05  # seconds
 _TRIES = 3
 _TURNS = 20  # of the event loop, until local data has been read
 _GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
+_READABLE = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))  # h11 refuses others in a target
 _LINE = re.compile(r'(?:(?:"(?:[^"\\]|\\x[0-9A-F]{2})*"|[^ "]+)(?: |$)){30}', re.ASCII)
 
 # Pieces of messages, right ones and wrong ones, from which both sides' streams are made.
@@ -97,7 +98,21 @@ _BODIES = st.sampled_from(
 _REQUEST_LINES = st.tuples(
     st.sampled_from((b"GET", b"POST", b"HEAD", b"OPTIONS", b"PRI", b"CONNECT", b"G\x00T")),
     st.just(b" "),
-    st.sampled_from((b"/", b"*", b"http://b/c?d", b"/\xff", b'/"\\', b"//", b"a:443", b"/" + b"a" * 17_000)),
+    st.sampled_from(
+        (
+            b"/",
+            b"*",
+            b"http://b/c?d",
+            b"/\xff",
+            b"/ b",
+            b"/\tb",
+            b"",
+            b'/"\\',
+            b"//",
+            b"a:443",
+            b"/" + b"a" * 17_000,
+        )
+    ),
     st.just(b" "),
     st.sampled_from(
         (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"RTSP/1.0", b"HTTP/11")
@@ -147,7 +162,7 @@ class _StrictTarget:
             while True:
                 event = connection.next_event()
                 if event is h11.NEED_DATA:
-                    connection.receive_data(await reader.read(65536))
+                    connection.receive_data((await reader.read(65536)).translate(_READABLE))
                 elif isinstance(event, h11.ConnectionClosed):
                     return
                 elif isinstance(event, h11.Request):

@@ -62,7 +62,7 @@ async def test_a_target_gets_the_clients_address_protocol_and_port() -> None:
         await client.ask("/a?b=c", headers=("Host: Example.COM", "X-Custom: 1", "Cookie: a=b"))
         asked = site.requests[0]
         assert asked.first == ("GET", "/a?b=c", "HTTP/1.1")
-        assert asked.header("x-forwarded-for") == "127.0.0.1"
+        assert asked.header("x-forwarded-for") == "203.0.113.25"
         assert asked.header("x-forwarded-proto") == "http"
         assert asked.header("x-forwarded-port") == "80"
         assert asked.header("host") == "example.com"
@@ -85,7 +85,7 @@ async def test_existing_forwarding_and_trace_headers_are_kept() -> None:
             )
         )
         asked = site.requests[0]
-        assert asked.all("x-forwarded-for") == ["203.0.113.7, 127.0.0.1"]
+        assert asked.all("x-forwarded-for") == ["203.0.113.7, 203.0.113.25"]
         assert asked.all("x-forwarded-proto") == ["http"]
         trace = asked.header("x-amzn-trace-id") or ""
         assert re.fullmatch(
@@ -125,7 +125,7 @@ async def test_the_clients_port_is_forwarded_if_enabled() -> None:
         client = await made.client()
         await client.ask()
         port = client.writer.get_extra_info("sockname")[1]
-        assert site.requests[0].header("x-forwarded-for") == f"127.0.0.1:{port}"
+        assert site.requests[0].header("x-forwarded-for") == f"203.0.113.25:{port}"
 
 
 @asynchronous
@@ -692,10 +692,9 @@ async def test_traffic_is_counted_by_target_group() -> None:
         assert all(0 < time < 20 for time in times)
         assert made.count("NewConnectionCount") >= 2
         assert made.count("HTTPCode_ELB_5XX_Count") == 0
-        by_listener = [each.by_listener for each in made.of(Metrics) if each.by_listener]
-        listeners = {arn for each in by_listener for arn in each}
-        assert len(listeners) == 1
-        assert sum(each[arn] for each in by_listener for arn in each) == 5
+        by_rule = [each.by_rule for each in made.of(Metrics) if each.by_rule]
+        assert {arn for each in by_rule for arn in each} == {"rule-None"}
+        assert sum(each[arn] for each in by_rule for arn in each) == 5
 
 
 @asynchronous
@@ -717,7 +716,7 @@ async def test_every_request_is_logged_if_the_access_log_is_enabled() -> None:
             assert re.fullmatch(
                 r"http 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z "
                 + re.escape(BALANCER.split("loadbalancer/")[1])
-                + rf" 127\.0\.0\.1:{port} {re.escape(site.name)} \d+\.\d{{3}} \d+\.\d{{3}} \d+\.\d{{3}} 200 200 \d+ \d+ "
+                + rf" 203\.0\.113\.25:{port} {re.escape(site.name)} \d+\.\d{{3}} \d+\.\d{{3}} \d+\.\d{{3}} 200 200 \d+ \d+ "
                 r'"GET http://example\.com:80/a\?b=c HTTP/1\.1" "a \\x22quoted\\x22 one" - - blue '
                 r'"Root=1-[0-9a-f]{8}-[0-9a-f]{24}" "-" "-" 7 20\S+Z "forward" "-" "-" '
                 rf'"{re.escape(site.name)}" "200" "-" "-" TID_[0-9a-f]{{32}}',

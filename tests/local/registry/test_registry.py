@@ -174,12 +174,31 @@ def test_an_index_needs_its_images(client: Client) -> None:
     client.push(image, image.digest)
     assert client.push_manifest(index, "v1", INDEX).headers["Docker-Content-Digest"] == digest_of(index)
 
-    assert client.call("GET", "manifests/v1").headers["Content-Type"] == INDEX
+    accepted = {"Accept": f"{MANIFEST}, {INDEX}"}
+    assert client.call("GET", "manifests/v1", headers=accepted).headers["Content-Type"] == INDEX
     details = client.account.client("ecr").describe_images(repositoryName="web")["imageDetails"]
     assert {detail["imageDigest"]: detail.get("imageTags") for detail in details} == {
         image.digest: None,
         digest_of(index): ["v1"],
     }
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("accepted", [None, "*/*", MANIFEST, f"{MANIFEST}, */*"])
+def test_an_index_is_hidden_from_a_client_that_does_not_name_its_media_type(
+    client: Client, method: str, accepted: str | None
+) -> None:
+    image = make_image()
+    client.push(image, image.digest)
+    index = make_index(image)
+    client.push_manifest(index, "v1", INDEX)
+    headers = {} if accepted is None else {"Accept": accepted}
+
+    assert client.call(method, "manifests/v1", headers=headers).status_code == 404
+    assert client.call(method, f"manifests/{digest_of(index)}", headers=headers).status_code == 404
+    assert client.call(method, f"manifests/{image.digest}", headers=headers).status_code == 200
+    assert client.call(method, "manifests/v1", headers={"Accept": f"{INDEX};q=0.5"}).status_code == 200
+    assert client.call(method, f"manifests/{image.digest}", headers={"Accept": INDEX}).status_code == 404
 
 
 def test_a_tag_of_an_immutable_repository_never_moves(fresh: Account) -> None:

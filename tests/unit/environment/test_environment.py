@@ -363,7 +363,7 @@ def test_what_promotions_ask_for_can_be_set(project: Path) -> None:
         ('refuse_findings = "high"', "refuse_findings", "CRITICAL, HIGH"),
         ('refuse_findings = "UNDEFINED"', "refuse_findings", "CRITICAL, HIGH"),
         ('allow_yes = "no"', "allow_yes", "true or false"),
-        ("soak = 60", "soak", "allow_yes, refuse_findings, soak_minutes"),
+        ("soak = 60", "soak", "allow_yes, refuse_findings, refuse_unfixed, soak_minutes"),
     ],
 )
 def test_a_wrong_setting_of_promotions_is_told_with_its_line(

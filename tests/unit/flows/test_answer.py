@@ -16,10 +16,18 @@ from mclass_tf import flows
 from mclass_tf.cli import release_commands
 from mclass_tf.cli.grammar import parser
 from mclass_tf.environment import ReleaseSettings
-from mclass_tf.errors import LeaseHeldError, NothingToAnswerError, UsageError, VerificationError
+from mclass_tf.errors import (
+    IncompleteAnswerError,
+    LeaseHeldError,
+    NothingToAnswerError,
+    RolledBackError,
+    UsageError,
+    VerificationError,
+)
 from mclass_tf.flows import paused
 from mclass_tf.flows.attempt import Attempt
 from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.deployer.pauses import Pauses
 from mclass_tf.flows.rollback import request_rollback
 from mclass_tf.ledger import SmokeResult
 from mclass_tf.rollout import Patience, StartedRollout, Watch
@@ -40,6 +48,14 @@ from tests.unit.flows.deployer.test_deploy import OUTPUTS, WithImages
 _ANSWER = "mclass_tf.flows.answer"
 SMOKE = "POST_TEST_TRAFFIC_SHIFT"
 WAITING = HookState(id="hook", kind="PAUSE", status="AWAITING_ACTION", expires_at=BEGAN)
+
+
+@pytest.fixture(autouse=True)
+def contradictions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What contradicts a shift; nothing, unless a test adds to it."""
+    found: list[str] = []
+    monkeypatch.setattr(Pauses, "find_contradiction", lambda *_: "".join(found))
+    return found
 
 
 def waiting(
@@ -141,6 +157,60 @@ def test_a_version_that_fails_its_smoke_test_is_not_continued(
 
     goes_on(session, skips_smoke=True)
     assert fake.calls == [("answer", "hook", True)]
+
+
+@pytest.mark.parametrize("skips_smoke", [True, False])
+def test_a_rollout_that_would_shift_to_the_wrong_targets_is_rolled_back_and_not_continued(
+    found: Callable[[Deployer], Any],
+    contradictions: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    skips_smoke: bool,
+) -> None:
+    contradictions.append("both are in one target group")
+    fake = ecs(waiting())
+    undone: list[str] = []
+
+    def roll_back(made: Deployer, current: ServiceDeployment, _: object, *, command: str) -> None:
+        request_rollback(made, current)
+        undone.append(command)
+
+    monkeypatch.setattr(f"{_ANSWER}.roll_back_deployment", roll_back)
+
+    with pytest.raises(RolledBackError, match="both are in one target group") as caught:
+        goes_on(found(deployer(fake)[0]), skips_smoke=skips_smoke)
+
+    assert caught.value.exit_code == 6
+    assert fake.calls == [("answer", "hook", False)]
+    assert undone == ["abort"]
+
+
+def test_the_pause_of_the_smoke_test_is_answered_with_a_rollback_if_the_shift_is_contradicted(
+    contradictions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contradictions.append("both are in one target group")
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.is_reachable", lambda *_: True)
+    made, told = deployer(ecs(waiting()), smoke=("/version",))
+
+    answered, attempt = asked(made, stage=SMOKE, pause_at=())
+
+    assert (answered, attempt.smoke) == (False, ())
+    assert attempt.contradiction == "both are in one target group"
+    assert told == ["production traffic is not shifted: both are in one target group"]
+
+
+def test_target_groups_that_cannot_be_compared_roll_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> str:
+        raise IncompleteAnswerError("ECS leaves out serviceRevisions")
+
+    monkeypatch.setattr(Pauses, "find_contradiction", fail)
+    monkeypatch.setattr("mclass_tf.flows.deployer.pauses.is_reachable", lambda *_: True)
+    made, _ = deployer(ecs(waiting()), smoke=("/version",))
+
+    answered, attempt = asked(made, stage=SMOKE, pause_at=())
+
+    assert answered is False
+    assert "could not be compared: ECS leaves out serviceRevisions" in attempt.contradiction
 
 
 def test_an_answer_that_comes_too_late_is_reported(found: Callable[[Deployer], Any]) -> None:
@@ -282,7 +352,7 @@ def test_an_apply_takes_out_the_pauses_that_a_dead_command_left_at_rest(
 
     flows.drop_stale_pauses(found(deployer(fake)[0]))
 
-    settings = {"deploymentConfiguration": {"strategy": "BLUE_GREEN", "lifecycleHooks": []}}
+    settings: dict[str, Any] = {"deploymentConfiguration": {"lifecycleHooks": []}}
     assert fake.calls == ([("update", None, None, False, settings)] if drops else [])
 
 

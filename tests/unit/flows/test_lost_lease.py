@@ -113,6 +113,25 @@ class Work:
         lease_of(self.session)._take(LEE)
 
 
+def test_the_lease_names_the_job_if_the_session_does_not() -> None:
+    """configure-aws-credentials names every session GitHubActions."""
+    arn = "arn:aws:sts::111111111111:assumed-role/deploy/GitHubActions"
+    work = Work(FakeEcs(RUNNING_OLD))
+    work.session.aws.__dict__["sts"] = SimpleNamespace(get_caller_identity=lambda: {"Arn": arn})
+    work.session.env = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_ACTOR": "kim",
+        "GITHUB_REPOSITORY": "acme/shop",
+        "GITHUB_RUN_ID": "7",
+    }
+
+    with work.with_lease():
+        holder = lease_of(work.session).holder()
+
+    assert holder is not None
+    assert holder.who == f"{arn} (kim@acme-shop.7)"
+
+
 def test_a_rollout_is_not_started_without_the_lease() -> None:
     ecs = FakeEcs(RUNNING_OLD)
     work = Work(ecs)
@@ -207,6 +226,7 @@ def test_nothing_is_applied_where_the_lease_was_lost_while_a_question_was_open(
     monkeypatch.setattr(module, "plan_locked", lambda *_, **__: planned)
     monkeypatch.setattr(module, "apply_locked", applied.append)
     monkeypatch.setattr(module, "require_wiring", lambda *_: None)
+    monkeypatch.setattr(module, "_require_architecture", lambda *_: None)
     monkeypatch.setattr("mclass_tf.flows.attempt._commit", lambda _: "")
 
     def a_night_goes_by(_: str) -> bool:

@@ -120,7 +120,11 @@ def environment(name: str, *, promotes_from: str | None = None, **variables: Any
         role_arn=None,
         promotes_from=promotes_from,
         backend=Backend(
-            file=Path("backend.hcl"), bucket="state", key="state", region="", allowed_account_ids=()
+            file=Path("backend.hcl"),
+            bucket="state",
+            key="state",
+            region="ap-northeast-2",
+            allowed_account_ids=(),
         ),
         variables={"environment": name, **variables},
     )
@@ -246,8 +250,8 @@ def test_what_came_by_another_promotion_is_proven_too() -> None:
 @pytest.mark.parametrize(
     ("records", "told"),
     [
-        ([], "has no release of it"),
-        ([record(5, digest=OTHER_DIGEST)], "has no release of it"),
+        ([], "records no release of it"),
+        ([record(5, digest=OTHER_DIGEST)], "records no release of it"),
         (
             [record(5, digest=OTHER_DIGEST, outcome="rolled back", cause="3 tasks failed"), record(60)],
             r"the last release in dev, .* ended with 'rolled back' \(3 tasks failed\); sha256:a+ serves there",
@@ -275,7 +279,7 @@ def test_what_was_not_proven_last_is_refused_with_what_would_prove_it(
 
 def test_what_is_not_proven_long_enough_is_refused_with_the_time_that_is_left() -> None:
     assert proven(record(30), soak=30)
-    with pytest.raises(PromotionRefusedError, match=r"for 4\.0 minutes, 30 are asked for") as caught:
+    with pytest.raises(PromotionRefusedError, match=r"for 4\.0 minutes, 30 are required") as caught:
         proven(record(4), soak=30)
 
     assert "promote in 26 minutes" in caught.value.hint
@@ -286,7 +290,7 @@ def test_proving_it_anew_does_not_start_the_soak_time_again() -> None:
 
 
 def test_the_soak_time_starts_again_after_something_else() -> None:
-    with pytest.raises(PromotionRefusedError, match="are asked for"):
+    with pytest.raises(PromotionRefusedError, match="are required"):
         proven(record(4), record(10, digest=OTHER_DIGEST), record(40), soak=30)
 
 

@@ -352,12 +352,17 @@ class Book:
         aws = Aws(Access(region="ap-northeast-2"))
         aws.__dict__["s3"] = self.s3
         backend = Backend(
-            file=Path("backend.hcl"), bucket="state", key="state", region="", allowed_account_ids=()
+            file=Path("backend.hcl"),
+            bucket="state",
+            key="state",
+            region="ap-northeast-2",
+            allowed_account_ids=(),
         )
         fake = SimpleNamespace(
             aws=aws,
             environment=SimpleNamespace(name="dev", backend=backend),
             project=SimpleNamespace(home=Path("nowhere")),
+            env={},
             report=self.lines.append,
             state=lambda: SimpleNamespace(serial=7),
         )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from mclass_tf.errors import DeploymentInProgressError, ReleaseMissingError
+from mclass_tf.environment import ReleaseSettings
+from mclass_tf.errors import DeploymentInProgressError, ReleaseMissingError, RolledBackError
 from mclass_tf.flows.attempt import lease_of, ledger_of, recorded
 from mclass_tf.flows.deployer.deploy import Deployer
-from mclass_tf.flows.rollback import _named, _require_forward
+from mclass_tf.flows.rollback import EarlierVersion, _end, _must_end_first, _named, _require_forward
 from mclass_tf.lease import Holder
-from mclass_tf.rollout import Patience
+from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome
+from mclass_tf.rollout.view import RolloutReading
 from mclass_tf.service import Ecs
+from mclass_tf.strategy import BLUE_GREEN, CANARY, Strategy
 from tests.unit.fake_service import DIGEST, NEW, OTHER, deployment, service, service_deployment
-from tests.unit.flows.deployer.test_deploy import OUTPUTS, WithImages
+from tests.unit.flows.deployer.test_deploy import OUTPUTS, WATCHING, WithImages
 from tests.unit.flows.test_resume import Book, record, rolling_out, served
+from tests.unit.test_strategy import WIRED, outputs, session
 
 UNDER_WAY = service_deployment()
 
@@ -94,3 +99,61 @@ def test_a_rollback_to_a_digest_uses_the_revision_in_which_it_was_proven() -> No
 
     served(book, minute=1)
     assert _named(going(book), DIGEST).task_definition_arn == NEW
+
+
+@pytest.mark.parametrize(
+    ("in_force", "brings", "status", "expected"),
+    [
+        ("CANARY", NEW, "IN_PROGRESS", True),
+        ("CANARY", NEW, "ROLLBACK_IN_PROGRESS", True),
+        ("CANARY", OTHER, "IN_PROGRESS", False),
+        ("CANARY", OTHER, "ROLLBACK_IN_PROGRESS", True),
+        ("BLUE_GREEN", NEW, "IN_PROGRESS", False),
+    ],
+)
+def test_a_deployment_under_way_ends_before_a_rollback_changes_the_strategy(
+    in_force: str, brings: str, status: str, *, expected: bool
+) -> None:
+    """A rollback shifts at once, blue/green. ECS would refuse that during a canary release."""
+    current = service_deployment(status=status)
+    running = replace(WIRED, configuration={"strategy": in_force})
+    fake = WithImages(running, own=current, listed=[current], revisions={"revision/own": brings})
+    deployer = Deployer(
+        session=session(Strategy(name=CANARY)),
+        outputs=outputs(),
+        ecs=cast("Ecs", fake),
+        patience=Patience(report=lambda _: None),
+    )
+    earlier = EarlierVersion(task_definition_arn=OTHER, digest=DIGEST)
+    strategy = Strategy(name=BLUE_GREEN, bake_minutes=0)
+
+    assert _must_end_first(deployer, earlier, current, running, strategy) is expected
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("status", ["IN_PROGRESS", "ROLLBACK_IN_PROGRESS"])
+@pytest.mark.parametrize(
+    ("outcome", "is_fine"),
+    [
+        (RolloutOutcome.ROLLED_BACK, True),
+        (RolloutOutcome.SUCCEEDED, True),
+        (RolloutOutcome.ROLLBACK_FAILED, False),
+    ],
+)
+def test_a_deployment_that_must_end_first_is_taken_back_and_followed(
+    monkeypatch: pytest.MonkeyPatch, *, status: str, outcome: RolloutOutcome, is_fine: bool
+) -> None:
+    current = service_deployment(status=status)
+    book = Book()
+    made = going(book)
+    made.session.environment.release = ReleaseSettings()  # type: ignore[misc]
+    fake = cast("Any", made.ecs)
+    fake.own, fake.listed = current, [current]
+    last = RolloutReading(deployment=current, service=fake.now, running=(), target_states={})
+    monkeypatch.setattr(Deployer, "follow", lambda *_, **__: RolloutEnd(outcome=outcome, last=last))
+
+    with nullcontext() if is_fine else pytest.raises(RolledBackError):
+        _end(made, current, WATCHING)
+
+    assert fake.calls == ([("roll back", current.arn)] if status == "IN_PROGRESS" else [])
+    assert book.lines[0].startswith("ECS takes back the deployment that is under way first")

@@ -125,10 +125,12 @@ def test_the_dockerfile_is_told_revision_and_time() -> None:
     assert "--timestamp" not in docker, "docker takes SOURCE_DATE_EPOCH"
 
 
-def _container_build(project: Path, run: process.Runner, *, builder: str = "podman") -> Image:
+def _container_build(
+    project: Path, run: process.Runner, *, builder: str = "podman", architecture: str = ""
+) -> Image:
     (project / "Dockerfile").write_text("FROM scratch\n")
     return build(
-        Inputs(project=project, revision=REVISION, tag="v1"),
+        Inputs(project=project, revision=REVISION, tag="v1", architecture=architecture),
         images=Images(project / "images"),
         builder=builder,
         may_use_builtin=False,
@@ -161,11 +163,13 @@ def test_a_build_that_fails_says_why_and_keeps_nothing(
 
 
 class _Cached:
-    """A builder whose cache contains an image of the revision `cached`."""
+    """A builder whose cache contains an image of the revision `cached`, for amd64. Without it, it builds for `architecture`."""
 
-    def __init__(self, folder: Path, *, cached: str) -> None:
+    def __init__(self, folder: Path, *, cached: str, architecture: str = "amd64") -> None:
         self.folder = folder
         self.cached = cached
+        self.architecture = architecture
+        self.built_for = ""
         self.built = ""
         self.commands: list[tuple[str, ...]] = []
 
@@ -175,17 +179,18 @@ class _Cached:
             self.commands.append(argv)
             Path(argv[argv.index("--iidfile") + 1]).write_text("sha256:1")
             self.built = REVISION.name if "--no-cache" in argv else self.cached
+            self.built_for = self.architecture if "--no-cache" in argv else "amd64"
         elif argv[1] == "save":
             output = Path(argv[argv.index("--output") + 1])
             layout = output if argv[0] == "podman" else self.folder / "saved"
-            write_layout(layout, revision=self.built)
+            write_layout(layout, revision=self.built, architecture=self.built_for)
             if argv[0] == "docker":
                 with tarfile.open(output, "w") as archive:
                     archive.add(layout, arcname=".")
         return Completed(status=0, stdout="", stderr="", interrupted=False)
 
 
-def write_layout(folder: Path, *, revision: str) -> None:
+def write_layout(folder: Path, *, revision: str, architecture: str = "amd64") -> None:
     """An image without layers, with the revision in its environment."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
@@ -200,7 +205,8 @@ def write_layout(folder: Path, *, revision: str) -> None:
             "size": len(data),
         }
 
-    config = add({"config": {"Env": ["A=b", f"MCLASS_REVISION={revision}"]}})
+    runtime = {"Env": ["A=b", f"MCLASS_REVISION={revision}"]}
+    config = add({"config": runtime, "os": "linux", "architecture": architecture})
     manifest = add({"config": config, "layers": []})
     (folder / "index.json").write_text(json.dumps({"manifests": [manifest]}))
     (folder / "oci-layout").write_text("{}")
@@ -217,6 +223,25 @@ def test_an_image_of_another_revision_out_of_the_cache_is_built_anew(tmp_path: P
 
     assert ["--no-cache" in argv for argv in stale.commands] == [False, True]
     assert ["--no-cache" in argv for argv in fresh.commands] == [False]
+
+
+@pytest.mark.parametrize("name", ["podman", "docker"])
+def test_an_image_of_another_platform_out_of_the_cache_is_built_anew(tmp_path: Path, name: str) -> None:
+    """Podman's cache does not compare the platform."""
+    stale = _Cached(tmp_path, cached=REVISION.name, architecture="arm64")
+
+    made = _container_build(tmp_path, stale.run, builder=name, architecture="ARM64")
+
+    assert str(made.platform) == "linux/arm64"
+    assert ["--no-cache" in argv for argv in stale.commands] == [False, True]
+    assert all("linux/arm64" in argv for argv in stale.commands)
+
+
+def test_a_builder_that_builds_for_another_platform_all_the_same_is_refused(tmp_path: Path) -> None:
+    stubborn = _Cached(tmp_path, cached=REVISION.name, architecture="amd64")
+
+    with pytest.raises(BuilderError, match="podman built for linux/amd64, not for linux/arm64"):
+        _container_build(tmp_path, stubborn.run, architecture="ARM64")
 
 
 def test_a_full_disk_is_told_with_its_folder(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_long_reason_is_cut_to_one_line() -> None:
 @pytest.mark.parametrize(
     ("kind", "status", "told", "hint"),
     [
-        ("PAUSE", "FAILED", "taken back by a user", "release again"),
+        ("PAUSE", "FAILED", "rolled back by a user", "release again"),
         ("PAUSE", "TIMED_OUT", "nobody answered a pause in time", "`release dev`"),
         (
             "AWS_LAMBDA",
@@ -147,7 +147,7 @@ def test_a_long_reason_is_cut_to_one_line() -> None:
             "the Lambda hook check failed",
             "aws logs tail /aws/lambda/check --since 1h",
         ),
-        ("AWS_LAMBDA", "TIMED_OUT", "the Lambda hook check came to no end in time", "what the function said"),
+        ("AWS_LAMBDA", "TIMED_OUT", "the Lambda hook check did not finish in time", "what the function said"),
     ],
 )
 def test_a_hook_that_has_ended_it_is_named(kind: str, status: str, told: str, hint: str) -> None:

@@ -168,3 +168,38 @@ def test_a_service_at_rest_has_none() -> None:
     listed = [service_deployment(str(n), status=s) for n, s in enumerate(("SUCCESSFUL", "STOPPED"))]
 
     assert ongoing(FakeEcs(RUNNING_OLD, listed=listed)) is None
+
+
+def _unassumable() -> ClientError:
+    words = "ECS was unable to assume the role 'arn:aws:iam::1:role/new' that was provided for this service"
+    answer: Any = {"Error": {"Code": "InvalidParameterException", "Message": words}}
+    return ClientError(answer, "UpdateService")
+
+
+def test_a_role_that_ecs_does_not_know_yet_is_waited_for() -> None:
+    """A role that the apply has just made is unknown to ECS for some seconds."""
+    ecs, clock = FakeEcs(RUNNING_OLD), Clock()
+    began = clock()
+
+    def unknown_for_20_seconds() -> None:
+        if clock() - began < 20:
+            raise _unassumable()
+        ecs.listed.append(service_deployment())
+
+    ecs.on_change = unknown_for_20_seconds
+
+    assert started(ecs, clock).service_deployment_arn == service_deployment().arn
+
+
+def test_a_role_that_ecs_can_never_assume_is_reported_in_its_words_after_a_minute() -> None:
+    ecs, clock = FakeEcs(RUNNING_OLD), Clock()
+    began = clock()
+
+    def never() -> None:
+        raise _unassumable()
+
+    ecs.on_change = never
+
+    with pytest.raises(ClientError, match="unable to assume the role"):
+        started(ecs, clock)
+    assert 60 <= clock() - began <= 70

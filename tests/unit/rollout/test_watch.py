@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, UnauthorizedSSOTokenError
 
 from mclass_tf.errors import RolloutError
 from mclass_tf.rollout import LOCAL, ON_AWS, Cadence, EcsClient, RolloutOutcome, StartedRollout, Watch
+from mclass_tf.rollout.client import SIGN_IN_PATIENCE
 from mclass_tf.service import Service, ServiceDeployment, Task
 from tests.unit.fake_service import (
     NEW,
@@ -291,7 +292,59 @@ def test_after_half_a_minute_without_an_answer_the_watch_ends_and_says_that_ecs_
 
     with pytest.raises(RolloutError, match="Rate exceeded") as caught:
         watching.look()
-    assert "ECS goes on" in caught.value.hint
+    assert "ECS continues the deployment" in caught.value.hint
+
+
+def test_credentials_that_nobody_can_renew_end_the_watch_and_are_no_error_of_the_configuration() -> None:
+    ecs = FakeEcs(IN_PROGRESS)
+
+    def refuse() -> None:
+        answer = {"Error": {"Code": "ExpiredTokenException", "Message": "The security token is expired"}}
+        raise ClientError(answer, "DescribeServices")  # type: ignore[arg-type]
+
+    ecs.on_read = refuse
+
+    with pytest.raises(RolloutError, match="the credentials have expired") as caught:
+        watch(ecs, Clock()).look()
+    assert caught.value.exit_code == 6
+    assert "ECS goes on" in caught.value.message
+    assert "sign in again" in caught.value.hint
+    assert "release ENV --resume" in caught.value.hint
+
+
+def test_while_the_user_signs_in_again_the_watch_waits_and_goes_on() -> None:
+    """As with `aws sso login` in another shell: botocore reads its new token at the next call."""
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock)
+
+    def refuse() -> None:
+        raise UnauthorizedSSOTokenError
+
+    ecs.on_read = refuse
+    view = watching.look()
+    clock.wait(SIGN_IN_PATIENCE - 1)
+    watching.look()
+    ecs.on_read = lambda: None
+
+    assert view is not None
+    assert "sign in again" in view.notice
+    assert watching.look() is not None
+    assert watching.end is None
+
+
+def test_a_user_who_does_not_sign_in_again_is_not_waited_for_forever() -> None:
+    ecs, clock = FakeEcs(IN_PROGRESS), Clock()
+    watching = watch(ecs, clock)
+
+    def refuse() -> None:
+        raise UnauthorizedSSOTokenError
+
+    ecs.on_read = refuse
+    watching.look()
+    clock.wait(SIGN_IN_PATIENCE)
+
+    with pytest.raises(RolloutError, match="the credentials have expired"):
+        watching.look()
 
 
 def test_a_denied_call_ends_the_watch_at_once() -> None:

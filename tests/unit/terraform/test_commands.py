@@ -113,6 +113,32 @@ def test_the_certificates_stay_for_an_endpoint_with_tls(endpoint: str, kept: boo
     assert ("AWS_CA_BUNDLE" in child) is kept
 
 
+def test_an_endpoint_for_credentials_takes_the_place_of_the_users_own() -> None:
+    """SDKs ask it last: keys, a profile or a web identity of the user would win."""
+    parent = {
+        "AWS_ACCESS_KEY_ID": "theirs",
+        "AWS_SESSION_TOKEN": "theirs",
+        "AWS_PROFILE": "theirs",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/theirs",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/theirs",
+        "HTTPS_PROXY": "http://proxy",
+        "AWS_CA_BUNDLE": "/proxy.pem",
+    }
+    ours = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "ours",
+        "AWS_CONFIG_FILE": "/dev/null",
+    }
+
+    env = child(parent, ours)
+
+    assert {name: value for name, value in env.items() if name.startswith(("AWS_", "HTTPS_"))} == {
+        **ours,
+        "AWS_CA_BUNDLE": "/proxy.pem",
+        "HTTPS_PROXY": "http://proxy",
+    }
+
+
 def test_without_credentials_of_ours_those_of_the_user_stay() -> None:
     assert child(PARENT, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}).items() >= PARENT.items()
 

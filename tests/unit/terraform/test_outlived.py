@@ -92,7 +92,8 @@ def opened(folder: Path, *, report: Any, applied: int = 0) -> Session:
     project.home.mkdir(exist_ok=True)
     state = {"version": 4, "lineage": "ours", "serial": applied} if applied else None
     access = Access(region="ap-northeast-2", access_key_id="test", secret_access_key="test")
-    aws: Any = SimpleNamespace(s3=fake_s3(state), access=access)
+    s3 = fake_s3(state)
+    aws: Any = SimpleNamespace(s3=s3, s3_in=lambda _region: s3, access=access)
     engine = Engine(argv=(str(folder / "terraform.py"),), version="1.11.4")
     return Session(
         project=project,

@@ -14,6 +14,7 @@ from botocore.validate import ParamValidator
 
 from mclass_tf import verify
 from mclass_tf.aws import Access, Aws
+from mclass_tf.errors import VerificationError
 
 ACCOUNT = "222222222222"
 REGION = "ap-northeast-2"
@@ -30,8 +31,9 @@ SERVICE = f"arn:aws:ecs:{REGION}:{ACCOUNT}:service/mclass-cluster/mclass-service
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:mclass-1"
 DIGEST = "sha256:" + "ab" * 32
 BLUE, GREEN = (f"{LB}:targetgroup/mclass-{colour}/1" for colour in ("blue", "green"))
-PRODUCTION, TEST, REDIRECT = (f"{LB}:listener/app/mclass-alb/1/{name}" for name in ("prod", "test", "http"))
-PRODUCTION_RULE, TEST_RULE = (f"{LB}:listener-rule/app/mclass-alb/1/{name}/1" for name in ("prod", "test"))
+PRODUCTION, REDIRECT = (f"{LB}:listener/app/mclass-alb/1/{name}" for name in ("prod", "http"))
+PRODUCTION_RULE, TEST_RULE = (f"{LB}:listener-rule/app/mclass-alb/1/prod/{name}" for name in ("prod", "test"))
+HEADER = {"name": "X-Test-Traffic", "value": "0f0e0d0c-0b0a-4908-8706-050403020100"}
 ROLES = {
     name: f"arn:aws:iam::{ACCOUNT}:role/mclass-{name}" for name in ("execution", "task", "infrastructure")
 }
@@ -64,11 +66,10 @@ OUTPUTS: Mapping[str, Any] = {
     "alb_zone_id": "Z1",
     "alb_security_group_id": "sg-alb",
     "url": f"https://{DNS_NAME}",
-    "test_url": f"https://{DNS_NAME}:8443",
+    "test_header": HEADER,
     "target_group_arns": {"blue": BLUE, "green": GREEN},
     "production_listener_arn": PRODUCTION,
     "production_listener_rule_arn": PRODUCTION_RULE,
-    "test_listener_arn": TEST,
     "test_listener_rule_arn": TEST_RULE,
     "redirect_listener_arn": REDIRECT,
     "certificate_arn": CERTIFICATE,
@@ -182,7 +183,7 @@ def _security_groups() -> list[dict[str, Any]]:
     return [
         group(
             "sg-alb",
-            ingress=[*public, _permission(8443, cidr="10.0.0.0/8")],
+            ingress=public,
             egress=[_permission(3000, group="sg-service")],
         ),
         group(
@@ -277,10 +278,22 @@ def _registry() -> Answers:
     }
 
 
-def _forward(rule: str) -> dict[str, Any]:
+def _rule(arn: str, *, priority: int, conditions: list[dict[str, Any]]) -> dict[str, Any]:
     groups = [{"TargetGroupArn": BLUE, "Weight": 100}, {"TargetGroupArn": GREEN, "Weight": 0}]
     action = {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
-    return {"Rules": [{"RuleArn": rule, "Priority": "100", "Actions": [action]}]}
+    return {"RuleArn": arn, "Priority": str(priority), "Conditions": conditions, "Actions": [action]}
+
+
+def _rules() -> dict[str, Any]:
+    path = {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}
+    config = {"HttpHeaderName": HEADER["name"], "Values": [HEADER["value"]]}
+    header = {"Field": "http-header", "HttpHeaderConfig": config}
+    return {
+        "Rules": [
+            _rule(PRODUCTION_RULE, priority=100, conditions=[path]),
+            _rule(TEST_RULE, priority=99, conditions=[path, header]),
+        ]
+    }
 
 
 def _listener(arn: str, *, port: int) -> dict[str, Any]:
@@ -290,7 +303,7 @@ def _listener(arn: str, *, port: int) -> dict[str, Any]:
         "Protocol": "HTTPS",
         "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
         "Certificates": [{"CertificateArn": CERTIFICATE}],
-        "DefaultActions": [{"Type": "fixed-response"}],
+        "DefaultActions": [{"Type": "forward"}],
     }
 
 
@@ -341,11 +354,8 @@ def _load_balancer() -> Answers:
         "elbv2.describe_load_balancer_attributes": {
             "Attributes": [{"Key": key, "Value": value} for key, value in attributes.items()]
         },
-        "elbv2.describe_listeners": {
-            "Listeners": [_listener(PRODUCTION, port=443), _listener(TEST, port=8443), redirect]
-        },
-        f"elbv2.describe_rules {PRODUCTION}": _forward(PRODUCTION_RULE),
-        f"elbv2.describe_rules {TEST}": _forward(TEST_RULE),
+        "elbv2.describe_listeners": {"Listeners": [_listener(PRODUCTION, port=443), redirect]},
+        f"elbv2.describe_rules {PRODUCTION}": _rules(),
         "elbv2.describe_target_groups": {
             "TargetGroups": [{"TargetGroupArn": BLUE, **group}, {"TargetGroupArn": GREEN, **group}]
         },
@@ -598,7 +608,7 @@ _BALANCER = ("elbv2.describe_load_balancers", "LoadBalancers", 0)
 _BALANCER_ATTRIBUTES = ("elbv2.describe_load_balancer_attributes", "Attributes")
 _LISTENERS = ("elbv2.describe_listeners", "Listeners")
 _RULE = (f"elbv2.describe_rules {PRODUCTION}", "Rules", 0, "Actions", 0)
-_TEST_RULE = (f"elbv2.describe_rules {TEST}", "Rules", 0, "Actions", 0)
+_TEST_RULE = (f"elbv2.describe_rules {PRODUCTION}", "Rules", 1)
 _GROUP = ("elbv2.describe_target_groups", "TargetGroups")
 _SECURITY = ("ec2.describe_security_groups", "SecurityGroups")
 _REPOSITORY = ("ecr.describe_repositories", "repositories", 0)
@@ -791,8 +801,10 @@ _SPEAKS = "the production listener speaks the protocol and has the port of the u
 _CERTIFIED = "the production listener has the certificate of the outputs, issued and in date"
 _REDIRECTED = "plain HTTP on port 80 is permanently redirected to HTTPS"
 _FORWARDS = "the production rule forwards to the blue and the green target group, and not all weights are 0"
-_OWN_TEST = "test traffic has a listener and a rule of its own, on the port of the test url"
-_CLOSED_TEST = "test traffic is not open to the internet"
+_OWN_TEST = (
+    "test traffic has a rule of its own, before the production rule, for the header of the outputs alone"
+)
+_ONLY_FORWARDS = "the production listener has no action but forward"
 _GROUPS = "blue and green are two target groups of IP addresses in this VPC"
 _ASKED = "both target groups check the same health check path on the tasks' own port"
 _DRAINED = "both target groups let requests in flight finish before a task is stopped"
@@ -840,13 +852,13 @@ LOAD_BALANCER_HARMS = [
     Harm(
         name=_PUBLIC_PORTS,
         what="22",
-        path=(*_SECURITY, 0, "IpPermissions", 2),
+        path=(*_SECURITY, 0, "IpPermissions", 1),
         to=_permission(22, cidr="0.0.0.0/0"),
     ),
     Harm(
         name=_PUBLIC_PORTS,
         what="every port",
-        path=(*_SECURITY, 0, "IpPermissions", 2),
+        path=(*_SECURITY, 0, "IpPermissions", 1),
         to={"IpProtocol": "-1", "IpRanges": [], "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
     ),
     Harm(name=_OUT, what="no egress", path=(*_SECURITY, 0, "IpPermissionsEgress"), to=[]),
@@ -871,7 +883,7 @@ LOAD_BALANCER_HARMS = [
         path=("acm.describe_certificate", "Certificate", "Status"),
         to="EXPIRED",
     ),
-    Harm(name=_TLS, what="TLS 1.0", path=(*_LISTENERS, 1, "SslPolicy"), to="ELBSecurityPolicy-2016-08"),
+    Harm(name=_TLS, what="TLS 1.0", path=(*_LISTENERS, 0, "SslPolicy"), to="ELBSecurityPolicy-2016-08"),
     Harm(
         name=_TLS,
         what="1.3 and 1.0",
@@ -882,10 +894,10 @@ LOAD_BALANCER_HARMS = [
     Harm(
         name=_REDIRECTED,
         what="for now",
-        path=(*_LISTENERS, 2, "DefaultActions", 0, "RedirectConfig", "StatusCode"),
+        path=(*_LISTENERS, 1, "DefaultActions", 0, "RedirectConfig", "StatusCode"),
         to="HTTP_302",
     ),
-    Harm(name=_REDIRECTED, what="forwards", path=(*_LISTENERS, 2, "DefaultActions", 0, "Type"), to="forward"),
+    Harm(name=_REDIRECTED, what="forwards", path=(*_LISTENERS, 1, "DefaultActions", 0, "Type"), to="forward"),
     Harm(
         name=_FORWARDS,
         what="all weights 0",
@@ -903,7 +915,7 @@ LOAD_BALANCER_HARMS = [
     Harm(
         name="the test rule forwards to the blue and the green target group",
         what="fixed response",
-        path=_TEST_RULE,
+        path=(*_TEST_RULE, "Actions", 0),
         to={"Type": "fixed-response"},
     ),
     Harm(
@@ -911,17 +923,37 @@ LOAD_BALANCER_HARMS = [
         what="the production rule",
         outputs={"test_listener_rule_arn": PRODUCTION_RULE},
     ),
-    Harm(name=_OWN_TEST, what="another port", path=(*_LISTENERS, 1, "Port"), to=9000),
+    Harm(name=_OWN_TEST, what="after production", path=(*_TEST_RULE, "Priority"), to="101"),
+    Harm(name=_OWN_TEST, what="no header", path=(*_TEST_RULE, "Conditions", 1), to=GONE),
     Harm(
-        name=_CLOSED_TEST,
-        what="the internet",
-        path=(*_SECURITY, 0, "IpPermissions", 2),
-        to=_permission(8443, cidr="0.0.0.0/0"),
+        name=_OWN_TEST,
+        what="another header",
+        path=(*_TEST_RULE, "Conditions", 1, "HttpHeaderConfig", "HttpHeaderName"),
+        to="X-Other",
     ),
     Harm(
-        name=_CLOSED_TEST,
-        what="half the internet",
-        path=(*_SECURITY, 0, "IpPermissions", 2),
+        name=_OWN_TEST,
+        what="a value that anybody may guess",
+        path=(*_TEST_RULE, "Conditions", 1, "HttpHeaderConfig", "Values", 0),
+        to="*",
+    ),
+    Harm(name=_OWN_TEST, what="not in the outputs", outputs={"test_header": None}),
+    Harm(
+        name=_ONLY_FORWARDS,
+        what="default",
+        path=(*_LISTENERS, 0, "DefaultActions", 0, "Type"),
+        to="fixed-response",
+    ),
+    Harm(
+        name=_ONLY_FORWARDS,
+        what="maintenance page",
+        path=(*_TEST_RULE, "Actions", 0, "Type"),
+        to="fixed-response",
+    ),
+    Harm(
+        name=_PUBLIC_PORTS,
+        what="another port",
+        path=(*_SECURITY, 0, "IpPermissions", 1),
         to=_permission(8443, cidr="128.0.0.0/1"),
     ),
     Harm(name=_GROUPS, what="instances", path=(*_GROUP, 0, "TargetType"), to="instance"),
@@ -1264,11 +1296,13 @@ def run(
     outputs: Mapping[str, Any] | None = None,
     only: str | None = None,
     region: str = REGION,
-    status: int | None = 200,
+    status: int | OSError | None = 200,
 ) -> verify.VerifyReport:
     def fetch(url: str, *, seconds: float) -> int:
         if status is None:
             raise OSError("connection refused")
+        if isinstance(status, OSError):
+            raise status
         return status
 
     return verify.run(
@@ -1331,11 +1365,10 @@ def test_the_revision_that_the_service_runs_is_checked_beside_the_one_that_was_a
 def test_an_environment_without_certificate_bucket_and_key_skips_what_they_are_for_and_says_why() -> None:
     answers = good_world()
     listeners = answers["elbv2.describe_listeners"]["Listeners"]
-    for listener, port in zip(listeners[:2], (80, 8080), strict=True):
-        listener.update(Protocol="HTTP", Port=port)
-    del listeners[2]
+    listeners[0].update(Protocol="HTTP", Port=80)
+    del listeners[1]
     ingress = answers["ec2.describe_security_groups"]["SecurityGroups"][0]["IpPermissions"]
-    ingress[:] = [_permission(80, cidr="0.0.0.0/0"), _permission(8080, cidr="10.0.0.0/8")]
+    ingress[:] = [_permission(80, cidr="0.0.0.0/0")]
     answers["ecr.describe_repositories"]["repositories"][0]["encryptionConfiguration"] = {
         "encryptionType": "AES256"
     }
@@ -1349,7 +1382,6 @@ def test_an_environment_without_certificate_bucket_and_key_skips_what_they_are_f
     outputs = {
         **dict.fromkeys(absent),
         "url": f"http://{DNS_NAME}",
-        "test_url": f"http://{DNS_NAME}:8080",
     }
     report = run(answers, outputs=outputs)
     assert report.failed == 0, verify.render(report)
@@ -1393,12 +1425,14 @@ def test_an_environment_before_its_first_image_passes_with_the_placeholder_and_n
     }
 
 
-def test_an_internal_load_balancer_is_not_asked_from_outside() -> None:
+def test_an_internal_load_balancer_is_judged_only_where_it_answers() -> None:
     answers = good_world()
     balancer = answers["elbv2.describe_load_balancers"]["LoadBalancers"][0]
     balancer["Scheme"] = "internal"
-    report = run(answers, only=_ANSWERS, status=None)
-    assert report.skipped == 1
+    assert run(answers, only=_ANSWERS, status=TimeoutError("timed out")).skipped == 1
+    assert run(answers, only=_ANSWERS, status=ConnectionError("another certificate")).failed == 1
+    assert run(answers, only=_ANSWERS, status=500).failed == 1
+    assert run(answers, only=_ANSWERS, status=200).passed == 1
 
 
 def test_what_an_environment_opted_out_of_is_compared_with_what_its_outputs_say() -> None:
@@ -1437,3 +1471,27 @@ def test_a_changed_port_and_name_that_wait_for_the_next_release_are_no_differenc
     # What runs must be reached on its own port, whatever is applied.
     answers["ecs.describe_services"]["services"][0]["loadBalancers"][0]["containerPort"] = 8080
     assert statuses(run(answers, outputs=outputs, only="service"))[_WIRED] is verify.CheckStatus.FAILED
+
+
+def test_no_report_shows_the_value_of_the_test_header() -> None:
+    answers = good_world()
+    conditions = answers[f"elbv2.describe_rules {PRODUCTION}"]["Rules"][1]["Conditions"]
+    conditions[1]["HttpHeaderConfig"]["Values"] = ["something else"]
+    report = run(answers, only=_OWN_TEST)
+    assert report.failed == 1
+    assert HEADER["value"] not in verify.render(report) + repr(report)
+
+    outputs = verify.Outputs.parse(OUTPUTS)
+    assert HEADER["value"] not in repr(outputs)
+    with pytest.raises(VerificationError) as refused:
+        verify.Outputs.parse({**OUTPUTS, "test_header": {**HEADER, "more": HEADER["value"]}})
+    assert "test_header" in refused.value.message
+    assert HEADER["value"] not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["*", "a" * 129, "short", "0f0e0d0c-0b0a-4908-8706-05040302010?", "with\r\nline"]
+)
+def test_a_header_that_others_may_match_is_refused(value: str) -> None:
+    with pytest.raises(VerificationError, match="test_header"):
+        verify.Outputs.parse({**OUTPUTS, "test_header": {"name": "X-Test-Traffic", "value": value}})

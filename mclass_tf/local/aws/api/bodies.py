@@ -30,7 +30,12 @@ _INVALID = {
     "ecr": "InvalidParameterException",
     "ecs": "InvalidParameterException",
     "logs": "InvalidParameterException",
+    "monitoring": "MissingParameter",
 }
+_MODELS = {"monitoring": "cloudwatch"}
+"""The names of botocore's models that are not the names in signatures."""
+_GZIP = frozenset({"gzip", "x-gzip"})
+_UNCODED = frozenset({"", "identity"})
 _LATEST = 253_402_300_799  # the last second of the year 9999
 
 
@@ -39,21 +44,32 @@ class _SerializationError(Exception):
 
 
 def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
-    """Replace a gzip body, which SDKs use for large requests, by its content. Return a refusal if that fails.
+    """Replace a compressed body, which SDKs use for large requests, by its content. Return a refusal if that fails.
 
-    gzip can expand a thousandfold, so at most `most` bytes are decompressed. S3 stores bodies as they are.
+    Codings are undone in reverse order (https://www.rfc-editor.org/rfc/rfc9110#section-8.4). gzip can expand a thousandfold, so at
+    most `most` bytes are decompressed. S3 stores bodies as they are.
+    https://smithy.io/2.0/spec/behavior-traits.html#requestcompression-trait
     """
-    if call.service == "s3" or environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() != "gzip":
+    codings = [name.strip().lower() for name in environ.get("HTTP_CONTENT_ENCODING", "").split(",")]
+    codings = [name for name in codings if name not in _UNCODED]
+    if call.service == "s3" or not codings:
         return None
-    try:
-        with gzip.GzipFile(fileobj=environ["wsgi.input"], mode="rb") as packed:
-            body = packed.read(most + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        return refuse(call, code="SerializationException", message=f"The body is not valid gzip: {error}")
-    if len(body) > most:
-        return too_large(call, most=most)
+    body = environ["wsgi.input"]
+    for coding in reversed(codings):
+        if coding not in _GZIP:
+            message = f"The local AWS cannot decode the content encoding {coding}: use gzip or none."
+            status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+            return refuse(call, code="UnsupportedMediaTypeException", message=message, status=status)
+        try:
+            with gzip.GzipFile(fileobj=body, mode="rb") as packed:
+                content = packed.read(most + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            return refuse(call, code="SerializationException", message=f"The body is not valid gzip: {error}")
+        if len(content) > most:
+            return too_large(call, most=most)
+        body = io.BytesIO(content)
     del environ["HTTP_CONTENT_ENCODING"]
-    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(len(content))
     return None
 
 
@@ -87,6 +103,9 @@ def check(call: Call, environ: dict[str, Any]) -> Reply | None:
 
 
 def _incomplete(call: Call, name: str) -> Reply:
+    name = ".".join(
+        f"{part[:1].lower()}{part[1:]}" for part in name.split(".")
+    )  # as AWS writes it, whatever the model has
     message = f"1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
     return refuse(call, code=_INVALID.get(call.service, "ValidationException"), message=message)
 
@@ -95,7 +114,7 @@ def _incomplete(call: Call, name: str) -> Reply:
 def _input(service: str, operation: str) -> StructureShape | None:
     """Return the input shape of an operation, or None if the installed botocore does not know it."""
     try:
-        shape = get_service_model(service).operation_model(operation).input_shape
+        shape = get_service_model(_MODELS.get(service, service)).operation_model(operation).input_shape
     except (UnknownServiceError, OperationNotFoundError):
         return None
     return shape if isinstance(shape, StructureShape) else None
@@ -156,6 +175,11 @@ def _is_number(value: Any) -> bool:
     return type(value) in {int, float}
 
 
+def _is_float(value: Any) -> bool:
+    """https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html#shape-serialization"""
+    return _is_number(value) or (isinstance(value, str) and value in {"NaN", "Infinity", "-Infinity"})
+
+
 def _is_timestamp(value: Any) -> bool:
     return isinstance(value, str) or (_is_number(value) and abs(value) <= _LATEST)
 
@@ -170,8 +194,8 @@ def _is_blob(value: Any) -> bool:
 _SCALARS: Mapping[str, Callable[[Any], bool]] = {
     "blob": _is_blob,
     "boolean": lambda value: isinstance(value, bool),
-    "double": _is_number,
-    "float": _is_number,
+    "double": _is_float,
+    "float": _is_float,
     "integer": _is_integer(32),
     "long": _is_integer(64),
     "string": lambda value: isinstance(value, str),

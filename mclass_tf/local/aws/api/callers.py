@@ -107,6 +107,9 @@ class Callers:
             raise UnknownCallerError(Denial.EXPIRED)
         if signed.expires_at is not None and signed.expires_at <= now:
             raise UnknownCallerError(Denial.OUTDATED)
+        refusal = None if signed.form is None else signed.form.refusal()
+        if refusal is not None:
+            raise UnknownCallerError(Denial.FORBIDDEN, detail=f"Invalid according to Policy: {refusal}")
 
 
 def _read(environ: Mapping[str, Any]) -> Signature | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+from botocore.model import OperationNotFoundError
 from flask import Flask
 from flask import request as flask_request
 from moto import backends as moto_backends
@@ -94,6 +95,8 @@ class AwsApi:
         try:
             caller = self._callers.verify(environ)
         except UnknownCallerError as error:
+            if error.reason is Denial.MISSING and (reason := operations.unsigned_refusal(call)) is not None:
+                return self._refuse(call, detail=reason)
             _log.warning("refused %s: %s", call.name, error)
             return deny(call, error.reason, detail=error.detail)
         if task_id not in {None, caller.task_id}:
@@ -144,6 +147,8 @@ class AwsApi:
             return self._refuse(call, detail="the service is not modelled")
         except NotImplementedError as error:
             return self._refuse(call, detail=str(error))
+        except OperationNotFoundError:
+            return self._refuse(call, detail="the service has no such operation")
         except RecursionError:  # forms, XML and CBOR are parsed recursively
             return refuse(call, code="SerializationException", message="The request is nested too deeply.")
         except Exception as error:  # noqa: BLE001  a bug here must not be retried for minutes

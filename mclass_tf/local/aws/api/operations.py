@@ -32,6 +32,13 @@ def refusal(call: Call) -> str | None:
     return _REFUSED.get(call.name)
 
 
+def unsigned_refusal(call: Call) -> str | None:
+    """Return why a call that AWS takes without a signature is not modelled; None for every other call."""
+    return _REFUSED[f"sts:{call.operation}"] if call.operation in _UNSIGNED else None
+
+
+_UNSIGNED = frozenset({"AssumeRoleWithSAML", "AssumeRoleWithWebIdentity"})
+
 # Invoke, InvokeAsync and InvokeWithResponseStream: moto would run them in Docker.
 _INVOCATION = re.compile(
     r"POST /\S*/functions/[^/]+/(invocations|invoke-async/?|response-streaming-invocations)"
@@ -139,6 +146,7 @@ S3_MODELLED = frozenset(
         "ListObjects",
         "ListObjectsV2",
         "ListParts",
+        "PostObject",
         "PutBucketAccelerateConfiguration",
         "PutBucketAcl",
         "PutBucketCors",

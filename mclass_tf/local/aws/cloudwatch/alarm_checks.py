@@ -35,7 +35,10 @@ def check_alarm(alarm: Mapping[str, Any]) -> None:
         return
     if not alarm.get("statistic") and not alarm.get("extended_statistic"):
         raise ValidationError("Must specify either Statistic or ExtendedStatistic")
-    check_statistic(alarm.get("statistic") or alarm["extended_statistic"])
+    if alarm.get("statistic"):
+        check_statistic(alarm["statistic"], parameter="Statistic")
+    else:
+        check_statistic(alarm["extended_statistic"], parameter="ExtendedStatistic")
     check_period(int(alarm["period"]))
 
 
@@ -58,9 +61,9 @@ def is_returned(query: Any) -> bool:
     return str(query.return_data).lower() in ("true", "none")
 
 
-def check_statistic(name: str) -> None:
+def check_statistic(name: str, *, parameter: str = "Stat") -> None:
     if not is_statistic(name):
-        raise InvalidParameterValue(f"The value {name} for parameter Stat is not supported.")
+        raise InvalidParameterValue(f"The value {name} for parameter {parameter} is not supported.")
 
 
 def check_period(period: int) -> None:

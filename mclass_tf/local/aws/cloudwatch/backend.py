@@ -7,9 +7,12 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from moto.cloudwatch.exceptions import InvalidParameterValue
 from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase
+from moto.core.utils import get_service_model
 
 from mclass_tf.local.aws.cloudwatch.alarm_checks import check_alarm
 from mclass_tf.local.aws.cloudwatch.metrics import Metric, Metrics, Stats, TimeSeries, dimensions
@@ -95,6 +98,7 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html"""
         for position, datum in enumerate(metric_data):
             self._validate_parameters_put_metric_data(datum, position + 1)
+            _check_unit(datum.get("Unit"), position=position + 1)
         for datum in metric_data:
             metric = metric_of(namespace, datum["MetricName"], datum.get("Dimensions"))
             at = epoch(datum["Timestamp"]) if datum.get("Timestamp") else time.time()
@@ -121,12 +125,13 @@ class LocalCloudWatchBackend(CloudWatchBackend):  # type: ignore[misc]  # moto i
         unit: str | None = None,
     ) -> TimeSeries:
         """Return the statistic of each window that has data."""
-        series = self.metrics.find(metric)
+        found = self.metrics.find(metric, unit=unit)
         values: TimeSeries = {}
-        if series is None or (unit is not None and series.unit not in (None, unit)):
-            return values
         for index, (start, end) in enumerate(windows):
-            value = series.window(start, end).value(statistic)
+            stats = Stats()
+            for series in found:
+                stats.merge(series.window(start, end))
+            value = stats.value(statistic)
             if value is not None:
                 values[index] = value
         return values
@@ -138,6 +143,19 @@ def metric_of(namespace: str, name: str, entries: Sequence[Mapping[str, str]] | 
         name=name,
         dimensions=dimensions({entry["Name"]: entry["Value"] for entry in entries or []}),
     )
+
+
+@cache
+def _units() -> tuple[str, ...]:
+    return tuple(get_service_model("cloudwatch").shape_for("StandardUnit").enum)
+
+
+def _check_unit(unit: str | None, *, position: int) -> None:
+    if unit is not None and unit not in _units():
+        name = f"MetricData.member.{position}.Unit"
+        raise InvalidParameterValue(
+            f"The parameter {name} must be a value in the set [ {', '.join(_units())} ]."
+        )
 
 
 def _stats(datum: Mapping[str, Any]) -> Stats:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 MINUTE = 60
+NO_UNIT = "None"
+"""The unit of values that were reported without one."""
 
 _MAX_SECONDS = 1200  # seconds with data; older data remains by the minute
 _MAX_MINUTES = 1440
@@ -99,12 +101,12 @@ def _middle(index: int) -> float:
 
 
 class Series:
-    """One metric over time: by the second for a while, and by the minute for a day of data.
+    """One metric in one unit over time: by the second for a while, and by the minute for a day of data.
 
     The data that was reported first is dropped first.
     """
 
-    def __init__(self, *, unit: str | None = None) -> None:
+    def __init__(self, *, unit: str) -> None:
         self.unit = unit
         self._seconds: dict[int, Stats] = {}
         self._minutes: dict[int, Stats] = {}
@@ -166,21 +168,27 @@ def dimensions(values: Mapping[str, str]) -> Dimensions:
 
 
 class Metrics:
-    """All metrics of an account in a region. The oldest metric is dropped if there are too many."""
+    """All metrics of an account in a region. The oldest metric is dropped if there are too many.
+
+    Values of different units are separate series.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricStat.html
+    """
 
     def __init__(self) -> None:
-        self._series: dict[Metric, Series] = {}
+        self._series: dict[Metric, dict[str, Series]] = {}
 
     def add(self, metric: Metric, *, at: float, stats: Stats, unit: str | None = None) -> None:
-        series = self._series.get(metric)
-        if series is None:
+        by_unit = self._series.get(metric)
+        if by_unit is None:
             if len(self._series) >= _MAX_SERIES:
                 del self._series[next(iter(self._series))]
-            series = self._series[metric] = Series(unit=unit)
-        series.add(at, stats)
+            by_unit = self._series[metric] = {}
+        name = unit or NO_UNIT
+        by_unit.setdefault(name, Series(unit=name)).add(at, stats)
 
-    def find(self, metric: Metric) -> Series | None:
-        return self._series.get(metric)
+    def find(self, metric: Metric, *, unit: str | None = None) -> tuple[Series, ...]:
+        """Return the series of the metric, of one unit or of all."""
+        return tuple(series for name, series in self._series.get(metric, {}).items() if unit in {None, name})
 
     def all(self) -> Iterable[Metric]:
         return tuple(self._series)

@@ -43,10 +43,8 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
                 f"You have requested up to {len(windows):,} datapoints, which exceeds the limit of {_MAX_POINTS:,}. "
                 "You may reduce the datapoints requested by increasing Period, or decreasing the time range."
             )
-        series = self.cloudwatch_backend.metrics.find(metric)
-        unit = self._get_param("Unit")
         points = []
-        if series is not None and unit in (None, series.unit):
+        for series in self.cloudwatch_backend.metrics.find(metric, unit=self._get_param("Unit")):
             for start, end in windows:
                 stats = series.window(start, end)
                 if stats.count:
@@ -59,6 +57,13 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
         """
         queries = self._get_param("MetricDataQueries", [])
+        for number, query in enumerate(queries, start=1):
+            if "MetricStat" not in query and "Expression" not in query:
+                raise ValidationError(
+                    f"The parameter MetricDataQueries.member.{number}.MetricStat is required.\n"
+                )
+        if self._starts_after_end():
+            raise ValidationError(self._wrong_times())
         if not all("MetricStat" in query for query in queries):
             raise ValidationError("The local AWS models expressions in alarms alone: MetricStat is required.")
         is_descending = (self._get_param("ScanBy") or "TimestampDescending") == "TimestampDescending"
@@ -118,10 +123,20 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
     def _windows(self, period: int) -> list[tuple[float, float]]:
         """Return the periods of the request, starting at a whole minute."""
         check_period(period)
-        start, end = epoch(self._get_param("StartTime")), epoch(self._get_param("EndTime"))
-        if start >= end:
+        if self._starts_after_end():
             raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
+        start, end = epoch(self._get_param("StartTime")), epoch(self._get_param("EndTime"))
         return list(_cut(start - start % min(period, MINUTE), end, period))
+
+    def _wrong_times(self) -> str:
+        if math.floor(epoch(self._get_param("StartTime"))) == math.floor(epoch(self._get_param("EndTime"))):
+            return "The parameter StartTime must not equal parameter EndTime."
+        return "The parameter EndTime must be greater than StartTime."
+
+    def _starts_after_end(self) -> bool:
+        """Compare whole seconds, which CloudWatch rounds to."""
+        start, end = self._get_param("StartTime"), self._get_param("EndTime")
+        return math.floor(epoch(start)) >= math.floor(epoch(end))
 
     def _result(self, query: Mapping[str, Any], *, is_descending: bool) -> dict[str, Any]:
         metric_stat = query["MetricStat"]
@@ -148,14 +163,14 @@ def _cut(start: float, end: float, period: float) -> Iterator[tuple[float, float
 
 
 def _datapoint(
-    stats: Stats, start: float, simple: Sequence[str], extended: Sequence[str], *, unit: str | None
+    stats: Stats, start: float, simple: Sequence[str], extended: Sequence[str], *, unit: str
 ) -> dict[str, Any]:
     percentiles = {name: stats.value(name) for name in extended}
     return {
         "Timestamp": _time(start),
         **{name: stats.value(name) for name in simple},
         **({"ExtendedStatistics": percentiles} if extended else {}),
-        "Unit": unit or "None",
+        "Unit": unit,
     }
 
 
@@ -185,4 +200,7 @@ def install() -> None:
     metadata = get_service_model("cloudwatch").metadata
     metadata["protocols"] = sorted({*metadata.get("protocols", []), "json", "query"})
     metadata.setdefault("jsonVersion", "1.0")
+    # moto then writes the error codes of the query protocol into a header, where clients of the JSON protocol look for them.
+    # https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait
+    metadata.setdefault("awsQueryCompatible", {})
     metadata.setdefault("targetPrefix", "GraniteServiceVersion20100801")

@@ -29,18 +29,20 @@ from moto.ecr.responses import ECRResponse
 from mclass_tf.local import documents
 from mclass_tf.local.access.registry_tokens import Principal, Tokens
 from mclass_tf.local.aws import kms
-from mclass_tf.local.aws.ecr import policy
+from mclass_tf.local.aws.ecr import lifecycle, policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
+from mclass_tf.local.aws.regions import dns_suffix
 
 tokens = Tokens()
 
 MOST_LAYERS = 127
 """The layers that a container runtime can stack: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/ ."""
 _MAX_FINDINGS = 1000
+_FINDINGS_A_PAGE = 100
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}", re.ASCII)
 
-_INDEXES = frozenset(
+INDEXES = frozenset(
     [
         "application/vnd.oci.image.index.v1+json",
         "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -80,17 +82,33 @@ class ImageExistsError(ServiceException):  # type: ignore[misc]  # moto is not t
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Findings that the scanner reports for an image of a repository, or for all of its images if `digest` is None."""
+    """What the scanner answers for an image of a repository, or for all of its images if `digest` is None.
+
+    `status` is the status of the scan, "" for the usual one, and NOT_SCANNED for ScanNotFoundException. `is_enhanced`: the
+    findings have the shape of Amazon Inspector's.
+    """
 
     repository: str
     digest: str | None
     findings: tuple[dict[str, Any], ...]
+    status: str = ""
+    description: str = ""
+    is_enhanced: bool = False
 
 
 class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
     """An image as DescribeImages returns it."""
 
     scan_findings: tuple[dict[str, Any], ...] = ()
+    scan: Findings | None = None
+
+    @property
+    def is_scanned(self) -> bool:
+        return (
+            (self.scan.status != NOT_SCANNED)
+            if self.scan and self.scan.status
+            else self.last_scan is not None
+        )
 
     @property
     def artifact_media_type(self) -> str | None:
@@ -100,7 +118,7 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
 
     @property
     def is_index(self) -> bool:
-        return self.image_manifest_media_type in _INDEXES or "manifests" in json.loads(self.image_manifest)
+        return self.image_manifest_media_type in INDEXES or "manifests" in json.loads(self.image_manifest)
 
     @property
     def is_supported(self) -> bool:
@@ -113,17 +131,21 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
 
     @property
     def image_scan_status(self) -> dict[str, str] | None:
-        if self.last_scan is None:
+        if not self.is_scanned:
             return None
+        if self.scan is not None and self.scan.status:
+            return {"status": self.scan.status, "description": self.scan.description}
         return _COMPLETE if self.is_supported else _UNSUPPORTED
 
     @property
     def image_scan_findings_summary(self) -> dict[str, Any] | None:
-        if self.last_scan is None or not self.is_supported:
+        status = self.image_scan_status
+        if status is None or status["status"] not in _WITH_FINDINGS:
             return None
+        scanned_at = self.last_scan or dt.datetime.now(dt.UTC)
         return {
-            "imageScanCompletedAt": self.last_scan,
-            "vulnerabilitySourceUpdatedAt": self.last_scan,
+            "imageScanCompletedAt": scanned_at,
+            "vulnerabilitySourceUpdatedAt": scanned_at,
             "findingSeverityCounts": dict(Counter(finding["severity"] for finding in self.scan_findings)),
         }
 
@@ -136,6 +158,15 @@ class StoredImage(Image):  # type: ignore[misc]  # moto is not typed for us
         return sum(int(part.get("size", 0)) for part in parts)
 
 
+NOT_SCANNED = "NOT_SCANNED"
+SCAN_STATUSES = frozenset(
+    [
+        *("", NOT_SCANNED, "IN_PROGRESS", "COMPLETE", "FAILED", "UNSUPPORTED_IMAGE", "ACTIVE", "PENDING"),
+        *("SCAN_ELIGIBILITY_EXPIRED", "FINDINGS_UNAVAILABLE", "LIMIT_EXCEEDED", "IMAGE_ARCHIVED"),
+    ]
+)
+"""https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageScanStatus.html ."""
+_WITH_FINDINGS = frozenset(["COMPLETE", "ACTIVE"])
 _COMPLETE = {"status": "COMPLETE", "description": "The scan was completed successfully."}
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-scanning-troubleshooting.html
 _UNSUPPORTED = {
@@ -158,7 +189,13 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         key = (encryption_config or {}).get("kmsKey")
         if key and kms.usable_key(account_id=self.account_id, region=self.region_name, reference=key) is None:
             raise JsonRESTError("KmsException", f"The KMS key {key} does not exist or is not enabled.")
-        return super().create_repository(encryption_config=encryption_config, **settings)
+        repository = super().create_repository(encryption_config=encryption_config, **settings)
+        # moto gives China's repositories the suffix of the other partitions.
+        host, _, name = str(repository.uri).partition("/")
+        repository.uri = (
+            f"{host.removesuffix('.cn').removesuffix('.amazonaws.com')}.{dns_suffix(self.region_name)}/{name}"
+        )
+        return repository
 
     def put_image(
         self,
@@ -191,17 +228,37 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         if holder is not None:
             holder.remove_tag(str(image_tag))  # the image stays, untagged
         if known is None:
-            return self._add(
+            known = self._add(
                 repository, image_manifest, tag=image_tag, media_type=media_type, digest=computed
             )
-        known.update_tag(image_tag)
+        else:
+            known.update_tag(image_tag)
+        _expire(repository)
         return known
+
+    def put_lifecycle_policy(
+        self, registry_id: str, repository_name: str, lifecycle_policy_text: str
+    ) -> dict[str, Any]:
+        """Expire images as the policy says, now and after each push. moto expires none."""
+        repository = self._get_repository(repository_name, registry_id)
+        before = repository.lifecycle_policy
+        answer: dict[str, Any] = super().put_lifecycle_policy(
+            registry_id, repository_name, lifecycle_policy_text
+        )
+        try:
+            lifecycle.check(lifecycle_policy_text)
+        except InvalidParameterException:
+            repository.lifecycle_policy = before
+            raise
+        _expire(repository)
+        return answer
 
     def _add(
         self, repository: Repository, manifest: str, *, tag: str | None, media_type: str, digest: str
     ) -> Image:
         image = StoredImage(self.account_id, tag, manifest, repository.name, media_type, digest)
-        image.scan_findings = self._findings_of(repository, digest)
+        image.scan = self._scan_of(repository, digest)
+        image.scan_findings = image.scan.findings if image.scan else ()
         frequency = repository.scanning_config["scanFrequency"]
         on_push = repository.image_scanning_configuration.get("scanOnPush") or frequency == "SCAN_ON_PUSH"
         if on_push and not image.is_index:
@@ -209,9 +266,9 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         repository.images.append(image)
         return image
 
-    def _findings_of(self, repository: Repository, digest: str) -> tuple[dict[str, Any], ...]:
+    def _scan_of(self, repository: Repository, digest: str) -> Findings | None:
         reported = (f for f in reversed(self.reported_findings) if f.repository == repository.name)
-        return next((f.findings for f in reported if f.digest in (None, digest)), ())
+        return next((f for f in reported if f.digest in (None, digest)), None)
 
     def report_findings(self, findings: Findings) -> None:
         """Make the scanner report these findings from now on, also for existing images."""
@@ -224,7 +281,7 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         repository = self.repositories.get(findings.repository)
         for image in repository.images if repository is not None else ():
             if findings.digest in (None, image.image_digest):
-                image.scan_findings = findings.findings
+                image.scan_findings, image.scan = findings.findings, findings
 
     def start_image_scan(
         self, registry_id: str, repository_name: str, image_id: dict[str, str]
@@ -251,12 +308,21 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
         }
 
     def describe_image_scan_findings(
-        self, registry_id: str, repository_name: str, image_id: dict[str, Any]
+        self,
+        registry_id: str,
+        repository_name: str,
+        image_id: dict[str, Any],
+        *,
+        max_results: int = _FINDINGS_A_PAGE,
+        next_token: str = "",
     ) -> dict[str, Any]:
-        """Return the reported findings. moto returns the same invented CVE for every image."""
+        """Return a page of the reported findings. moto returns the same invented CVE for every image.
+
+        https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImageScanFindings.html
+        """
         repository = self._get_repository(repository_name, registry_id)
         image = repository._get_image(image_id.get("imageTag"), image_id.get("imageDigest"))  # noqa: SLF001
-        if image.last_scan is None:
+        if not image.is_scanned:
             image_reference = (
                 f"{{imageDigest:'{image.image_digest}', imageTag:'{image_id.get('imageTag', 'null')}'}}"
             )
@@ -269,10 +335,14 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
             "imageId": {"imageDigest": image.image_digest, **image_id},
             "imageScanStatus": image.image_scan_status,
         }
-        if image.is_supported:
-            findings = {**image.image_scan_findings_summary, "findings": list(image.scan_findings)}
-            answer["imageScanFindings"] = findings
-        return answer
+        summary = image.image_scan_findings_summary
+        if summary is None:
+            return answer
+        first = int(next_token or 0) if (next_token or "0").isdecimal() else len(image.scan_findings)
+        end = first + max_results
+        kind = "enhancedFindings" if image.scan is not None and image.scan.is_enhanced else "findings"
+        answer["imageScanFindings"] = {**summary, kind: list(image.scan_findings[first:end])}
+        return answer | ({"nextToken": str(end)} if end < len(image.scan_findings) else {})
 
     def batch_get_image(
         self,
@@ -304,6 +374,12 @@ class LocalEcrBackend(ECRBackend):  # type: ignore[misc]  # moto is not typed fo
     def initiate_layer_upload(self, repository_name: str, registry_id: str | None = None) -> Any:
         """Reject the call: moto keeps uploaded layers in memory, where no client can pull them."""
         raise NotImplementedError("push layers through the registry, as docker and podman do")
+
+
+def _expire(repository: Repository) -> None:
+    gone = lifecycle.expired(repository.images, repository.lifecycle_policy, now=dt.datetime.now(dt.UTC))
+    names = {image.image_digest for image in gone}
+    repository.images[:] = [image for image in repository.images if image.image_digest not in names]
 
 
 def digest_of(manifest: str) -> str:
@@ -391,6 +467,17 @@ class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed
         authorize(repository, account_id=own.account_id, action=action)
         return other
 
+    def describe_image_scan_findings(self) -> ActionResult:
+        """Return one page. moto ignores `maxResults` and `nextToken`."""
+        answer = self.ecr_backend.describe_image_scan_findings(
+            registry_id=self._get_param("registryId"),
+            repository_name=self._get_param("repositoryName"),
+            image_id=self._get_param("imageId"),
+            max_results=int(self._get_param("maxResults") or _FINDINGS_A_PAGE),
+            next_token=str(self._get_param("nextToken") or ""),
+        )
+        return ActionResult(answer)
+
     def get_authorization_token(self) -> ActionResult:
         """Return a token that the registry can verify. moto's token expired in 2015 and is not verifiable.
 
@@ -401,7 +488,7 @@ class LocalEcrResponses(ECRResponse):  # type: ignore[misc]  # moto is not typed
             {
                 "authorizationToken": token.authorization,
                 "expiresAt": token.expires_at,
-                "proxyEndpoint": f"https://{registry}.dkr.ecr.{self.region}.amazonaws.com",
+                "proxyEndpoint": f"https://{registry}.dkr.ecr.{self.region}.{dns_suffix(self.region)}",
             }
             for registry in self._get_param("registryIds") or [self.current_account]
         ]

@@ -13,11 +13,13 @@ from moto.elbv2 import urls
 from moto.elbv2.models import FakeAction, elbv2_backends
 from moto.s3.models import s3_backends
 
+from mclass_tf.local.aws.acm import is_pending
 from mclass_tf.local.aws.elbv2.checks import check_conditions, check_load_balancer_attributes, check_redirect
 from mclass_tf.local.aws.elbv2.checks import error as _error
 from mclass_tf.local.aws.elbv2.responses import LocalElbv2Responses
 from mclass_tf.local.aws.elbv2.target_groups import TargetGroups
 from mclass_tf.local.aws.extend import announce, use_backend
+from mclass_tf.local.aws.regions import dns_suffix
 
 # The default attributes of an application load balancer, as DescribeLoadBalancerAttributes returns them.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
@@ -130,7 +132,9 @@ class LocalElbv2Backend(TargetGroups):
         # moto gives load balancers with the same name in two accounts the same DNS name.
         number = zlib.crc32(load_balancer.arn.encode())
         internal = "internal-" if scheme == "internal" else ""
-        load_balancer.dns_name = f"{internal}{name}-{number}.{self.region_name}.elb.amazonaws.com"
+        load_balancer.dns_name = (
+            f"{internal}{name}-{number}.{self.region_name}.elb.{dns_suffix(self.region_name)}"
+        )
         return load_balancer
 
     def modify_load_balancer_attributes(self, arn: str, attrs: dict[str, Any]) -> Any:
@@ -201,6 +205,8 @@ class LocalElbv2Backend(TargetGroups):
     ) -> Any:
         load_balancer = arn.replace(":listener/", ":loadbalancer/").rsplit("/", 1)[0]
         self._check_actions(actions, load_balancer_arn=load_balancer)
+        for certificate in certificates or []:
+            self._check_certificate(certificate["CertificateArn"])
         listener = super().modify_listener(arn, port, protocol, ssl_policy, certificates or [], actions or [])
         self._associate_target_groups()
         return listener
@@ -315,8 +321,18 @@ class LocalElbv2Backend(TargetGroups):
             )
 
     def _check_certificate(self, arn: str) -> None:
+        """Reject a certificate that does not exist or is not issued yet.
+
+        https://github.com/hashicorp/terraform-provider-aws/issues/41789
+        """
         if not self._certificate_exists(certificate_arn=arn):
             raise _error("CertificateNotFound", f"Certificate '{arn}' not found")
+        if is_pending(arn, account_id=self.account_id, region=self.region_name):
+            raise _error(
+                "UnsupportedCertificate",
+                f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a "
+                "supported key size.",
+            )
 
 
 def _forward_target_groups(load_balancer: Any, *, arns_of: Any) -> set[str]:

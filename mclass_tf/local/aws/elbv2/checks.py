@@ -13,6 +13,8 @@ from mclass_tf.local.balancer import rules
 
 _WEEK = 7 * 24 * 3600
 _MATCHER_CODES = range(200, 499 + 1)
+_CONDITION_VALUES = 5  # of a rule
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}")  # a token of RFC 7230
 _REDIRECT_CODES = ("HTTP_301", "HTTP_302")
 
 
@@ -133,11 +135,31 @@ def check_redirect(action: Mapping[str, Any], *, position: int) -> None:
 
 
 def check_conditions(conditions: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValidationError for conditions that the load balancer cannot evaluate. moto has checked their shape."""
+    """Raise ValidationError for conditions that AWS refuses or the load balancer cannot evaluate. moto has checked their shape.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_HttpHeaderConditionConfig.html
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
+    """
+    if sum(map(_count, conditions)) > _CONDITION_VALUES:
+        raise error("ValidationError", f"A rule can only have '{_CONDITION_VALUES}' condition values")
+    for condition in conditions:
+        if condition.get("Field") == "http-header":
+            config = condition["HttpHeaderConfig"]
+            name = str(config.get("HttpHeaderName") or "")
+            if not _HEADER_NAME.fullmatch(name) or name.lower() == "host":
+                raise error("ValidationError", f"The 'http-header' name '{name}' is not valid")
+            if not all(config.get("Values") or [""]):
+                raise error("ValidationError", "A condition value must be specified")
     try:
         rules.compile_conditions(conditions)
     except ValueError as invalid:
         raise error("ValidationError", str(invalid)) from invalid
+
+
+def _count(condition: Mapping[str, Any]) -> int:
+    configs = (config for name, config in condition.items() if name.endswith("Config"))
+    values = next((config.get("Values") for config in configs if config), None) or condition.get("Values")
+    return len(values or ())
 
 
 def error(code: str, message: str) -> Exception:

@@ -12,6 +12,7 @@ from moto.elbv2.models import elbv2_backends
 from moto.iam.models import iam_backends
 
 from mclass_tf.local.aws.elbv2 import reachability
+from mclass_tf.local.aws.elbv2.clients import clients
 from mclass_tf.local.balancer.snapshot import (
     HealthCheck,
     Listener,
@@ -102,6 +103,11 @@ def _listener(owned: OwnedLoadBalancer, listener: Any) -> Listener:
         rules=tuple(_rule(entry) for entry in sorted(listener.rules.values(), key=_order)),
         certificate=pair[0],
         private_key=pair[1],
+        clients=clients(
+            ec2=ec2_backends[owned.account_id][owned.region],
+            load_balancer=owned.load_balancer,
+            port=int(listener.port),
+        ),
     )
 
 

@@ -134,8 +134,7 @@ class _Recorder:
     def zero(self, name: str, scope: Mapping[str, str], *, at: int) -> None:
         """Record 0 for a second without other data."""
         metric = Metric(namespace=NAMESPACE, name=name, dimensions=dimensions(scope))
-        series = self._metrics.find(metric)
-        if series is None or not series.has(at):
+        if not any(series.has(at) for series in self._metrics.find(metric)):
             self._metrics.add(metric, at=at, stats=_one(0), unit="Count")
 
 

@@ -32,10 +32,10 @@ _TO_RESETTING = TransitionTo(ClientPhase.RESETTING)
 class ClientConnection(asyncio.BufferedProtocol):
     """Changes of rules and targets do not affect the connection: each request reads the listener's state again.
 
-    `forwarded`, `forwarded_for`: headers for targets, see `headers.py`.
+    `source` is the client's address in AWS. `forwarded`, `forwarded_for`: headers for targets, see `headers.py`.
     """
 
-    def __init__(self, listener: ListenerState) -> None:
+    def __init__(self, listener: ListenerState, *, source: str) -> None:
         self.loop = asyncio.get_running_loop()
         self.listener = listener
         self.phase = _OPEN
@@ -46,6 +46,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.holds: set[str] = set()
         self.pipeline = Pipeline(self)
         self.reader = RequestReader(self, listener, self.pipeline)
+        self._source = source
         self._opened = 0.0
         self._keep_alive = listener.settings.client_keep_alive  # fixed when the connection is made
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -133,7 +134,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         settings = self.listener.settings
-        self.connection = _connection_info(self.listener, transport)
+        self.connection = _connection_info(self.listener, transport, source=self._source)
         self.forwarded = headers.connection_headers(self.connection, settings=settings)
         self.forwarded_for = headers.client_address(self.connection, settings=settings)
         self._opened = self.touched = monotonic()
@@ -214,8 +215,10 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
 
-def _connection_info(listener: ListenerState, transport: asyncio.BaseTransport) -> ConnectionInfo:
-    ip, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # missing if the client is gone
+def _connection_info(
+    listener: ListenerState, transport: asyncio.BaseTransport, *, source: str
+) -> ConnectionInfo:
+    _, port = (transport.get_extra_info("peername") or ("", 0))[:2]  # missing if the client is gone
     encryption = transport.get_extra_info("ssl_object")
     cipher = None if encryption is None else encryption.cipher()
     return ConnectionInfo(
@@ -223,7 +226,7 @@ def _connection_info(listener: ListenerState, transport: asyncio.BaseTransport) 
         load_balancer_arn=listener.load_balancer_arn,
         protocol=listener.protocol,
         port=listener.port,
-        client_ip=ip,
+        client_ip=source,
         client_port=port,
         cipher="-" if cipher is None else cipher[0],
         tls_version="-" if encryption is None else encryption.version(),

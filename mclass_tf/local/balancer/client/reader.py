@@ -10,12 +10,14 @@ from mclass_tf.local.balancer.client.request_parser import RequestParser
 from mclass_tf.local.balancer.exchange import Exchange
 from mclass_tf.local.balancer.listener_state import ListenerState
 from mclass_tf.local.balancer.messages.desync import Desync
-from mclass_tf.local.balancer.messages.request import ClientRequest, RequestRefusedError
+from mclass_tf.local.balancer.messages.head import RequestRefusedError
+from mclass_tf.local.balancer.messages.request import ClientRequest
 from mclass_tf.local.balancer.phases import ExchangePhase, ReadingPhase, TransitionTo
 from mclass_tf.local.balancer.protocols import ExchangeClient
 
 _AT_ONCE = range(64)  # pieces of one client per turn of the event loop
-_PIECE = 1024  # bytes of a chunked body; small, because heads of further requests may follow it
+_PIECE = 64 * 1024  # bytes of a chunked body
+_NON_COMPLIANT = "DesyncMitigationMode_NonCompliant_Request_Count"
 _OVER = ExchangePhase.OVER
 _WAITING, _READING, _UPGRADING = ReadingPhase.WAITING, ReadingPhase.READING, ReadingPhase.UPGRADING
 _REFUSED, _STOPPED = ReadingPhase.REFUSED, ReadingPhase.STOPPED
@@ -40,7 +42,7 @@ class RequestReader:
 
     @property
     def is_within_head(self) -> bool:
-        return self._parser.request is not None
+        return self._parser.is_within_head
 
     @property
     def is_stopped(self) -> bool:
@@ -137,9 +139,13 @@ class RequestReader:
             pipeline.advance()
 
     def _mitigate(self, request: ClientRequest, desync: Desync) -> None:
-        """Apply the desync mitigation mode: refuse the request, or let no other request follow on its connections."""
+        """Apply the desync mitigation mode: refuse the request, or let no other request follow on its connections.
+
+        In no mode does a request of the class "Severe" come here: its body has no certain end, so it cannot be forwarded as one
+        request. AWS forwards it in the mode "monitor".
+        """
         mode = self._listener.settings.desync_mode
-        self._listener.counts().counts["DesyncMitigationMode_NonCompliant_Request_Count"] += 1
+        self._listener.counts().counts[_NON_COMPLIANT] += 1
         if mode == "strictest":
             raise RequestRefusedError(400)
         if desync.is_ambiguous and mode == "defensive":
@@ -162,26 +168,28 @@ class RequestReader:
         return len(self._pipeline.exchanges) <= 1 and not client.is_slow and not client.closes
 
     def _take_piece(self) -> bytes | memoryview:
-        """Return the next bytes for the parser: up to the end of a head, or within a body."""
-        receiving = self._pipeline.receiving
+        """Return the next bytes for the parser: up to the end of a head or of a body."""
+        receiving, last = self._pipeline.receiving, self._parser.last_bytes
         if receiving is None:
-            return self.inbox.take(None)
+            return self.inbox.take_block(last)
         length = receiving.request.length
-        return self.inbox.take(_PIECE if length is None else length - receiving.record.received)
+        if length is None:
+            return self.inbox.take_block(last, most=_PIECE)
+        return self.inbox.take(length - receiving.record.received)
 
     def _parse(self, piece: bytes | memoryview) -> None:
         try:
-            position = self._parser.feed(piece)
+            is_upgrade = self._parser.feed(piece)
         except RequestRefusedError as error:
+            if error.desync is not None:
+                self._listener.counts().counts[_NON_COMPLIANT] += 1
             self._refuse(error.status)
             return
-        if position is not None and not self.is_stopped:
-            self._await_upgrade(bytes(piece[position:]))
+        if is_upgrade and not self.is_stopped:
+            self._await_upgrade()
 
-    def _await_upgrade(self, rest: bytes) -> None:
-        """Handle bytes after an upgrade request: the other protocol, or the next request if the upgrade is ignored."""
-        if rest:
-            self.inbox.put_back(rest)
+    def _await_upgrade(self) -> None:
+        """Prepare for the bytes after an upgrade request: the other protocol, or the next request if the upgrade is ignored."""
         exchange = self._pipeline.exchanges[-1] if self._pipeline.exchanges else None
         if exchange is None:
             return

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from mclass_tf.local.balancer.messages.desync import SHORTEST, SUSPICIOUS, Desync, classify, is_suspicious
+from mclass_tf.local.balancer.messages.desync import Desync, resembles
+from mclass_tf.local.balancer.messages.head import Head, RequestRefusedError
 from mclass_tf.local.balancer.messages.limits import HEADER, HEADERS, REQUEST_HEAD, REQUEST_LINE
 
 _MAX_FORWARDED_ADDRESSES = 30  # in X-Forwarded-For
+_SHORTEST_FRAMING = len(b"contentlength")
+_WITHOUT_BODY = frozenset((b"GET", b"HEAD"))
 
 
-class RequestRefusedError(Exception):
-    """The request is invalid: the load balancer itself answers it with `status`."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+class IrregularHeadError(Exception):
+    """The head needs a closer look than that of a strict parser: see `head.py`."""
 
 
 class ClientRequest:
     """`headers` are triples: the name in lower case, the name as received, the value.
 
     `length` is that of a body that is not chunked. `desync` is AWS's classification of a non-compliant request, see `desync.py`.
+    `drops_headers`: the client sent invalid headers that are not among `headers`, see `head.py`.
     """
 
     __slots__ = (
         "connection",
         "cookies",
         "desync",
+        "drops_headers",
         "expects_continue",
         "forwarded_for",
         "has_upgrade",
@@ -67,6 +68,7 @@ class ClientRequest:
         self.trace = b""
         self.cookies = b""
         self.has_upgrade = False
+        self.drops_headers = False
 
     def add_target(self, part: bytes) -> None:
         """Append a part of the request target. Parts arrive in order."""
@@ -82,21 +84,30 @@ class ClientRequest:
             raise RequestRefusedError(400)
         headers.append((name.lower(), name, value))
 
-    def complete(self, *, method: bytes, version: str, keeps_alive: bool, has_upgrade: bool) -> None:
-        """Interpret the complete head. Raise RequestRefusedError if it may not be forwarded."""
+    def complete(
+        self, *, method: bytes, version: str, keeps_alive: bool, has_upgrade: bool, head: Head | None = None
+    ) -> None:
+        """Interpret the complete head. `head` is the original of a head that was written anew.
+
+        Raise RequestRefusedError if it may not be forwarded, and IrregularHeadError if it must be written anew.
+        """
         self.method, self.version = method, version
         self.keeps_alive, self.has_upgrade = keeps_alive, has_upgrade
+        if head is not None:
+            self._take_head(head)
         self._take_target()
         for lower, _, value in self.headers:
             take = _HEADER_READERS.get(lower)
             if take is not None:
                 take(self, value)
-            elif len(lower) >= SHORTEST and is_suspicious(lower):
-                self.desync = SUSPICIOUS
+            elif len(lower) >= _SHORTEST_FRAMING and resembles(lower):
+                raise IrregularHeadError
         self.size += len(method) + len(self.target) + 14
+        has_framing = self.is_chunked or self.length is not None
+        is_undefined = method in _WITHOUT_BODY or (self.is_chunked and version == "1.0")
+        if head is None and has_framing and is_undefined:
+            raise IrregularHeadError
         self._check()
-        if self.desync is None and (self.is_chunked or self.length is not None):
-            self.desync = classify(method, length=self.length, is_chunked=self.is_chunked)
 
     @property
     def is_websocket(self) -> bool:
@@ -116,6 +127,12 @@ class ClientRequest:
 
     def values(self, name: bytes) -> list[bytes]:
         return [value for lower, _, value in self.headers if lower == name]
+
+    def _take_head(self, head: Head) -> None:
+        self.target, self.version, self.desync = head.target, head.version, head.desync
+        self.drops_headers = head.drops_headers
+        if head.is_last:
+            self.keeps_alive = self.keeps_target = False
 
     def _take_target(self) -> None:
         target = self.target
@@ -150,7 +167,7 @@ class ClientRequest:
 
     def _take_encoding(self, value: bytes) -> None:
         if value.strip().lower() != b"chunked":
-            raise RequestRefusedError(501)
+            raise IrregularHeadError
         self.is_chunked = True
 
     def _take_expect(self, value: bytes) -> None:
@@ -167,13 +184,9 @@ class ClientRequest:
 
     def _check(self) -> None:
         """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html."""
-        if self.version not in {"1.1", "1.0"}:
-            raise RequestRefusedError(505)
         if self.method == b"TRACE":
             raise RequestRefusedError(405)
         if self.method == b"CONNECT" or (self.host is None and self.version == "1.1"):
-            raise RequestRefusedError(400)
-        if self.is_chunked and self.version == "1.0":
             raise RequestRefusedError(400)
         if self.has_upgrade and self.has_body:
             raise RequestRefusedError(400)  # the parser cannot tell where such a body ends

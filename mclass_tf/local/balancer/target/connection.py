@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from time import monotonic
 from typing import cast
 
@@ -14,7 +15,7 @@ from mclass_tf.local.balancer.settings import CONNECT_TIMEOUT
 from mclass_tf.local.balancer.target.answer_parser import AnswerParser
 
 _FIN_DELAY = 0.001  # seconds that a FIN takes between two availability zones
-_AT_ONCE, _LONG_IDLE = 0.02, 0.5  # seconds
+_AT_ONCE, _SHORT_IDLE, _LONG_IDLE = 0.02, 0.02, 0.5  # seconds
 _IDLE, _BUSY = TargetPhase.IDLE, TargetPhase.BUSY
 _IDLE_LOST, _BUSY_LOST, _CLOSED = TargetPhase.IDLE_LOST, TargetPhase.BUSY_LOST, TargetPhase.CLOSED
 _TO_BUSY = TransitionTo(TargetPhase.BUSY)
@@ -57,6 +58,8 @@ class TargetConnection(asyncio.Protocol):
         self._idle_timeout = idle_timeout
         self._idle_since: float | None = None  # of the event loop's clock; None: it never carried a request
         self._idle_seconds = 0.0  # before the current request
+        self._has_answered = False  # whether a part of the current answer has come
+        self._is_unread = False  # whether the target had closed the connection when the current request came
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = AnswerParser()
@@ -67,6 +70,7 @@ class TargetConnection(asyncio.Protocol):
         self.exchange = exchange
         self.started = monotonic()
         self._parser.start(exchange)
+        self._has_answered = self._is_unread = False
         if self._idle_since is not None:
             self._idle_seconds = self.loop.time() - self._idle_since
         if self.phase is _IDLE_LOST:
@@ -104,6 +108,7 @@ class TargetConnection(asyncio.Protocol):
             return
         client = exchange.client
         client.touched = monotonic()
+        self._has_answered = True
         try:
             is_complete = self._parser.feed(data)
         except MalformedAnswerError:
@@ -114,6 +119,12 @@ class TargetConnection(asyncio.Protocol):
                 self._finish(exchange)
         client.flush()
 
+    def eof_received(self) -> None:
+        """Note whether the FIN was sent before the request came: then the target's system has already reset the connection."""
+        connected = self._transport.get_extra_info("socket")
+        if connected is not None:
+            self._is_unread = bool(connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
     def connection_lost(self, error: Exception | None) -> None:
         exchange = self.exchange
         if exchange is None:
@@ -121,11 +132,12 @@ class TargetConnection(asyncio.Protocol):
                 self.phase = _TO_IDLE_LOST[self.phase]
                 self.loop.call_later(_FIN_DELAY, self._discard)
             return
+        reason = self._reason(exchange, error)
         self._end()
         if self._parser.ends_with_connection and error is None:
             exchange.answer_ended()
         else:
-            exchange.answer_lost(self._reason())
+            exchange.answer_lost(reason)
         exchange.client.flush()
 
     def pause_writing(self) -> None:
@@ -143,13 +155,23 @@ class TargetConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _reason(self) -> str:
+    def _reason(self, exchange: AnswerReceiver, error: Exception | None) -> str:
         """Return why the answer is lost.
 
-        If it is lost immediately, after a long idle time, the target's keep-alive had just expired.
+        The target's keep-alive had expired if it never read the request, which its system answers with a reset, after an idle
+        time. A target that closes after it has read the request causes none, unless the rest of a body follows.
         """
-        is_at_once = monotonic() - self.started < _AT_ONCE
-        return "closed_while_idle" if is_at_once and self._idle_seconds > _LONG_IDLE else "closed_in_flight"
+        if self._has_answered:
+            return "answer_cut_off"
+        if self.phase is _BUSY_LOST:
+            return "closed_while_idle"
+        is_unread = self._is_unread or isinstance(error, ConnectionError)
+        if not is_unread or self._idle_seconds < _SHORT_IDLE:
+            return "closed_in_flight"
+        has_body = exchange.request.has_body
+        is_late = has_body and monotonic() - self.started > _AT_ONCE
+        least = _SHORT_IDLE if self._is_unread and not has_body else _LONG_IDLE
+        return "closed_while_idle" if self._idle_seconds > least and not is_late else "closed_in_flight"
 
     def _finish(self, exchange: AnswerReceiver) -> None:
         """Handle the end of the answer: return to the pool if the target allows it and sent no surplus."""

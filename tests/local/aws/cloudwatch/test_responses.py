@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,3 +162,54 @@ def test_statistic_values_are_stored(cloudwatch: Any) -> None:
     )
     found = _statistics(cloudwatch, Statistics=["Average", "Maximum"])[0]
     assert (found["Average"], found["Maximum"]) == (2.5, 4)
+
+
+def test_values_of_different_units_are_kept_apart(cloudwatch: Any) -> None:
+    _put(cloudwatch, [1.0, 3.0], Unit="Seconds")
+    _put(cloudwatch, [5.0], Unit="Count")
+    points = {point["Unit"]: point["Sum"] for point in _statistics(cloudwatch, Statistics=["Sum"])}
+    assert points == {"Seconds": 4.0, "Count": 5.0}
+    assert [point["Sum"] for point in _statistics(cloudwatch, Statistics=["Sum"], Unit="Seconds")] == [4.0]
+    query = _query("Latency", ident="all")
+    seconds = {**query, "Id": "seconds", "MetricStat": {**query["MetricStat"], "Unit": "Seconds"}}
+    assert _data(cloudwatch, query, seconds) == {"all": [9.0], "seconds": [4.0]}
+
+
+def test_an_unknown_unit_is_refused(cloudwatch: Any) -> None:
+    with pytest.raises(ClientError, match=r"MetricData.member.1.Unit must be a value in the set"):
+        _put(cloudwatch, [1.0], Unit="Parsecs")
+
+
+def test_times_within_one_second_are_refused_as_equal(cloudwatch: Any) -> None:
+    times: dict[str, Any] = {"StartTime": _START, "EndTime": _START + dt.timedelta(milliseconds=999)}
+    with pytest.raises(ClientError, match=r"InvalidParameterValue.*StartTime must be less than"):
+        _statistics(cloudwatch, Statistics=["Sum"], **times)
+    with pytest.raises(ClientError, match=r"ValidationError.*StartTime must not equal parameter EndTime"):
+        cloudwatch.get_metric_data(MetricDataQueries=[_query("Latency", ident="m")], **times)
+
+
+_JSON_TARGET = "GraniteServiceVersion20100801"
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "code"),
+    [
+        (
+            "PutMetricData",
+            {"Namespace": "A", "MetricData": [{"MetricName": "m", "Unit": "?"}]},
+            "InvalidParameterValue",
+        ),
+        ("PutMetricData", {"Namespace": 1}, "SerializationException"),
+        ("PutDashboard", {"DashboardName": "d", "DashboardBody": "{"}, "InvalidParameterInput"),
+        ("UnknownOperation", {}, "UnsupportedOperation"),
+    ],
+)
+def test_errors_in_json_name_the_code_of_the_query_protocol_in_a_header(
+    operation: str, request_: dict[str, Any], code: str
+) -> None:
+    """SDKs that left the query protocol look for its codes there."""
+    reply = in_process.send(
+        in_process.new_account(), "monitoring", f"{_JSON_TARGET}.{operation}", json.dumps(request_).encode()
+    )
+    assert reply.status == 400
+    assert f"{code};Sender" == dict(reply.headers).get("x-amzn-query-error")

@@ -130,7 +130,7 @@ _REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "cannot surge": (
         {"deploymentConfiguration": {"maximumPercent": 100, "minimumHealthyPercent": 0}},
-        "rebalancing",
+        "Rebalancing",
     ),
     "negative": ({"desiredCount": -1}, "Desired count"),
     "not associated": (
@@ -175,7 +175,7 @@ def test_parameters_unknown_to_the_installed_sdk_are_refused_not_dropped(
 
 _BREAKER = {"enable": True, "rollback": True}
 _BAD_DETECTION: dict[str, tuple[dict[str, Any], str]] = {
-    "bake": ({"bakeTimeInMinutes": 1441}, "bakeTimeInMinutes"),
+    "bake": ({"bakeTimeInMinutes": 5}, "not valid with the deployment strategy ROLLING"),
     "threshold": (
         {
             "deploymentCircuitBreaker": {

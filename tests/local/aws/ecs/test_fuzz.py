@@ -483,7 +483,9 @@ def test_any_reference_is_parsed_or_rejected_with_a_reason(text: str) -> None:
     try:
         reference = images.parse(text)
         with in_process.aws().exclusive():
-            image = images.resolve(reference, architecture="X86_64")
+            image = images.resolve(
+                reference, architecture="X86_64", blobs=task_world.Blobs(Path("/nonexistent"))
+            )
     except images.UnresolvedImageError as error:
         reason = str(error)
 

@@ -74,6 +74,8 @@ def untouched(standing: Account) -> Elb:
 
 def _made(account: Account, network: Network) -> Elb:
     client = account.client("elbv2")
+    anyone = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    account.client("ec2").authorize_security_group_ingress(GroupId=network.group_id, IpPermissions=[anyone])
     made = client.create_load_balancer(
         Name="web", Subnets=network.subnet_ids, SecurityGroups=[network.group_id]
     )

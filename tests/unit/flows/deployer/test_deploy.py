@@ -250,8 +250,9 @@ def test_a_deployment_of_the_same_image_may_be_adopted() -> None:
 
 
 def test_a_deployment_of_what_was_applied_is_adopted_and_not_started_again() -> None:
-    current = service_deployment()
+    current = replace(service_deployment(), source_revision_arns=("revision/old",))
     ecs = WithImages(RUNNING_OLD, own=current, listed=[current])
+    ecs.revisions["revision/old"] = OLD
 
     begun, reset_to = start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)
 
@@ -260,16 +261,28 @@ def test_a_deployment_of_what_was_applied_is_adopted_and_not_started_again() -> 
     assert reset_to == 0, "it came from nothing that could run"
 
 
-def test_a_deployment_that_the_apply_began_itself_gives_way() -> None:
+@pytest.mark.parametrize(
+    ("sources", "is_known"),
+    [((), False), (("revision/placeholder",), True), (("revision/placeholder", "revision/own"), False)],
+)
+def test_only_known_placeholders_count_as_nothing_ran_before(
+    *, sources: tuple[str, ...], is_known: bool
+) -> None:
+    current = replace(service_deployment(), source_revision_arns=sources)
+    revisions = {"revision/own": NEW, "revision/placeholder": OLD}
+    ecs = WithImages(RUNNING_OLD, own=current, listed=[current], revisions=revisions)
+
+    assert deployer(ecs).replaces_only_placeholder(current) is is_known
+
+
+def test_nothing_is_started_over_a_redeployment_of_what_ran_before() -> None:
     own = service_deployment("apply", status="IN_PROGRESS")
-    ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD, "revision/own": NEW})
-    ecs.on_change = lambda: ecs.listed.append(service_deployment("own", seconds=1))
+    ecs = WithImages(RUNNING_OLD, listed=[own], revisions={"revision/apply": OLD})
 
-    begun, reset_to = start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
+    with pytest.raises(DeploymentInProgressError):
+        start_or_adopt(deployer(ecs), own, service=RUNNING_OLD, before=RUNNING_OLD)
 
-    assert begun.service_deployment_arn.endswith("/own")
-    assert ecs.calls == [("update", NEW, None, False)]
-    assert reset_to is None
+    assert ecs.calls == []
 
 
 def test_a_deployment_that_somebody_began_during_the_apply_is_refused() -> None:

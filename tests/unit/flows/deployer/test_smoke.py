@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -23,15 +24,20 @@ from mclass_tf.trust import Trust
 from tests.unit.fake_service import BEGAN, DIGEST, NEW, FakeEcs, deployment, service, task
 
 ENDPOINT = Endpoint(scheme="http", host="127.0.0.1", port=1, host_header="test", server_name="test")
-OUTPUTS = cast("verify.Outputs", SimpleNamespace(test_url="http://test:8080", certificate_arn=None))
+HEADER = {"name": "X-Test-Traffic", "value": "0f0e0d0c-0b0a-4908-8706-050403020100"}
+OUTPUTS = cast("verify.Outputs", SimpleNamespace(url="http://test", test_header=HEADER, certificate_arn=None))
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None:
-    """Fake the load balancer's answers of a version that names its revision "new", without waiting."""
+def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> list[dict[str, str]]:
+    """Fake the load balancer's answers of a version that names its revision "new", without waiting; return the headers sent."""
     now = [0.0]
+    sent: list[dict[str, str]] = []
 
-    def get(_: Endpoint, path: str, *, seconds: float) -> HttpResponse:
+    def get(
+        _: Endpoint, path: str, *, seconds: float, headers: Mapping[str, str] | None = None
+    ) -> HttpResponse:
         assert seconds
+        sent.append(dict(headers or {}))
         return HttpResponse(status=statuses[path], body=b'{"revision": "new"}')
 
     def wait(seconds: float) -> None:
@@ -40,16 +46,20 @@ def answering(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]) -> None
     monkeypatch.setattr(smoke, "get", get)
     monkeypatch.setattr(smoke, "locate", lambda *_, **__: ENDPOINT)
     monkeypatch.setattr(smoke, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=wait))
+    return sent
 
 
 def asked(
     monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int], *paths: str, revision: str = "new"
 ) -> tuple[SmokeResult, ...]:
-    """Run the smoke test on the test listener."""
-    answering(monkeypatch, statuses)
+    """Run the smoke test. It must send the header of test traffic with each request."""
+    sent = answering(monkeypatch, statuses)
     settings = ReleaseSettings(smoke=paths or None)
     session = SimpleNamespace(cloud=None, environment=SimpleNamespace(release=settings))
-    return smoke.smoke_test(cast("Session", session), OUTPUTS, revision=revision)
+    results = smoke.smoke_test(cast("Session", session), OUTPUTS, revision=revision)
+    assert sent
+    assert all(headers == {HEADER["name"]: HEADER["value"]} for headers in sent)
+    return results
 
 
 def test_the_version_path_and_every_path_that_is_named_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:

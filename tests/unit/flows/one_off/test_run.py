@@ -480,7 +480,7 @@ def test_a_task_that_somebody_stops_has_not_done_its_work_whatever_its_exit_code
 def test_a_task_that_ecs_does_not_know_yet_is_waited_for_and_not_for_ever() -> None:
     assert World(FakeEcs([None, None, task(), ended(0)])).follow().exit_code == 0
 
-    with pytest.raises(OneOffError, match="ECS does not know the task; the task 5d0c may go on"):
+    with pytest.raises(OneOffError, match="ECS does not know the task; the task 5d0c may still run"):
         World(FakeEcs([None])).follow()
 
 
@@ -494,7 +494,7 @@ def test_throttling_is_retried_and_reported() -> None:
 def test_aws_that_never_answers_ends_the_command_and_says_that_the_task_may_still_run() -> None:
     world = World(FakeEcs(troubles=[throttled() for _ in range(100)]))
 
-    with pytest.raises(OneOffError, match="may go on") as caught:
+    with pytest.raises(OneOffError, match="may still run") as caught:
         world.follow()
 
     assert ARN in caught.value.hint

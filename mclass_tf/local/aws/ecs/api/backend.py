@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from moto.ecs.exceptions import TaskDefinitionNotFoundException
 from moto.ecs.models import EC2ContainerServiceBackend
 
-from mclass_tf.local.aws.ecs.api import parameters, task_definition
+from mclass_tf.local.aws.ecs.api import parameters, strategy_checks, task_definition
 from mclass_tf.local.aws.ecs.api.checks import FARGATE_PROVIDERS, check_service, check_strategy
 from mclass_tf.local.aws.ecs.api.client_tokens import ClientTokens
 from mclass_tf.local.aws.ecs.model import errors, service
@@ -39,7 +40,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         existing = self.clusters.get(name)
         if existing is not None and existing.status == "ACTIVE":
             return existing  # CreateCluster is idempotent; moto would lose the settings
-        self._check_cluster(request)
+        _check_cluster(request)
         return super().create_cluster(
             name,
             request.get("tags") or [],
@@ -52,14 +53,14 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
     def update_cluster_from(self, request: Mapping[str, Any]) -> Any:
         parameters.check(request, honoured=parameters.UPDATE_CLUSTER)
         self.active_cluster(request.get("cluster"))
-        self._check_cluster(request)
+        _check_cluster(request)
         return super().update_cluster(
             request.get("cluster"), request.get("settings"), request.get("configuration"), None
         )
 
     def put_cluster_providers(self, request: Mapping[str, Any]) -> Any:
         cluster = self.active_cluster(request.get("cluster"))
-        self._check_cluster(request)
+        _check_cluster(request)
         kept = set(request.get("capacityProviders") or [])
         used = {
             provider
@@ -101,21 +102,6 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             raise errors.inactive_cluster()
         return cluster
 
-    @staticmethod
-    def _check_cluster(request: Mapping[str, Any]) -> None:
-        for setting in request.get("settings") or []:
-            if setting.get("name") != "containerInsights" or setting.get("value") not in _INSIGHTS:
-                raise errors.invalid(
-                    f"Invalid cluster setting: {setting.get('name')}={setting.get('value')}."
-                )
-        providers = request.get("capacityProviders") or []
-        for provider in providers:
-            if provider not in FARGATE_PROVIDERS:
-                raise errors.invalid(f"The specified capacity provider '{provider}' was not found.")
-        strategy = request.get("defaultCapacityProviderStrategy")
-        if strategy:
-            check_strategy(strategy, associated=providers)
-
     # ---- task definitions
 
     def register_task_definition_from(self, request: Mapping[str, Any]) -> Any:
@@ -150,6 +136,16 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         definition.deregistered_at = time.time()
         return definition
 
+    def delete_task_definitions(self, task_definitions: list[str]) -> Any:
+        """Keep deleted revisions as DELETE_IN_PROGRESS: services that use one go on. moto forgets them at once.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/delete-task-definition-v2.html
+        """
+        deleted, failures = super().delete_task_definitions(task_definitions)
+        for definition in deleted:
+            self.task_definitions[definition.family][definition.revision] = definition
+        return deleted, failures
+
     def describe_task_definition(self, task_definition_str: str) -> Any:
         """Return a task definition. A family without a revision means its latest ACTIVE one; moto ignores the status."""
         reference = task_definition_str.rsplit("/", maxsplit=1)[-1]
@@ -181,7 +177,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
 
     # ---- services
 
-    def create_service(self, request: Mapping[str, Any]) -> service.Service:
+    def create_service_from(self, request: Mapping[str, Any]) -> service.Service:
         parameters.check(request, honoured=parameters.CREATE_SERVICE)
         cluster = self.active_cluster(request.get("cluster"))
         name = str(request.get("serviceName"))
@@ -195,9 +191,11 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         definition = self.usable_task_definition(request["taskDefinition"])
         settings = service.defaults(request)
         settings["taskDefinition"] = definition.arn
+        _check_bake_time(request, settings)
         if not settings["launchType"] and not settings["capacityProviderStrategy"]:
             settings["capacityProviderStrategy"] = cluster.default_capacity_provider_strategy or None
-        self._check_service(settings, cluster=cluster, definition=definition)
+        named = _named(settings, deployment=settings["deploymentConfiguration"])
+        self._check_service(settings, named=named, cluster=cluster, definition=definition)
         created = service.Service(
             name=name,
             arn=f"arn:aws:ecs:{self.region_name}:{self.account_id}:service/{cluster.name}/{name}",
@@ -210,7 +208,7 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         reconcile(created)
         return created
 
-    def update_service(self, request: Mapping[str, Any]) -> service.Service:
+    def update_service_from(self, request: Mapping[str, Any]) -> service.Service:
         parameters.check(request, honoured=parameters.UPDATE_SERVICE)
         cluster = self.active_cluster(request.get("cluster"))
         current = self.active_service(cluster=cluster, reference=str(request.get("service")))
@@ -221,21 +219,28 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             and name in current.settings
             and name not in {"tags", "deploymentConfiguration"}
         }
-        definition = self.describe_task_definition(current.settings["taskDefinition"])
+        definition = None
         if request.get("taskDefinition"):
             definition = self.usable_task_definition(request["taskDefinition"])
             changes["taskDefinition"] = definition.arn
+        elif "loadBalancers" in changes:
+            definition = self.describe_task_definition(current.settings["taskDefinition"])
+        named = _named(changes, deployment=request.get("deploymentConfiguration") or {})
         changes["deploymentConfiguration"] = service.deployment_configuration(
             request.get("deploymentConfiguration") or {}, current=current.settings["deploymentConfiguration"]
         )
         if changes.get("capacityProviderStrategy"):
             changes["launchType"] = None
-        self._check_service({**current.settings, **changes}, cluster=cluster, definition=definition)
+        _check_bake_time(request, changes)
+        requested = {**current.settings, **changes}
+        self._check_service(requested, named=named, cluster=cluster, definition=definition)
+        if not current.records[0].has_ended:
+            strategy_checks.check_migration(current.settings, requested)
         current.update(changes, force=bool(request.get("forceNewDeployment")))
         reconcile(current)
         return current
 
-    def delete_service(self, request: Mapping[str, Any]) -> service.Service:
+    def delete_service_from(self, request: Mapping[str, Any]) -> service.Service:
         cluster = self.active_cluster(request.get("cluster"))
         current = self.active_service(cluster=cluster, reference=str(request.get("service")))
         if current.desired_count > 0 and not request.get("force"):
@@ -243,6 +248,10 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
         current.delete()
         reconcile(current)
         return current
+
+    def create_service(self, *_arguments: Any, **_named: Any) -> Any:
+        """Refuse a service of a CloudFormation stack. CloudFormation is moto's, whose services run no tasks."""
+        raise NotImplementedError("services in stacks; create them by CreateService")
 
     def refresh_counts(self, current: service.Service) -> service.Service:
         """Return the service with current task counts."""
@@ -288,11 +297,38 @@ class EcsBackend(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto is n
             if task.launch.cluster_arn == cluster.arn
         ]
 
-    def _check_service(self, settings: Mapping[str, Any], *, cluster: Any, definition: Any) -> None:
+    def _check_service(
+        self, settings: Mapping[str, Any], *, named: AbstractSet[str], cluster: Any, definition: Any
+    ) -> None:
         check_service(
             settings,
+            named=named,
             cluster=cluster,
             task_definition=definition,
             account_id=self.account_id,
             region=self.region_name,
         )
+
+
+def _check_bake_time(request: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    strategy = settings["deploymentConfiguration"]["strategy"]
+    strategy_checks.check_bake_time(request.get("deploymentConfiguration") or {}, strategy=strategy)
+
+
+def _named(settings: Mapping[str, Any], *, deployment: Mapping[str, Any]) -> set[str]:
+    """Return the names of settings, and those of the parts of the deployment configuration."""
+    parts = {f"deploymentConfiguration.{name}" for name, value in deployment.items() if value is not None}
+    return {*settings, *parts, *(["deploymentConfiguration"] if parts else [])}
+
+
+def _check_cluster(request: Mapping[str, Any]) -> None:
+    for setting in request.get("settings") or []:
+        if setting.get("name") != "containerInsights" or setting.get("value") not in _INSIGHTS:
+            raise errors.invalid(f"Invalid cluster setting: {setting.get('name')}={setting.get('value')}.")
+    providers = request.get("capacityProviders") or []
+    for provider in providers:
+        if provider not in FARGATE_PROVIDERS:
+            raise errors.invalid(f"The specified capacity provider '{provider}' was not found.")
+    strategy = request.get("defaultCapacityProviderStrategy")
+    if strategy:
+        check_strategy(strategy, associated=providers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from moto.ec2 import ec2_backends
@@ -27,26 +28,43 @@ _CHOICES = {
 
 
 def check_service(
-    settings: Mapping[str, Any], *, cluster: Any, task_definition: Any, account_id: str, region: str
+    settings: Mapping[str, Any],
+    *,
+    named: AbstractSet[str],
+    cluster: Any,
+    task_definition: Any,
+    account_id: str,
+    region: str,
 ) -> None:
-    """Raise InvalidParameterException for settings that ECS rejects."""
-    for name, choices in _CHOICES.items():
-        if settings[name] not in choices:
-            raise invalid(f"{name} should be one of [{','.join(choices)}], not {settings[name]}.")
+    """Raise InvalidParameterException for settings that ECS rejects, among those that the request has `named`.
+
+    UpdateService does not look at what it does not change: what a service refers to may have been deleted since, and
+    `desiredCount` 0 must still be possible (`terraform destroy` deletes the listener first). `named` also contains the parts of
+    the deployment configuration, such as `deploymentConfiguration.strategy`.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+    """
+    for name in named & _CHOICES.keys():
+        if settings[name] not in _CHOICES[name]:
+            raise invalid(f"{name} should be one of [{','.join(_CHOICES[name])}], not {settings[name]}.")
     if settings["desiredCount"] < 0:
         raise invalid("Desired count should be greater than or equal to 0.")
-    _check_percents(settings)
-    _check_detection(settings)
-    check_capacity(settings, cluster=cluster)
-    check_network(settings, account_id=account_id, region=region)
-    _check_load_balancers(settings, task_definition=task_definition, account_id=account_id, region=region)
-    strategy_checks.check_strategy(settings, account_id=account_id, region=region)
+    if named & {"deploymentConfiguration", "availabilityZoneRebalancing"}:
+        _check_percents(settings)
+        _check_detection(settings)
+    if named & {"capacityProviderStrategy", "launchType"}:
+        check_capacity(settings, cluster=cluster)
+    if "networkConfiguration" in named:
+        check_network(settings, account_id=account_id, region=region)
+    if "loadBalancers" in named:
+        _check_load_balancers(settings["loadBalancers"], account_id=account_id, region=region)
+    _check_with_load_balancers(settings, named=named, task_definition=task_definition)
+    strategy_checks.check_strategy(settings, named=named, account_id=account_id, region=region)
 
 
 def _check_detection(settings: Mapping[str, Any]) -> None:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html#failure-threshold"""
     configuration = settings["deploymentConfiguration"]
-    if configuration["bakeTimeInMinutes"] not in _BAKE_MINUTES:
+    if configuration.get("bakeTimeInMinutes", 0) not in _BAKE_MINUTES:
         raise invalid("bakeTimeInMinutes must be from 0 to 1440.")
     threshold = configuration["deploymentCircuitBreaker"].get("thresholdConfiguration")
     if not threshold:
@@ -70,8 +88,12 @@ def _check_percents(settings: Mapping[str, Any]) -> None:
         raise invalid(
             "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
         )
+    # Of the limits that ECS documents, only this one can apply on Fargate. None concerns the strategy: rebalancing is the default of
+    # new services with any strategy, and Express Mode combines it with CANARY.
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/express-service-work.html
     if settings["availabilityZoneRebalancing"] == "ENABLED" and maximum <= _WHOLE:
-        raise invalid("Availability Zone rebalancing needs a maximumPercent above 100.")
+        raise invalid("Availability Zone Rebalancing does not support maximumPercent <= 100%")
 
 
 def check_capacity(settings: Mapping[str, Any], *, cluster: Any) -> None:
@@ -128,12 +150,21 @@ def check_network(settings: Mapping[str, Any], *, account_id: str, region: str) 
         raise invalid("All subnets and security groups must be in the same VPC.")
 
 
-def _check_load_balancers(
-    settings: Mapping[str, Any], *, task_definition: Any, account_id: str, region: str
+def _check_with_load_balancers(
+    settings: Mapping[str, Any], *, named: AbstractSet[str], task_definition: Any
 ) -> None:
-    load_balancers = settings["loadBalancers"]
-    if settings.get("healthCheckGracePeriodSeconds") and not load_balancers:
+    """Check the grace period and the containers against the load balancers."""
+    load_balancers, grace_period = settings["loadBalancers"], settings.get("healthCheckGracePeriodSeconds")
+    if named & {"healthCheckGracePeriodSeconds", "loadBalancers"} and grace_period and not load_balancers:
         raise invalid("Health check grace period is only valid for services configured to use load balancers")
+    if named & {"loadBalancers", "taskDefinition"}:
+        for load_balancer in load_balancers:
+            _check_container(load_balancer, containers=task_definition.container_definitions)
+
+
+def _check_load_balancers(
+    load_balancers: Iterable[Mapping[str, Any]], *, account_id: str, region: str
+) -> None:
     groups = elbv2_backends[account_id][region].target_groups
     for load_balancer in load_balancers:
         arn = load_balancer.get("targetGroupArn")
@@ -149,7 +180,6 @@ def _check_load_balancers(
                 f"The provided target group {arn} has target type {group.target_type}, which is incompatible with "
                 "the awsvpc network mode specified in the task definition."
             )
-        _check_container(load_balancer, containers=task_definition.container_definitions)
 
 
 def _check_container(load_balancer: Mapping[str, Any], *, containers: Iterable[Mapping[str, Any]]) -> None:

@@ -68,17 +68,17 @@ class EcsResponses(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto i
 
     def create_service(self) -> str:
         return self._json(
-            {"service": self._refreshed(self._backend.create_service(self._request)).document(tags=True)}
+            {"service": self._refreshed(self._backend.create_service_from(self._request)).document(tags=True)}
         )
 
     def update_service(self) -> str:
         return self._json(
-            {"service": self._refreshed(self._backend.update_service(self._request)).document(tags=True)}
+            {"service": self._refreshed(self._backend.update_service_from(self._request)).document(tags=True)}
         )
 
     def delete_service(self) -> str:
         return self._json(
-            {"service": self._refreshed(self._backend.delete_service(self._request)).document()}
+            {"service": self._refreshed(self._backend.delete_service_from(self._request)).document()}
         )
 
     def describe_services(self) -> str:

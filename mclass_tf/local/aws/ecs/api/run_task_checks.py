@@ -17,7 +17,7 @@ _MOST_TASKS = 10
 _LONGEST_GROUP = 255
 _LONGEST_OVERRIDES = 8192
 _MOST_TAGS = 50
-_STARTED_BY = re.compile(r"[A-Za-z0-9_/-]{0,128}")
+_LONGEST_STARTED_BY = 128
 _CLIENT_TOKEN = re.compile(r"[!-~]{1,64}")
 _PLATFORM_VERSIONS = ("LATEST", "1.4.0")
 _PROPAGATE = ("NONE", "TASK_DEFINITION")
@@ -34,8 +34,10 @@ def check_request(request: Mapping[str, Any]) -> None:
         raise invalid(f"count must be from 1 to {_MOST_TASKS}, not {count(request)}.")
     if len(request.get("group") or "") > _LONGEST_GROUP:
         raise invalid(f"The task group must have at most {_LONGEST_GROUP} characters.")
-    if not _STARTED_BY.fullmatch(request.get("startedBy") or ""):
-        raise invalid("startedBy must be at most 128 letters, digits, hyphens, underscores and slashes.")
+    # Documented are letters, digits, hyphens, underscores and slashes, but ECS checks the length alone: `ecs run` of ecs-deploy
+    # has always sent "ECS Deploy". https://github.com/fabfuel/ecs-deploy/blob/1.15.0/ecs_deploy/cli.py
+    if len(request.get("startedBy") or "") > _LONGEST_STARTED_BY:
+        raise invalid(f"startedBy must have at most {_LONGEST_STARTED_BY} characters.")
     if request.get("clientToken") and not _CLIENT_TOKEN.fullmatch(request["clientToken"]):
         raise invalid("clientToken must be at most 64 characters in the range of 33-126.")
     if (request.get("propagateTags") or "NONE") not in _PROPAGATE:

@@ -11,6 +11,7 @@ The limits are those of ECS; its messages are not documented.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,16 +51,27 @@ _STEP_LIMITS = {
 }
 
 
-def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str) -> None:
-    """Raise InvalidParameterException for a strategy that ECS rejects."""
+def check_strategy(
+    settings: Mapping[str, Any], *, named: AbstractSet[str], account_id: str, region: str
+) -> None:
+    """Raise InvalidParameterException for a strategy that ECS rejects.
+
+    Functions, rules, groups and roles must exist where the request has `named` what refers to them.
+    """
     configuration = settings["deploymentConfiguration"]
     strategy = configuration["strategy"]
     if strategy not in STRATEGIES:
         raise invalid(f"strategy should be one of [{','.join(STRATEGIES)}], not {strategy}.")
     for name, limits in _STEP_LIMITS.items():
         _check_steps(configuration.get(name), name=name, limits=limits, strategy=strategy)
-    for hook in configuration.get("lifecycleHooks") or ():
-        _check_hook(hook)
+    if "deploymentConfiguration.lifecycleHooks" in named:
+        for hook in configuration.get("lifecycleHooks") or ():
+            _check_hook(hook)
+    if named & {"loadBalancers", "deploymentConfiguration.strategy"}:
+        _check_wiring(settings, strategy=strategy, account_id=account_id, region=region)
+
+
+def _check_wiring(settings: Mapping[str, Any], *, strategy: str, account_id: str, region: str) -> None:
     load_balancers = settings["loadBalancers"]
     if strategy in _NEEDS_LOAD_BALANCER and not load_balancers:
         raise invalid(f"The deployment strategy {strategy} requires a load balancer.")
@@ -71,6 +83,41 @@ def check_strategy(settings: Mapping[str, Any], *, account_id: str, region: str)
             )
         if advanced:
             _check_load_balancer(load_balancer, advanced, account_id=account_id, region=region)
+
+
+def check_bake_time(requested: Mapping[str, Any], *, strategy: str) -> None:
+    """Raise InvalidParameterException if the request sets a bake time for ROLLING.
+
+    ECS documents it for the strategies that shift traffic, and may refuse it for others. A bake time of an earlier strategy
+    stays in the service.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+    """
+    if strategy == ROLLING and requested.get("bakeTimeInMinutes") is not None:
+        raise invalid(f"bakeTimeInMinutes is not valid with the deployment strategy {ROLLING}.")
+
+
+def check_migration(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raise InvalidParameterException for a change of the strategy or of the wiring while a deployment is under way.
+
+    "The service has no ongoing deployments" is a prerequisite of both directions. The message is not documented.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-rolling-to-bluegreen.html
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-bluegreen-to-rolling.html
+    """
+    if _strategy(before) != _strategy(after):
+        raise invalid(
+            f"The deployment strategy cannot be changed from {_strategy(before)} to {_strategy(after)} while the service has an "
+            "ongoing deployment."
+        )
+    if _wirings(before) != _wirings(after):
+        raise invalid("advancedConfiguration cannot be changed while the service has an ongoing deployment.")
+
+
+def _strategy(settings: Mapping[str, Any]) -> str:
+    return str(settings["deploymentConfiguration"]["strategy"])
+
+
+def _wirings(settings: Mapping[str, Any]) -> list[Any]:
+    return [entry.get("advancedConfiguration") for entry in settings["loadBalancers"]]
 
 
 def _check_steps(given: Mapping[str, Any] | None, *, name: str, limits: _StepLimits, strategy: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from moto.ecr.models import ecr_backends
 
+from mclass_tf.local import documents
 from mclass_tf.local.aws import regions
 
 _ECR = re.compile(
@@ -23,6 +24,7 @@ _ECR = re.compile(
     re.ASCII,
 )
 _ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
+_LARGEST_CONFIGURATION = 4 * 1024 * 1024
 
 
 class UnresolvedImageError(Exception):
@@ -62,12 +64,17 @@ class ImageReference:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedImage:
-    """An image. `digest` is that of the referenced manifest or index, `manifest_digest` that of the platform's manifest."""
+    """An image. `digest` is that of the referenced manifest or index, `manifest_digest` that of the platform's manifest.
+
+    `entry_point` is the program that it starts. `is_foreign`: it is for another processor than the task's.
+    """
 
     digest: str
     manifest_digest: str
     manifest: str
     size_bytes: int
+    entry_point: str = ""
+    is_foreign: bool = False
 
 
 def parse(text: str) -> ImageReference:
@@ -94,29 +101,45 @@ def parse(text: str) -> ImageReference:
     )
 
 
-def resolve(reference: ImageReference, *, architecture: str) -> ResolvedImage:
-    """Return the image for the platform or raise UnresolvedImageError. This reads moto's state: call it under the lock."""
+def resolve(reference: ImageReference, *, architecture: str, blobs: Blobs) -> ResolvedImage:
+    """Return the image for the platform or raise UnresolvedImageError. This reads moto's state: call it under the lock.
+
+    As in containerd, the platform chooses among the images of an index, and only there. A single image is pulled whatever its
+    architecture, and fails when it starts (`is_foreign`). One that names no architecture is started: it may fit.
+    https://github.com/containerd/containerd/blob/v1.7.0/images/image.go (`Manifest`)
+    """
+    wanted = _ARCHITECTURES[architecture]
     repository = ecr_backends[reference.account_id][reference.region].repositories.get(reference.repository)
     image = None if repository is None else _find_image(repository, reference)
     if image is None:
         raise UnresolvedImageError(
             f"pull image manifest has been retried 1 time(s): failed to resolve ref {reference.text}: not found"
         )
-    text, digest = image.image_manifest, image.image_digest
-    manifest = json.loads(text)
-    if "manifests" not in manifest:
-        return ResolvedImage(digest=digest, manifest_digest=digest, manifest=text, size_bytes=_size(manifest))
-    chosen = _manifest_for_platform(manifest, repository, architecture=_ARCHITECTURES[architecture])
+    manifest = json.loads(image.image_manifest)
+    chosen = (
+        _manifest_for_platform(manifest, repository, architecture=wanted, blobs=blobs)
+        if "manifests" in manifest
+        else image
+    )
     if chosen is None:
         raise UnresolvedImageError(
             "pull image manifest has been retried 7 time(s): image Manifest does not contain descriptor matching "
-            f"platform 'linux/{_ARCHITECTURES[architecture]}'"
+            f"platform 'linux/{wanted}'"
         )
+    return _resolved(image.image_digest, chosen, architecture=wanted, blobs=blobs)
+
+
+def _resolved(digest: str, chosen: Any, *, architecture: str, blobs: Blobs) -> ResolvedImage:
+    manifest = json.loads(chosen.image_manifest)
+    config = _configuration(manifest, blobs)
+    own = str(config.get("architecture") or "")
     return ResolvedImage(
         digest=digest,
         manifest_digest=chosen.image_digest,
         manifest=chosen.image_manifest,
-        size_bytes=_size(json.loads(chosen.image_manifest)),
+        size_bytes=_size(manifest),
+        entry_point=_program(config),
+        is_foreign=own not in {"", architecture},
     )
 
 
@@ -147,13 +170,35 @@ def _find_image(repository: Any, reference: ImageReference) -> Any:
     return None
 
 
-def _manifest_for_platform(index: Mapping[str, Any], repository: Any, *, architecture: str) -> Any:
+def _manifest_for_platform(
+    index: Mapping[str, Any], repository: Any, *, architecture: str, blobs: Blobs
+) -> Any:
     by_digest = {image.image_digest: image for image in repository.images}
     for entry in index["manifests"]:
-        platform = entry.get("platform") or {}
+        image = by_digest.get(entry["digest"])
+        # An entry without a platform has that of its configuration.
+        platform = entry.get("platform") or (
+            {} if image is None else _configuration(json.loads(image.image_manifest), blobs)
+        )
         if platform.get("os") == "linux" and platform.get("architecture") == architecture:
-            return by_digest.get(entry["digest"])
+            return image
     return None
+
+
+def _configuration(manifest: Mapping[str, Any], blobs: Blobs) -> Mapping[str, Any]:
+    """Return an image's configuration, empty if it cannot be read."""
+    digest = (manifest.get("config") or {}).get("digest")
+    try:
+        return documents.parse_object(blobs.blob(str(digest)).read_bytes()[:_LARGEST_CONFIGURATION])
+    except (OSError, ValueError):
+        return {}
+
+
+def _program(config: Mapping[str, Any]) -> str:
+    runtime = config.get("config")
+    own = runtime if isinstance(runtime, Mapping) else {}
+    words = own.get("Entrypoint") or own.get("Cmd")
+    return str(words[0]) if isinstance(words, list) and words else ""
 
 
 def _size(manifest: Mapping[str, Any]) -> int:

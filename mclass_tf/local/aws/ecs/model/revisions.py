@@ -79,21 +79,35 @@ class Revision:
 
 
 def choose_target_groups(
-    load_balancers: Iterable[Mapping[str, Any]], *, in_use: Collection[str], is_shifting: bool
+    load_balancers: Iterable[Mapping[str, Any]],
+    *,
+    in_use: Collection[str],
+    is_shifting: bool,
+    are_requested: bool,
 ) -> tuple[str, ...]:
     """Return the target group for each load balancer: the unused one if traffic is shifted, else the one in use.
 
-    The first revision, and any without an alternate target group, uses `targetGroupArn`.
+    The first revision, and any without an alternate target group, uses `targetGroupArn`. If the request names the load
+    balancers (`are_requested`), ECS takes their `targetGroupArn` for the one in use, right or wrong. Both revisions are in one
+    target group then, if the request contradicts what ECS has resolved.
+    https://github.com/hashicorp/terraform-provider-aws/issues/45678
+    https://github.com/aws/containers-roadmap/issues/2853
     """
-    return tuple(_target_group(entry, in_use=in_use, is_shifting=is_shifting) for entry in load_balancers)
+    return tuple(
+        _target_group(entry, in_use=in_use, is_shifting=is_shifting, is_requested=are_requested)
+        for entry in load_balancers
+    )
 
 
-def _target_group(load_balancer: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool) -> str:
+def _target_group(
+    load_balancer: Mapping[str, Any], *, in_use: Collection[str], is_shifting: bool, is_requested: bool
+) -> str:
     main = str(load_balancer["targetGroupArn"])
     alternate = (load_balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
     if not alternate or (main not in in_use and alternate not in in_use):
         return main
-    return str(alternate) if (main in in_use) == is_shifting else main
+    is_main_used = is_requested or main in in_use
+    return str(alternate) if is_main_used == is_shifting else main
 
 
 def _production_rule(load_balancer: Mapping[str, Any]) -> dict[str, str]:

@@ -112,7 +112,7 @@ class Service:
         before = dict(self.settings)
         self.settings.update(changes)
         if force or any(before.get(name) != self.settings.get(name) for name in DEPLOYED):
-            self._deploy()
+            self._deploy(are_groups_requested="loadBalancers" in changes)
         elif before["desiredCount"] != self.settings["desiredCount"]:
             self.primary.updated_at = time.time()
         live.changed("ecs")
@@ -134,11 +134,11 @@ class Service:
         self.settings.update(deployment.revision.settings)
         deployment.begin(reason=reason)
 
-    def _deploy(self) -> None:
+    def _deploy(self, *, are_groups_requested: bool = False) -> None:
         now = time.time()
         if self.deployments and self._is_already_serving(self.primary.record):
             self.completed = self.primary
-        revision = self._create_revision(now)
+        revision = self._create_revision(now, are_groups_requested=are_groups_requested)
         record = self._create_record(revision, now)
         for earlier in self.records[1:]:
             earlier.end("STOPPED", reason=_SUPERSEDED)
@@ -149,7 +149,7 @@ class Service:
         self.switch(deployment, reason=f"ECS deployment {deployment.id} in progress.")
         self.is_steady = False
 
-    def _create_revision(self, now: float) -> Revision:
+    def _create_revision(self, now: float, *, are_groups_requested: bool) -> Revision:
         definition = self._definition_of(self.settings["taskDefinition"])
         revision = Revision(
             arn=self._arn_of("service-revision", _random_number()),
@@ -160,6 +160,7 @@ class Service:
                 self.settings.get("loadBalancers") or [],
                 in_use=self._groups_in_use,
                 is_shifting=self._strategy != stages.ROLLING,
+                are_requested=are_groups_requested,
             ),
             images={entry["name"]: entry["image"] for entry in definition.container_definitions},
             created_at=now,
@@ -299,7 +300,6 @@ def deployment_configuration(requested: Mapping[str, Any], *, current: Mapping[s
         "maximumPercent": _MAXIMUM_PERCENT,
         "minimumHealthyPercent": _MINIMUM_HEALTHY_PERCENT,
         "strategy": "ROLLING",
-        "bakeTimeInMinutes": 0,
     }
     configuration = {
         **standard,

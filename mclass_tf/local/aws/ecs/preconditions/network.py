@@ -39,7 +39,7 @@ def blocked(task: Task, *, service: str, region: str) -> Blockage | None:
     if str(ec2.get_vpc(path.interface.vpc_id).enable_dns_support).lower() != "true":
         return Blockage(address=str(_PUBLIC), cause=f"enableDnsSupport of {path.interface.vpc_id} is off")
     name = f"com.amazonaws.{region}.{service}"
-    endpoint = path.endpoint(name)
+    endpoint = path.endpoint(name) or path.endpoint(f"cn.{name}")  # as some names in China begin
     if endpoint is not None:
         return path.to_endpoint(endpoint)
     gateway = path.gateway_endpoint(name)

@@ -58,6 +58,12 @@ def shift(
         raise TrafficError(f"the local AWS cannot evaluate the policies of {role_arn}: {error}") from error
     if refusal is not None:
         raise TrafficError(refusal)
+    other = _other_action(account_id, region, rule.listener_arn)
+    if other is not None:
+        raise TrafficError(
+            f"the listener {rule.listener_arn} has a rule with the action {other}, and ECS shifts traffic only on listeners whose "
+            "rules all forward"
+        )
     sticky = (_forward(rule).get("ForwardConfig") or {}).get("TargetGroupStickinessConfig")
     forward = {
         "TargetGroups": [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in new_weights.items()],
@@ -69,6 +75,24 @@ def shift(
         )
     except Exception as error:
         raise TrafficError(str(getattr(error, "message", error))) from error
+
+
+def _other_action(account_id: str, region: str, listener_arn: str) -> str | None:
+    """Return an action of the listener other than "forward", or None.
+
+    Versions of AWS's page on this differ. Those that say so, say that the deployment fails:
+    https://docs.aws.amazon.com/de_de/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
+    """
+    balancers = elbv2_backends[account_id][region].load_balancers.values()
+    rules = (
+        rule
+        for balancer in balancers
+        for listener in balancer.listeners.values()
+        if listener.arn == listener_arn
+        for rule in listener.rules.values()
+    )
+    kinds = (str(action.data.get("Type")) for rule in rules for action in rule.actions)
+    return next((kind for kind in kinds if kind != "forward"), None)
 
 
 def _forward(rule: Any) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from mclass_tf.local.aws.ecs import preconditions
 from mclass_tf.local.aws.ecs.model import images, secrets, task_logs
 from mclass_tf.local.aws.ecs.model.task import Task
-from mclass_tf.local.aws.ecs.tasks import containers, interfaces, specification
+from mclass_tf.local.aws.ecs.tasks import containers, foreign, interfaces, specification
 from mclass_tf.local.containers import driver
 from mclass_tf.local.live import Live
 
@@ -69,8 +69,8 @@ class Startup:
 
     # ---- in the loop
 
-    async def pull(self) -> dict[str, str]:
-        """Pull every image. Return the manifest digests by container name."""
+    async def pull(self) -> dict[str, images.ResolvedImage]:
+        """Pull every image. Return the images by container name."""
         with self.runtime.exclusive():
             self.task.pull_started_at = time.time()
         pulled = dict(await _gather(self._pull_one(name) for name in self.runs))
@@ -78,38 +78,39 @@ class Startup:
             self.task.pull_stopped_at = time.time()
         return pulled
 
-    async def _pull_one(self, name: str) -> tuple[str, str]:
+    async def _pull_one(self, name: str) -> tuple[str, images.ResolvedImage]:
         try:
             with self.runtime.exclusive():
                 image = self._resolve_image(name)
             await self.runtime.driver.pull(image.manifest_digest)
         except (images.UnresolvedImageError, driver.PullError) as error:
             raise FailedToStartError(f"CannotPullContainerError: {error}", container=name) from error
-        return name, image.manifest_digest
+        return name, image
 
     def _resolve_image(self, name: str) -> images.ResolvedImage:
         state, launch = self.runs[name].state, self.task.launch
         architecture = (launch.definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
         reference = images.parse(state.image)
         _require(preconditions.pull_error(self.task, reference), container=name)
-        image = images.resolve(reference, architecture=architecture)
+        image = images.resolve(reference, architecture=architecture, blobs=self.runtime.blobs)
         _require(preconditions.layers_error(self.task, reference), container=name)
         images.check_storage(image, gib=specification.storage_gib(launch))
         images.store_manifest(image, blobs=self.runtime.blobs)
         state.image_digest = image.digest
         return image
 
-    async def start_containers(self, pulled: Mapping[str, str]) -> None:
+    async def start_containers(self, pulled: Mapping[str, images.ResolvedImage]) -> None:
         """Start every container once its dependencies are fulfilled. If one fails, start no more."""
-        await _gather(self._start_container(name, manifest_digest=digest) for name, digest in pulled.items())
+        await _gather(self._start_container(name, image) for name, image in pulled.items())
 
-    async def _start_container(self, name: str, *, manifest_digest: str) -> None:
+    async def _start_container(self, name: str, image: images.ResolvedImage) -> None:
         run = self.runs[name]
+        runner = foreign.runner_of(image, self.runtime.driver)
         try:
             await containers.wait_for_dependencies(run, self.runs)
             with self.runtime.exclusive():
-                container = self._specification(run, manifest_digest=manifest_digest)
-            await run.start(self.runtime.driver, container)
+                container = self._specification(run, manifest_digest=image.manifest_digest)
+            await run.start(runner, container)
         except secrets.NoSecretError as error:
             raise FailedToStartError(
                 f"ResourceInitializationError: unable to pull secrets or registry auth: {error}"

@@ -113,6 +113,10 @@ class TaskManager:
             started=[lifecycle.task for lifecycle in self._lifecycles.values()],
         )
 
+    def forget_stopped(self) -> None:
+        """Describe no stopped task any more."""
+        self._stopped.clear()
+
     def usage(self) -> list[tuple[Task, Usage]]:
         """Return the usage of every task with running containers."""
         usages = [(lifecycle.task, lifecycle.usage()) for lifecycle in self._lifecycles.values()]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.callers import ask
 from tests.local.conftest import Account, Network, make_network
 from tests.local.ecs_cluster import Ecs, cluster, list_all, make_cluster, task_definition
 
@@ -96,6 +97,23 @@ def _update(ecs: Ecs, **configuration: Any) -> None:
     ecs.call("UpdateService", {"cluster": "c", "service": "s", **changes})
 
 
+def test_a_deployment_fails_on_a_listener_with_a_rule_that_does_not_forward(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    rule = request_["loadBalancers"][0]["advancedConfiguration"]["productionListenerRule"]
+    ecs.call("CreateService", request_)
+    before = _weights(ecs, rule)
+    elb = ecs.account.client("elbv2")
+    listener = elb.describe_rules(RuleArns=[rule])["Rules"][0]["RuleArn"].rsplit("/", 1)[0]
+    page = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}
+    elb.modify_listener(ListenerArn=listener.replace(":listener-rule/", ":listener/"), DefaultActions=[page])
+    _update(ecs)
+    found = _latest(ecs)
+    assert found["status"].startswith("ROLLBACK_")
+    assert "whose rules all forward" in str(found)
+    assert _weights(ecs, rule) == before
+
+
 def test_a_service_is_deployed_blue_green_from_its_first_revision_on(
     ecs: Ecs, request_: dict[str, Any]
 ) -> None:
@@ -114,6 +132,32 @@ def test_a_service_is_deployed_blue_green_from_its_first_revision_on(
     assert revision["resolvedConfiguration"]["loadBalancers"] == [
         {"targetGroupArn": ecs.loose_target_group, "productionListenerRule": rule}
     ]
+
+
+def _group_of(ecs: Ecs, revision: dict[str, Any]) -> str:
+    request = {"serviceRevisionArns": [revision["arn"]]}
+    (described,) = ecs.call("DescribeServiceRevisions", request)["serviceRevisions"]
+    (resolved,) = described["resolvedConfiguration"]["loadBalancers"]
+    return str(resolved["targetGroupArn"])
+
+
+@pytest.mark.parametrize("is_sent", [False, True], ids=["load balancers left out", "sent as they were"])
+def test_load_balancers_that_contradict_ecs_put_both_revisions_in_one_target_group(
+    ecs: Ecs, request_: dict[str, Any], *, is_sent: bool
+) -> None:
+    """The service is in the alternate group after its first shift: what was true of it at first no longer is."""
+    ecs.call("CreateService", request_)
+    _update(ecs)
+    ecs.client.register_task_definition(**task_definition())
+    again = {"loadBalancers": request_["loadBalancers"]} if is_sent else {}
+
+    ecs.call("UpdateService", {"cluster": "c", "service": "s", "taskDefinition": "t", **again})
+
+    found = _latest(ecs)
+    groups = [_group_of(ecs, found["targetServiceRevision"])]
+    groups += [_group_of(ecs, revision) for revision in found["sourceServiceRevisions"]]
+    expected = ecs.loose_target_group if is_sent else ecs.target_group
+    assert groups == [expected, ecs.loose_target_group]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +179,46 @@ def test_a_pause_can_be_answered(ecs: Ecs, request_: dict[str, Any], action: str
         ecs.call("ContinueServiceDeployment", {**answer, "action": action})
 
 
+def test_neither_strategy_nor_wiring_changes_while_a_deployment_is_under_way(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    ecs.call("CreateService", request_)
+    _update(ecs, **_pause())
+    update = {"cluster": "c", "service": "s"}
+    rewired = copy.deepcopy(request_["loadBalancers"])
+    del rewired[0]["advancedConfiguration"]["testListenerRule"]
+
+    with pytest.raises(ClientError, match="from BLUE_GREEN to CANARY while the service has an ongoing"):
+        ecs.call("UpdateService", {**update, "deploymentConfiguration": {"strategy": "CANARY"}})
+    with pytest.raises(ClientError, match="from BLUE_GREEN to ROLLING while the service has an ongoing"):
+        ecs.call("UpdateService", {**update, "deploymentConfiguration": {"strategy": "ROLLING"}})
+    with pytest.raises(ClientError, match="advancedConfiguration cannot be changed"):
+        ecs.call("UpdateService", {**update, "loadBalancers": rewired})
+    assert _latest(ecs)["status"] == "IN_PROGRESS"
+    ecs.call("UpdateService", {**update, "deploymentConfiguration": {"lifecycleHooks": []}})
+    (hook,) = _latest(ecs)["lifecycleHookDetails"]
+    answer = {"serviceDeploymentArn": _latest(ecs)["serviceDeploymentArn"], "hookId": hook["hookId"]}
+    ecs.call("ContinueServiceDeployment", answer)
+    changed = ecs.call("UpdateService", {**update, "deploymentConfiguration": {"strategy": "CANARY"}})
+    assert changed["service"]["deploymentConfiguration"]["strategy"] == "CANARY"
+
+
+@pytest.mark.parametrize("strategy", ["ROLLING", "BLUE_GREEN", "CANARY", "LINEAR"])
+def test_zone_rebalancing_goes_with_every_strategy_that_may_start_a_task_more(
+    ecs: Ecs, request_: dict[str, Any], strategy: str
+) -> None:
+    request_["deploymentConfiguration"]["strategy"] = strategy
+    narrow = copy.deepcopy(request_)
+    narrow["deploymentConfiguration"]["maximumPercent"] = 100
+    with pytest.raises(ClientError, match="Rebalancing does not support maximumPercent <= 100%"):
+        ecs.call("CreateService", narrow)
+
+    made = ecs.call("CreateService", request_)["service"]
+
+    assert made["availabilityZoneRebalancing"] == "ENABLED"
+    assert made["deploymentConfiguration"]["strategy"] == strategy
+
+
 def test_an_unknown_hook_and_an_unknown_action_are_refused(ecs: Ecs, request_: dict[str, Any]) -> None:
     ecs.call("CreateService", request_)
     arn = _latest(ecs)["serviceDeploymentArn"]
@@ -147,8 +231,11 @@ def test_an_unknown_hook_and_an_unknown_action_are_refused(ecs: Ecs, request_: d
 def test_steps_have_ecs_s_defaults_and_are_dropped_with_their_strategy(
     ecs: Ecs, request_: dict[str, Any]
 ) -> None:
-    request_["deploymentConfiguration"]["strategy"] = "CANARY"
-    made = ecs.call("CreateService", request_)["service"]["deploymentConfiguration"]
+    ecs.call("CreateService", request_)
+    made = ecs.call(
+        "UpdateService",
+        {"cluster": "c", "service": "s", "deploymentConfiguration": {"strategy": "CANARY"}},
+    )["service"]["deploymentConfiguration"]
     assert made["canaryConfiguration"] == {"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}
     changed = ecs.call(
         "UpdateService",
@@ -156,6 +243,23 @@ def test_steps_have_ecs_s_defaults_and_are_dropped_with_their_strategy(
     )["service"]["deploymentConfiguration"]
     assert changed["linearConfiguration"] == {"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}
     assert "canaryConfiguration" not in changed
+
+
+def test_an_update_keeps_the_members_of_the_deployment_configuration_that_it_leaves_out(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    ecs.call("CreateService", request_)
+
+    def configured(**changes: Any) -> dict[str, Any]:
+        request = {"cluster": "c", "service": "s", "deploymentConfiguration": changes}
+        found: dict[str, Any] = ecs.call("UpdateService", request)["service"]["deploymentConfiguration"]
+        return found
+
+    made = configured(**_pause(), bakeTimeInMinutes=7)
+    assert configured(maximumPercent=150) == {**made, "maximumPercent": 150}
+    assert configured(lifecycleHooks=[]) == {**made, "maximumPercent": 150, "lifecycleHooks": []}
+    rolling = configured(strategy="ROLLING")
+    assert (rolling["strategy"], rolling["bakeTimeInMinutes"]) == ("ROLLING", 7)
 
 
 def _pause(**changes: Any) -> dict[str, Any]:
@@ -279,6 +383,17 @@ def test_a_role_that_cannot_shift_traffic_is_refused(
     role = _role(ecs, name="other", service=service, policy=policy)
     request_["loadBalancers"][0]["advancedConfiguration"]["roleArn"] = role
     _is_refused(ecs, request_, words)
+
+
+def test_a_new_role_is_unknown_to_ecs_for_as_long_as_was_asked_for(
+    ecs: Ecs, request_: dict[str, Any]
+) -> None:
+    ask(ecs.account.server, "iam/propagation", {"seconds": 3600})
+    try:
+        _is_refused(ecs, request_, "unable to assume the role")
+    finally:
+        ask(ecs.account.server, "iam/propagation", {"seconds": 0})
+    assert ecs.call("CreateService", request_)["service"]
 
 
 def test_a_role_that_loses_its_permission_fails_the_deployment(ecs: Ecs, request_: dict[str, Any]) -> None:

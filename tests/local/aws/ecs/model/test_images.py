@@ -107,6 +107,61 @@ def test_an_index_leads_to_the_image_of_the_platform(tmp_path: Path) -> None:
     task_world.run(tmp_path, scenario)
 
 
+def _configured(folder: Path, **config: object) -> str:
+    """Return the manifest of an image with this configuration, whose blob is in the folder."""
+    text = json.dumps({"config": {"Entrypoint": ["/usr/local/bin/python", "-m", "app"]}, **config})
+    (folder / digest_of(text).removeprefix("sha256:")).write_text(text)
+    manifest = json.loads(make_manifest(name=text))
+    manifest["config"]["digest"] = digest_of(text)
+    return json.dumps(manifest)
+
+
+def test_an_image_of_another_architecture_is_pulled_and_fails_to_execute_as_on_fargate(
+    tmp_path: Path,
+) -> None:
+    async def scenario(world: World) -> None:
+        digest = push(world.applied.account_id, _configured(tmp_path, architecture="arm64"), tag="arm")
+        image = f"{world.applied.host}/{REPOSITORY}:arm"
+        task = world.launch(world.applied.container(image=image))
+        await world.status(task, "STOPPED")
+        assert _reason(task) == ("EssentialContainerExited", "Essential container in task exited")
+        assert task.containers[0].exit_code == 1
+        assert world.driver.pulled == [digest]
+        assert world.driver.started == []
+        assert world.log(task) == ["exec /usr/local/bin/python: exec format error"]
+        arm = {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}
+        await world.running(world.applied.container(image=image), definition={"runtimePlatform": arm})
+
+    task_world.run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("config", [{"architecture": "amd64"}, {"architecture": ""}, {}])
+def test_an_image_that_names_no_architecture_is_started(config: dict[str, object], tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        push(world.applied.account_id, _configured(tmp_path, **config), tag="own")
+        image = f"{world.applied.host}/{REPOSITORY}:own"
+        await world.running(world.applied.container(image=image))
+
+    task_world.run(tmp_path, scenario)
+
+
+def test_an_entry_of_an_index_without_a_platform_has_that_of_its_configuration(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        account = world.applied.account_id
+        own, other = (
+            push(account, _configured(tmp_path, architecture=each, os="linux"), tag=each)
+            for each in ("amd64", "arm64")
+        )
+        entries = [{"digest": each, "size": 1} for each in (other, own)]
+        index = json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries})
+        push(account, index, tag="index")
+        image = f"{world.applied.host}/{REPOSITORY}:index"
+        _, container = await world.running(world.applied.container(image=image))
+        assert container.container.manifest_digest == own
+
+    task_world.run(tmp_path, scenario)
+
+
 def test_an_image_must_fit_into_the_ephemeral_storage(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         digest = push(world.applied.account_id, make_manifest(size=21 * 1024**3), tag="big")

@@ -1,26 +1,15 @@
-"""The scans of the image of a digest, or of the images of an index: ECR scans images, not indexes."""
+"""The images that a digest may resolve to: itself, or the images of an index. ECR scans images, not indexes."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf.aws import error_code
-from mclass_tf.environment import SEVERITIES, PromotionSettings
 from mclass_tf.errors import Hint, NoImageError, PromotionRefusedError
+from mclass_tf.image.registry import MANIFESTS
 
-_SCANNED = ("COMPLETE", "ACTIVE")
-_SCANNING = ("IN_PROGRESS", "PENDING")
-# https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md ; Docker's are their predecessors.
-_MANIFESTS = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
 _MOST_AT_ONCE = 100  # limit of BatchGetImage
 _MOST_IMAGES = 1000
 _DEEPEST = 4
@@ -40,15 +29,6 @@ class ScannedImage:
         if self.image == self.digest:
             return f"{self.image} of {self.environment}"
         return f"{self.image} ({self.platform}, of the index {self.digest}) of {self.environment}"
-
-
-def require_clean_scans(
-    ecr: Any, *, digest: str, repository: str, environment: str, settings: PromotionSettings
-) -> None:
-    """Raise PromotionRefusedError unless every image that `digest` may resolve to has an acceptable scan."""
-    images = ImageIndex(ecr=ecr, digest=digest, repository=repository, environment=environment).images()
-    for each in images:
-        require_clean(_scan(ecr, each), each, settings=settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +82,7 @@ class ImageIndex:
             answer = self.ecr.batch_get_image(
                 repositoryName=self.repository,
                 imageIds=[{"imageDigest": each} for each in batch],
-                acceptedMediaTypes=list(_MANIFESTS),
+                acceptedMediaTypes=list(MANIFESTS),
             )
             manifests = {
                 image["imageId"]["imageDigest"]: image["imageManifest"] for image in answer["images"]
@@ -154,56 +134,3 @@ def _platform(platform: Mapping[str, Any]) -> str:
         return ""
     parts = (system, architecture, platform.get("variant"))
     return "/".join(str(part) for part in parts if part) or "any platform"
-
-
-def require_clean(
-    scan: Mapping[str, Any] | None, image: ScannedImage, *, settings: PromotionSettings
-) -> None:
-    """Raise PromotionRefusedError if the scan found too much, failed or is missing. `scan` is ECR's answer or None."""
-    status = str(scan["imageScanStatus"]["status"]) if scan else ""
-    if status in _SCANNING:
-        raise _refused(f"the scan of {image} is not over", "promote when it is", image)
-    if status not in _SCANNED or scan is None:
-        why = str(scan["imageScanStatus"].get("description") or "") if scan else ""
-        problem = (
-            f"the scan of {image} failed: {status} {why}".rstrip() if scan else f"{image} was not scanned"
-        )
-        raise _refused(
-            f"{problem}; what is in it is not known",
-            f"scan it (`{_aws('start-image-scan', image)}`), or ask for no scan: "
-            'refuse_findings = "NONE" in environment.toml',
-            image,
-        )
-    counts: Mapping[str, int] = scan.get("imageScanFindings", {}).get("findingSeverityCounts") or {}
-    least = SEVERITIES.index(settings.refuse_findings)
-    bad = {severity: counts[severity] for severity in reversed(SEVERITIES[least:]) if counts.get(severity)}
-    if bad:
-        counted = ", ".join(f"{count} {severity}" for severity, count in bad.items())
-        raise _refused(
-            f"the scan of {image} has findings of {settings.refuse_findings} or above: {counted}",
-            f"fix them and release again; `{_aws('describe-image-scan-findings', image)}` lists them",
-            image,
-        )
-
-
-def _aws(action: str, image: ScannedImage) -> str:
-    return (
-        f"aws ecr {action} --repository-name {shlex.quote(image.repository)} "
-        f"--image-id imageDigest={shlex.quote(image.image)}"
-    )
-
-
-def _refused(message: str, hint: str, image: ScannedImage) -> PromotionRefusedError:
-    return PromotionRefusedError(message, hint=hint, digest=image.digest)
-
-
-def _scan(ecr: Any, image: ScannedImage) -> Mapping[str, Any] | None:
-    try:
-        scan: Mapping[str, Any] = ecr.describe_image_scan_findings(
-            repositoryName=image.repository, imageId={"imageDigest": image.image}
-        )
-    except Exception as error:
-        if error_code(error) != "ScanNotFoundException":
-            raise
-        return None
-    return scan

@@ -1,0 +1,99 @@
+"""Reads the forms by which browsers upload to S3 (presigned POSTs), and checks them against their policies.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.formparser import FormDataParser
+
+from mclass_tf.local import documents
+
+_MOST_FIELDS = 100
+_LARGEST_FIELDS = 20_000  # bytes: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+_UNCONDITIONAL = frozenset({"bucket", "file", "policy", "x-amz-signature"})
+_OPERATORS: dict[str, Callable[[str, str], bool]] = {"eq": str.__eq__, "starts-with": str.startswith}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostForm:
+    """A form with a policy. `fields` have lower-case names and include the bucket; `length` is that of the file."""
+
+    policy: str
+    fields: Mapping[str, str]
+    length: int
+
+    @property
+    def expires_at(self) -> float:
+        """The end of the policy, in seconds since the epoch; raise ValueError if the policy is malformed."""
+        moment = dt.datetime.fromisoformat(str(self._document().get("expiration")))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+
+    def refusal(self) -> str | None:
+        """Return what the policy does not allow, in S3's words, or None."""
+        try:
+            return self._violation(list(self._conditions()))
+        except (TypeError, ValueError):
+            return "Invalid Policy: a condition is malformed"
+
+    def _violation(self, conditions: Sequence[tuple[str, str, Any]]) -> str | None:
+        for operator, name, value in conditions:
+            if not self._holds(operator, name, value):
+                return f'Policy Condition failed: ["{operator}", "${name}", "{value}"]'
+        covered = {name for _, name, _ in conditions}
+        extra = [
+            name
+            for name in self.fields
+            if name not in covered | _UNCONDITIONAL and not name.startswith("x-ignore-")
+        ]
+        return f"Extra input fields: {', '.join(extra)}" if extra else None
+
+    def _holds(self, operator: str, name: str, value: Any) -> bool:
+        if operator == "content-length-range":
+            return int(name) <= self.length <= int(value)
+        compare = _OPERATORS.get(operator)
+        return compare is not None and compare(self.fields.get(name, ""), str(value))
+
+    def _conditions(self) -> Iterator[tuple[str, str, Any]]:
+        for condition in self._document().get("conditions") or ():
+            if isinstance(condition, Mapping):
+                yield from (("eq", str(name).lower(), value) for name, value in condition.items())
+            else:
+                operator, name, value = condition
+                yield str(operator).lower(), str(name).removeprefix("$").lower(), value
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            return documents.parse_object(base64.b64decode(self.policy, validate=True))
+        except binascii.Error as error:
+            raise ValueError(str(error)) from None
+
+
+def read(environ: Mapping[str, Any]) -> PostForm | None:
+    """Return the form of a presigned POST; None for any other request. The body can be read again afterwards."""
+    is_form = str(environ.get("CONTENT_TYPE", "")).startswith("multipart/form-data")
+    if environ["REQUEST_METHOD"] != "POST" or not is_form:
+        return None
+    parser = FormDataParser(max_form_memory_size=_LARGEST_FIELDS, max_form_parts=_MOST_FIELDS, silent=False)
+    try:
+        _, form, files = parser.parse_from_environ(dict(environ))
+    except (HTTPException, ValueError):
+        return None
+    finally:
+        environ["wsgi.input"].seek(0)
+    fields = {name.lower(): value for name, value in form.items()}
+    if "policy" not in fields:
+        return None
+    file = files.get("file")
+    length = len(fields.get("file", "").encode()) if file is None else file.stream.seek(0, os.SEEK_END)
+    bucket = str(environ["PATH_INFO"]).strip("/").partition("/")[0]
+    return PostForm(policy=fields["policy"], fields={**fields, "bucket": bucket}, length=length)

@@ -1,0 +1,102 @@
+"""Presigned POSTs of S3: let in by the signature of their policy, and held to its conditions."""
+
+from __future__ import annotations
+
+import urllib.request
+import uuid
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.local.conftest import REGION, Account
+
+
+@pytest.fixture
+def bucket(fresh: Account) -> str:
+    name = f"uploads-{fresh.account_id}"
+    fresh.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    return name
+
+
+def _post(url: str, fields: dict[str, str], content: bytes) -> tuple[int, str]:
+    """Send the form as a browser does; return the status and the body."""
+    boundary = uuid.uuid4().hex
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    file = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+    body = "".join((*parts, file)).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=body, headers=headers)) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def _presigned(account: Account, bucket: str, **more: Any) -> dict[str, Any]:
+    presigned: dict[str, Any] = account.client("s3").generate_presigned_post(
+        bucket, "reports/one.txt", **{"ExpiresIn": 60, **more}
+    )
+    return presigned
+
+
+def test_a_presigned_post_uploads_its_file(fresh: Account, bucket: str) -> None:
+    presigned = _presigned(fresh, bucket)
+    assert _post(presigned["url"], presigned["fields"], b"content")[0] == 204
+    stored = fresh.client("s3").get_object(Bucket=bucket, Key="reports/one.txt")["Body"].read()
+    assert stored == b"content"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"key": "reports/two.txt"}, "AccessDenied", "Policy Condition failed"),
+        ({"acl": "public-read"}, "AccessDenied", "Extra input fields: acl"),
+        ({"x-amz-signature": "0" * 64}, "SignatureDoesNotMatch", ""),
+        ({"policy": "e30="}, "AuthorizationHeaderMalformed", "Invalid Policy"),
+        ({"policy": "%"}, "AuthorizationHeaderMalformed", "Invalid Policy"),
+        ({"x-amz-algorithm": "AWS4"}, "InvalidRequest", "AWS4-HMAC-SHA256"),
+        ({"x-amz-credential": "nobody"}, "AuthorizationHeaderMalformed", ""),
+    ],
+)
+def test_a_post_that_its_policy_does_not_allow_is_refused(
+    fresh: Account, bucket: str, changes: dict[str, str], code: str, words: str
+) -> None:
+    presigned = _presigned(fresh, bucket)
+    status, body = _post(presigned["url"], {**presigned["fields"], **changes}, b"content")
+    assert status in {400, 403}
+    assert f"<Code>{code}</Code>" in body
+    assert words in body
+
+
+def test_an_expired_policy_is_refused(fresh: Account, bucket: str) -> None:
+    presigned = _presigned(fresh, bucket, ExpiresIn=-10)
+    status, body = _post(presigned["url"], presigned["fields"], b"content")
+    assert (status, "expired" in body) == (403, True)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "status"),
+    [
+        ([["content-length-range", 1, 100]], 204),
+        ([["content-length-range", 100, 200]], 403),
+        ([["starts-with", "$key", "reports/"]], 204),
+        ([["starts-with", "$key", "other/"]], 403),
+        ([["eq", "$key", "reports/one.txt"]], 204),
+        ([["ends-with", "$key", "txt"]], 403),
+        ([["eq"]], 403),
+    ],
+)
+def test_a_post_is_held_to_the_conditions_of_its_policy(
+    fresh: Account, bucket: str, conditions: list[Any], status: int
+) -> None:
+    presigned = _presigned(fresh, bucket, Conditions=conditions)
+    assert status == _post(presigned["url"], presigned["fields"], b"content")[0]
+
+
+def test_a_form_without_a_policy_is_refused(fresh: Account, bucket: str) -> None:
+    status, body = _post(f"{fresh.server.url}/{bucket}", {"key": "one"}, b"content")
+    assert (status, "AccessDenied" in body) == (403, True)
