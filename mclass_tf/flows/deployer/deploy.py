@@ -18,7 +18,13 @@ from mclass_tf.flows.deployer.pauses import Pauses
 from mclass_tf.flows.deployer.registration import ContainerPort, registered
 from mclass_tf.flows.deployer.settling import settling_seconds, verify_environment
 from mclass_tf.flows.deployer.smoke import first_problem, require_answers
-from mclass_tf.flows.deployer.wiring import is_wired, order_settings, target_group_in_use, wiring_settings
+from mclass_tf.flows.deployer.wiring import (
+    is_wired,
+    order_settings,
+    resolved_target_group,
+    target_group_in_use,
+    wiring_settings,
+)
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
 from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
 from mclass_tf.service import Ecs, Service, ServiceDeployment, Task, serving_container
@@ -129,9 +135,15 @@ class Deployer:
         return bool(images) and all(image.endswith(verify.PLACEHOLDER) for image in images)
 
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
-        """Return the task definitions that ran when a service deployment began; none if ECS does not say."""
+        """Return the task definitions that ran when a service deployment began; none if ECS does not say.
+
+        Nor if it has one of them no more, since a part could be taken for the whole.
+        """
         sources = self.describe_service_deployment(deployment).source_revision_arns
-        return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
+        try:
+            return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
+        except RevisionGoneError:
+            return ()
 
     def task_definition(self, name: str) -> Mapping[str, Any]:
         return self.patience(lambda: self.ecs.task_definition(name))
@@ -142,7 +154,7 @@ class Deployer:
         return "" if container is None else str(container.get("image") or "")
 
     def start(self, order: rollout.ServiceUpdate) -> StartedRollout:
-        order = _registered(self, order)
+        order = registered_order(self, order)
         return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
 
     def settings(
@@ -169,7 +181,7 @@ class Deployer:
             desired=None,
             settings=wiring_settings(self.session, self.outputs, service, in_use=in_use),
         )
-        started = rollout.start(self.ecs, _registered(self, order), patience=self.patience)
+        started = rollout.start(self.ecs, registered_order(self, order), patience=self.patience)
         end = self.follow(started, watching, attempt, reset_to=None)
         self.require_success(end, watching, task_definition_arn=service.task_definition_arn, reset_to=None)
         return rollout.await_service(
@@ -290,7 +302,7 @@ class Deployer:
         if failure and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.analysis_failed(failure, environment=name, log_group=log_group)
         if end.outcome is RolloutOutcome.SUPERSEDED:
-            raise self._superseded(end)
+            raise _superseded(self, end)
         error = self._unsuccessful(end, _stall_after(self, watching), task_definition_arn)
         raise error if reset_to is None else self._with_restored_count(error, reset_to)
 
@@ -343,25 +355,26 @@ class Deployer:
         )
         return messages.unsuccessful(end.outcome, cause, environment=name, stall_after=stall_after)
 
-    def _superseded(self, end: RolloutEnd) -> RolloutError:
-        by = end.by
-        has_revision = by is not None and by.target_revision_arn
-        what = "another deployment"
-        if by is not None and has_revision:
-            with suppress(RevisionGoneError):  # deleted since, with its service
-                what = self.task_definition_of(by)
-        pause = self.pauses.inherited()
-        return messages.superseded(what, environment=self.session.environment.name, inherited_pause=pause)
+
+def _superseded(deployer: Deployer, end: RolloutEnd) -> RolloutError:
+    by = end.by
+    what = "another deployment"
+    if by is not None and by.target_revision_arn:
+        with suppress(RevisionGoneError):  # deleted since, with its service
+            what = deployer.task_definition_of(by)
+    pause = deployer.pauses.inherited()
+    return messages.superseded(what, environment=deployer.session.environment.name, inherited_pause=pause)
 
 
-def _registered(deployer: Deployer, order: rollout.ServiceUpdate) -> rollout.ServiceUpdate:
+def registered_order(deployer: Deployer, order: rollout.ServiceUpdate) -> rollout.ServiceUpdate:
     """Return the order with the container and port of its task definition, where those of the service are others."""
-    outputs = deployer.outputs
+    outputs, service = deployer.outputs, deployer.service()
     settings = registered(
         order.settings,
-        deployer.service(),
+        service,
         deployer.task_definition(order.task_definition_arn),
         applied=ContainerPort(container=outputs.container_name, port=outputs.container_port),
+        find_group=lambda: resolved_target_group(deployer.ecs, outputs, service, patience=deployer.patience),
     )
     return replace(order, settings=settings)
 

@@ -7,7 +7,7 @@ rollback takes the old revision's. https://docs.aws.amazon.com/AmazonECS/latest/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,17 +28,52 @@ def registered(
     task_definition: Mapping[str, Any],
     *,
     applied: ContainerPort,
+    find_group: Callable[[], str] = str,
 ) -> dict[str, Any]:
     """Return the settings of UpdateService; with `loadBalancers` if `task_definition` is reached otherwise than what runs.
 
-    `applied` is preferred if the task definition has several ports.
+    `applied` is preferred if the task definition has several ports. `find_group` returns the target group in use, "" if ECS
+    does not say: it is asked only where the settings do not name it, and the service has two.
     """
+    others = {name: value for name, value in settings.items() if name != "loadBalancers"}
     sent: Sequence[Mapping[str, Any]] = settings.get("loadBalancers") or service.load_balancers
     known = _ports(task_definition)
     entries = [_reached(entry, known, applied=applied) for entry in sent]
-    if "loadBalancers" not in settings and entries == [dict(entry) for entry in service.load_balancers]:
-        return dict(settings)
-    return {**settings, "loadBalancers": entries} if entries else dict(settings)
+    # ECS takes what is sent for the truth about the target group in use, so nothing is sent that it has already.
+    now = service.load_balancers
+    if not entries or (len(entries) == len(now) and all(map(_is_known, entries, now))):
+        return others
+    if "loadBalancers" not in settings and any(map(_alternate, entries)):
+        group = find_group()
+        entries = [_in_use(entry, group) for entry in entries]
+    return {**others, "loadBalancers": entries}
+
+
+def _alternate(entry: Mapping[str, Any]) -> str:
+    return str((entry.get("advancedConfiguration") or {}).get("alternateTargetGroupArn") or "")
+
+
+def _is_known(entry: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether the service has this entry, as far as ECS says.
+
+    Which of the target groups is the alternate one says nothing: ECS swaps them at every shift.
+    """
+    reached = all(now.get(name) in (None, entry.get(name)) for name in ("containerName", "containerPort"))
+    return reached and _wiring(entry) == _wiring(now)
+
+
+def _wiring(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    advanced = entry.get("advancedConfiguration") or {}
+    groups = frozenset({str(entry.get("targetGroupArn") or ""), _alternate(entry)})
+    return groups, advanced.get("productionListenerRule"), advanced.get("testListenerRule")
+
+
+def _in_use(entry: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Return the entry with `group` as the target group in use, if it is the alternate one."""
+    if not group or group != _alternate(entry):
+        return dict(entry)
+    advanced = {**entry["advancedConfiguration"], "alternateTargetGroupArn": entry["targetGroupArn"]}
+    return {**entry, "targetGroupArn": group, "advancedConfiguration": advanced}
 
 
 def _ports(task_definition: Mapping[str, Any]) -> list[ContainerPort]:

@@ -65,6 +65,43 @@ def test_a_wiring_that_is_sent_has_the_port_of_the_task_definition() -> None:
     assert found["loadBalancers"] == [{**entry("web", 3000), "targetGroupArn": "green"}]
 
 
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("green", ("green", "blue")),
+        ("blue", ("blue", "green")),
+        ("", ("blue", "green")),
+        ("x", ("blue", "green")),
+    ],
+    ids=["the alternate one", "the first", "unknown", "neither"],
+)
+def test_a_changed_port_is_sent_with_the_target_group_in_use(group: str, expected: tuple[str, str]) -> None:
+    found = registered({}, RUNNING, definition(4000), applied=APPLIED, find_group=lambda: group)
+
+    (sent,) = found["loadBalancers"]
+    assert (sent["targetGroupArn"], sent["advancedConfiguration"]["alternateTargetGroupArn"]) == expected
+    assert sent["advancedConfiguration"]["productionListenerRule"] == "rule"
+
+
+def test_a_wiring_that_the_service_has_is_not_sent_though_the_applied_port_waits() -> None:
+    swapped = {**entry("web", 8080), "targetGroupArn": "green"}
+    settings = {
+        "a": 1,
+        "loadBalancers": [
+            {**swapped, "advancedConfiguration": {**ADVANCED, "alternateTargetGroupArn": "blue"}}
+        ],
+    }
+
+    assert registered(settings, RUNNING, definition(3000), applied=APPLIED) == {"a": 1}
+
+
+def test_a_container_that_ecs_leaves_out_of_its_answer_is_not_a_change() -> None:
+    silent = {name: value for name, value in entry("web", 3000).items() if not name.startswith("container")}
+    running = replace(RUNNING, load_balancers=(silent,))
+
+    assert registered({}, running, definition(8080), applied=APPLIED) == {}
+
+
 def test_the_container_of_an_earlier_version_may_have_another_name() -> None:
     assert (
         serving_container(definition(3000, name="old"), "web")
