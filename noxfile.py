@@ -256,6 +256,19 @@ def _moto_sources(session: nox.Session) -> Path:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Record dev's life on a local AWS of its own, and compare it with what is documented; `-- AWS.json` with that file."""
+    _ready(session)
+    folder = HERE / ".mclass" / "conformance"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = str(folder / "local.json")
+    with _local_aws(session, "conformance"):
+        _mclass_tf(session, "conform", "dev", "--local", "--out", made)
+    for other in session.posargs or [str(HERE / "tests" / "conformance" / "recordings" / "documented.json")]:
+        _mclass_tf(session, "conform", "--compare", other, made)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Run the fuzz tests with forty times the examples: every night. Takes pytest's arguments."""
     _ready(session)

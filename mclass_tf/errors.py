@@ -34,6 +34,7 @@
     │       └── ImageRefusedError        the image is from the built-in builder; AWS cannot run it
     ├── TerraformError                4  Terraform itself failed; carries its diagnostics
     │   ├── StateLockedError
+    │   ├── TakeDownError            what was made for a recording could not all be destroyed
     │   ├── StateNotStoredError          a state that the backend refused is kept on this machine
     │   └── BusyError                    another command on this machine uses the environment
     │       └── StillRunningError        the Terraform of a dead command is still running; carries its process id
@@ -312,6 +313,10 @@ class StateLockedError(TerraformError):
         self.who = who
         self.since = since
         self.operation = operation
+
+
+class TakeDownError(TerraformError):
+    pass
 
 
 class StateNotStoredError(TerraformError):

@@ -28,7 +28,7 @@ class Argument:
     type: Callable[[str], Any] | None = None
     default: Any = None
     choices: tuple[str, ...] | None = None
-    nargs: str | None = None
+    nargs: str | int | None = None
     dest: str | None = None
     is_flag: bool = False
     is_repeatable: bool = False
@@ -430,6 +430,37 @@ COMMANDS = (
                 metavar="FILE",
                 help="write the report here (default: .mclass/rehearsal/)",
             ),
+        ),
+    ),
+    Command(
+        name="conform",
+        run="conform_commands.conform",
+        help="record the life of an environment, from nothing to nothing, and compare recordings of AWS and the local AWS",
+        usage="%(prog)s [option ...] ENV --out FILE\n       %(prog)s [option ...] --compare A B",
+        epilog=EXIT_CODES.replace("verification failed", "verification failed, or the recordings differ"),
+        arguments=(
+            Argument(
+                name="environment",
+                metavar="ENV",
+                nargs="?",
+                help="a folder of environments/, of which nothing exists: it is made, and destroyed in the end",
+            ),
+            Argument(name="--out", type=Path, metavar="FILE", help="write the recording here"),
+            Argument(
+                name="--compare",
+                type=Path,
+                metavar="FILE",
+                nargs=2,
+                help="compare two recordings instead",
+            ),
+            Argument(
+                name="--speed",
+                type=values.speed,
+                default=20.0,
+                metavar="N",
+                help="with --local: run AWS's own timers N times as fast, 1 to 1000 (default 20)",
+            ),
+            _YES,
         ),
     ),
     Command(

@@ -397,9 +397,9 @@ class Blobs:
 
 @asynccontextmanager
 async def _world(
-    applied: Applied, folder: Path, speed: float, make_driver: Callable[[], Any]
+    applied: Applied, folder: Path, speed: float, make_driver: Callable[[], Any], state: Live
 ) -> AsyncIterator[World]:
-    state, driver = Live(), make_driver()
+    driver, before = make_driver(), state.clock.speed
     state.clock.speed = speed
     tasks = TaskManager(
         exclusive=in_process.aws().exclusive, driver=driver, blobs=Blobs(folder), url=URL, state=state
@@ -410,6 +410,7 @@ async def _world(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        state.clock.speed = before
 
 
 def run(
@@ -419,12 +420,14 @@ def run(
     applied: Applied | None = None,
     speed: float = 100,
     make_driver: Callable[[], Any] = FakeDriver,
+    state: Live | None = None,
+    seconds: float = 3 * DEADLINE,
 ) -> None:
-    """Run the scenario in a new world."""
+    """Run the scenario in a new world, for at most so many seconds; `state` is shared with other parts."""
 
     async def play() -> None:
-        async with _world(applied or apply(), folder, speed, make_driver) as world:
-            await within(scenario(world), 3 * DEADLINE)
+        async with _world(applied or apply(), folder, speed, make_driver, state or Live()) as world:
+            await within(scenario(world), seconds)
 
     asyncio.run(play())
 

@@ -22,6 +22,7 @@ LAYERS = (
     {
         "buckets",
         "cloud",
+        "conformance",
         "describe",
         "gates",
         "image",

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -203,6 +204,9 @@ def test_our_own_error_is_not_a_refusal_by_aws() -> None:
     assert refusal(KeyError("x")) is None
 
 
+_DENIED = {"__type": "AccessDeniedException", "message": "not yours"}
+
+
 class _Ecs(BaseHTTPRequestHandler):
     """Echoes each request, or returns an error if its name says so."""
 
@@ -210,7 +214,8 @@ class _Ecs(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         prefix, _, action = self.headers["X-Amz-Target"].partition(".")
         status, document = {
-            "Deny": (400, {"__type": "AccessDeniedException", "message": "not yours"}),
+            "Deny": (400, _DENIED),
+            "ListTasks": (400, _DENIED),
             "Throttle": (400, {"__type": "com.amazon.coral#ThrottlingException", "message": "Rate exceeded"}),
             "Break": (503, None),
         }.get(action, (200, {"prefix": prefix, "sent": body, "headers": dict(self.headers), "unknown": 1.5}))
@@ -255,6 +260,27 @@ def test_a_refused_call_of_ecs_is_an_error_like_any_other(ecs: Aws) -> None:
 
     assert error_code(caught.value) == "AccessDeniedException"
     assert not is_transient(caught.value)
+
+
+def test_an_observer_is_told_each_call_with_its_request_and_its_answer(ecs: Aws) -> None:
+    told: list[tuple[str, str, Any, Any]] = []
+    ecs.observe(lambda *call: told.append(call))
+
+    ecs.call_ecs("StopServiceDeployment", {"stopType": "ROLLBACK"})
+    ecs.ecs.describe_services(cluster="c", services=["s"])
+    for refused in (lambda: ecs.call_ecs("Deny", {}), lambda: ecs.ecs.list_tasks(cluster="c")):
+        with suppress(ClientError):
+            refused()
+
+    assert [(service, action, request) for service, action, request, _ in told] == [
+        ("ecs", "StopServiceDeployment", {"stopType": "ROLLBACK"}),
+        ("ecs", "DescribeServices", {"cluster": "c", "services": ["s"]}),
+        ("ecs", "Deny", {}),
+        ("ecs", "ListTasks", {"cluster": "c"}),
+    ]
+    assert told[0][3]["unknown"] == 1.5
+    assert told[2][3]["Error"] == {"Code": "AccessDeniedException", "Message": "not yours"}
+    assert told[3][3]["Error"]["Code"] == "AccessDeniedException"
 
 
 @pytest.mark.parametrize("action", ["Throttle", "Break"])

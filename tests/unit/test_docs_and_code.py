@@ -34,7 +34,7 @@ PAGES = (
     "troubleshooting.md",
 )
 GUIDES = {"english": ROOT / "docs", "korean": ROOT / "docs/ko"}
-TRANSLATED = (*PAGES, "architecture.md", "guide-map.md", "rehearsal.md", "service.md")
+TRANSLATED = (*PAGES, "architecture.md", "conformance.md", "guide-map.md", "rehearsal.md", "service.md")
 # Not translated.
 _ENGLISH_ONLY = frozenset({"benchmarks.md", "comparison.md"})
 

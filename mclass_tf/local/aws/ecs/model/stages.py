@@ -30,6 +30,8 @@ PAUSE_STAGES = (
 
 # Lambda hooks are also allowed in the stages that shift traffic.
 FUNCTION_STAGES = (*PAUSE_STAGES, "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT")
+HOOK_FAILED = "lifecycle hook(s) failed"
+NOT_ASSUMED = "ECS was unable to assume role"
 PAUSE, LAMBDA = "PAUSE", "AWS_LAMBDA"
 
 _CALLBACK_SECONDS = 30.0  # AWS's seconds; the default of callBackDelay
@@ -110,7 +112,7 @@ class LifecycleHook:
 
     def answer(self, action: str) -> None:
         self.status = "SUCCEEDED" if action == "CONTINUE" else "FAILED"
-        self.reason = "" if action == "CONTINUE" else "a pause was answered with ROLLBACK"
+        self.reason = "" if action == "CONTINUE" else "The pause was answered with ROLLBACK"
 
     def record_result(self, value: Any, *, error: str, now: float, real: Callable[[float], float]) -> None:
         """Record the result or the error of an invocation, unless the hook is over."""
@@ -128,7 +130,22 @@ class LifecycleHook:
             self.status = "SUCCEEDED"
             return
         self.status = "FAILED"
-        self.reason = f"{self.target_arn}: {error or f'hookStatus is {status!r}'}"
+        self.reason = self._reason(status, error=error)
+
+    def _reason(self, status: object, *, error: str) -> str:
+        """Return why the hook failed, in the words of AWS's page on troubleshooting.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshooting-blue-green.html
+        """
+        if error.startswith(NOT_ASSUMED):
+            return error
+        if error:
+            return f"ECS was unable to invoke hook target {self.target_arn} due to {error}"
+        if status == "FAILED":
+            return f"Lifecycle hook target {self.target_arn} returned FAILED status"
+        return (
+            f"ECS was unable to parse the response from {self.target_arn} due to HookStatus must not be null"
+        )
 
     def document(self) -> dict[str, Any]:
         return {
@@ -191,10 +208,10 @@ class Progress:
     @property
     def failure(self) -> str:
         """The reason why a hook failed the deployment."""
-        failed = next((hook for hook in self.pauses if hook.has_failed), None)
-        if failed is None or failed.status == "TIMED_OUT":
-            return "a lifecycle hook timed out"
-        return failed.reason or "a lifecycle hook failed"
+        failed = next(hook for hook in self.pauses if hook.has_failed)
+        # What ECS says of a pause is not documented.
+        reason = "The hook timed out" if failed.status == "TIMED_OUT" else failed.reason
+        return f"{failed.stage} {HOOK_FAILED}. {reason}"
 
     def find_hook(self, hook_id: str) -> LifecycleHook | None:
         return next((hook for hook in self.pauses if hook.id == hook_id), None)
@@ -239,7 +256,10 @@ class Progress:
         action = timeout.get("action") or "ROLLBACK"
         if is_pause(hook):
             return LifecycleHook(
-                id=f"ecs-pause-{secrets.token_urlsafe(32)}", expires_at=expires_at, timeout_action=action
+                id=f"ecs-pause-{secrets.token_urlsafe(32)}",
+                expires_at=expires_at,
+                timeout_action=action,
+                stage=self.stage,
             )
         return LifecycleHook(
             id=str(uuid.uuid4()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mclass_tf.local.aws import roles
+from mclass_tf.local.aws.ecs.model.stages import NOT_ASSUMED
 from mclass_tf.local.aws.ecs.model.task import Task
 from mclass_tf.local.aws.policies import IamDecision, IamRequest, decide
 
@@ -86,7 +87,7 @@ def invocation_refusal(role_arn: str, *, function_arn: str) -> str | None:
     role = roles.find(role_arn)
     trust = IamRequest(action="sts:AssumeRole", principals=(_ECS,))
     if role is None or not roles.trusts(role, trust):
-        return f"ECS was unable to assume the role '{role_arn}' that was provided for a lifecycle hook"
+        return f"{NOT_ASSUMED} {role_arn}"
     action = "lambda:InvokeFunction"
     if not roles.permits(role, IamRequest(action=action, resource=function_arn)):
         return f"{role_arn} is not authorized to perform: {action} on resource: {function_arn}"

@@ -72,7 +72,7 @@ def _is_met(need: Need, *, service: Service, observation: Observation) -> bool:
 def _fail_shift(service: Service, *, cause: str) -> None:
     deployment = service.primary
     if deployment.record.status == "IN_PROGRESS":
-        fail_deployment(service, traffic_failure(cause))
+        fail_deployment(service, traffic_failure(cause, stage=deployment.record.progress.stage))
         return
     # Both revisions keep running, since either may have traffic. The next deployment rolls back to this one.
     deployment.set_rollout_state("COMPLETED", reason=f"ECS deployment traffic shift: {cause}.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mclass_tf.local.aws.ecs.model.service import Service
 from mclass_tf.local.aws.ecs.model.service_deployment import Monitor
+from mclass_tf.local.aws.ecs.model.stages import HOOK_FAILED
 from mclass_tf.local.aws.ecs.scheduler.alarms import alarm_options, triggered_alarms
 from mclass_tf.local.aws.ecs.scheduler.world import SchedulerWorld
 
@@ -42,15 +43,28 @@ def detect_failure(service: Service, *, world: SchedulerWorld) -> DeploymentFail
     return _hook_failure(service) or _breaker_failure(service) or _alarm_failure(service, world=world)
 
 
-def traffic_failure(cause: str) -> DeploymentFailure:
-    return _failure("traffic shift", "traffic could not be shifted", cause=cause)
+def traffic_failure(cause: str, *, stage: str) -> DeploymentFailure:
+    return _stage_failure("traffic shift", f"{stage} {HOOK_FAILED}. {cause}")
 
 
 def _hook_failure(service: Service) -> DeploymentFailure | None:
     record = service.primary.record
     if not record.progress.has_failed or record.status != "IN_PROGRESS":
         return None
-    return _failure("lifecycle hook", "hook execution failure(s) detected", cause=record.progress.failure)
+    return _stage_failure("lifecycle hook", record.progress.failure)
+
+
+def _stage_failure(source: str, cause: str) -> DeploymentFailure:
+    """Return a failure whose service event quotes the status reason.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/troubleshooting-blue-green.html
+    """
+    return DeploymentFailure(
+        source=source,
+        cause=cause,
+        event=f"Service deployment rolled back because {cause}",
+        state_reason=f"ECS deployment {source}: {cause}.",
+    )
 
 
 def _breaker_failure(service: Service) -> DeploymentFailure | None:

@@ -144,9 +144,9 @@ def test_a_succeeding_function_gets_the_event_and_continues_the_deployment(hooke
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("return {'hookStatus': 'FAILED'}", "hookStatus is 'FAILED'"),
-        ("return {'hookStatus': 'PERHAPS'}", "hookStatus is 'PERHAPS'"),
-        ("return None", "hookStatus is None"),
+        ("return {'hookStatus': 'FAILED'}", "returned FAILED status"),
+        ("return {'hookStatus': 'PERHAPS'}", "due to HookStatus must not be null"),
+        ("return None", "due to HookStatus must not be null"),
         ("raise ValueError('no good')", "ValueError: no good"),
         ("return {'hookStatus': object()}", "TypeError"),
         ("import os\nos._exit(3)", "Runtime exited with status 3"),
@@ -231,7 +231,7 @@ def test_a_hook_that_cannot_be_invoked_is_refused(hooked: Hooked) -> None:
     bad = {
         "does not exist": hooked.hook(_NEVER_CALLED),
         "functions in Python from a zip file alone": hooked.hook(ruby),
-        "unable to assume the role": {**hooked.hook(ruby), "roleArn": stranger},
+        "unable to assume role": {**hooked.hook(ruby), "roleArn": stranger},
         "roleArn can not be blank": {**hooked.hook(ruby), "roleArn": ""},
         "AWS_LAMBDA hooks cannot be configured at SCALE_UP": hooked.hook(ruby, "SCALE_UP"),
         "from 1 to 1440": hooked.hook(ruby, timeoutConfiguration={"timeoutInMinutes": 1441}),
@@ -285,7 +285,7 @@ def test_a_rollback_invokes_the_functions_without_waiting_for_them() -> None:
     _advance(progress, 0.0)
     progress.pauses[0].record_result({"hookStatus": "FAILED"}, error="", now=0, real=float)
     assert progress.has_failed
-    assert "hookStatus is 'FAILED'" in progress.failure
+    assert "lifecycle hook(s) failed. Lifecycle hook target" in progress.failure
 
     rollback = rollback_progress(_HOOKS, before=progress)
     _advance(rollback, 1.0)
@@ -302,7 +302,10 @@ def test_a_function_that_stays_in_progress_times_out() -> None:
     _advance(progress, wake)
 
     (hook,) = progress.pauses
-    assert (hook.status, progress.failure) == ("TIMED_OUT", "a lifecycle hook timed out")
+    assert (hook.status, progress.failure) == (
+        "TIMED_OUT",
+        f"{progress.stage} lifecycle hook(s) failed. The hook timed out",
+    )
     hook.record_result({"hookStatus": "SUCCEEDED"}, error="", now=wake, real=float)
     assert hook.status == "TIMED_OUT"
 

@@ -500,7 +500,7 @@ def test_a_rolling_update_that_is_refused_at_a_pause_changes_nothing() -> None:
     _answer_rollback(stage)
     assert (blue, stage.rollouts) == (stage.live, [("t:1", "PRIMARY", "COMPLETED")])
     assert _record(stage)["status"] == "ROLLBACK_SUCCESSFUL"
-    assert "hook execution failure(s) detected" in "".join(stage.messages)
+    assert "PRE_SCALE_UP lifecycle hook(s) failed." in "".join(stage.messages)
 
 
 # ---- another deployment meanwhile, and other strategies

@@ -1,0 +1,1 @@
+"""Helpers of the verb that records the life of an environment."""
