@@ -230,6 +230,42 @@ Observe = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], None]
 """Takes a call: the service, the operation, the request, and the answer, with `Error` if it was refused."""
 
 
+class ObservedCalls:
+    """Tells an observer of calls, if there is one."""
+
+    def __init__(self) -> None:
+        self._observe: Observe | None = None
+
+    def observe(self, observe: Observe) -> None:
+        """Have every call from now on told to `observe`, in the thread that makes it."""
+        self._observe = observe
+
+    def keep_request(self, params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context[_REQUEST] = params
+
+    def tell(
+        self, parsed: Mapping[str, Any], model: Any = None, context: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
+        if self._observe is not None and model is not None:
+            service = model.service_model.service_name
+            self._observe(service, model.name, (context or {}).get(_REQUEST) or {}, parsed)
+
+    def ecs(
+        self, call: Callable[[], dict[str, Any]], action: str, request: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the answer of a call of ECS, which botocore does not make."""
+        try:
+            answer = call()
+        except Exception as error:
+            if self._observe is not None and error_code(error):
+                told = {"Code": error_code(error), "Message": error_message(error)}
+                self._observe("ecs", action, request, {"Error": told})
+            raise
+        if self._observe is not None:
+            self._observe("ecs", action, request, answer)
+        return answer
+
+
 class Aws:
     """Typed clients over one `Access`; each is made when first used."""
 
@@ -239,21 +275,7 @@ class Aws:
         self._lock = threading.Lock()
         self._elsewhere: dict[str, S3Client] = {}
         self._keys: Any = None if access.role is None else access.role.keys
-        self._observe: Observe | None = None
-
-    def observe(self, observe: Observe) -> None:
-        """Have every call from now on told to `observe`, in the thread that makes it."""
-        self._observe = observe
-
-    def _keep_request(self, params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
-        context[_REQUEST] = params
-
-    def _tell_call(
-        self, parsed: Mapping[str, Any], model: Any = None, context: Mapping[str, Any] | None = None, **_: Any
-    ) -> None:
-        if self._observe is not None and model is not None:
-            service = model.service_model.service_name
-            self._observe(service, model.name, (context or {}).get(_REQUEST) or {}, parsed)
+        self.calls = ObservedCalls()
 
     def now(self) -> dt.datetime:
         """Return AWS's time, from its responses, or this machine's if both agree or no response has come yet.
@@ -338,8 +360,8 @@ class Aws:
             verify=False if access.is_plain else None,
         )
         client.meta.events.register("after-call", self._learn_time)
-        client.meta.events.register("before-parameter-build", self._keep_request)
-        client.meta.events.register("after-call", self._tell_call)
+        client.meta.events.register("before-parameter-build", self.calls.keep_request)
+        client.meta.events.register("after-call", self.calls.tell)
         client.meta.events.register("needs-retry", self._renew_refused)
         return client
 
@@ -349,26 +371,18 @@ class Aws:
         ECS uses AWS's JSON 1.1 protocol. The botocore that Checkov pins lacks newer actions and fields (docs/adr/0011), so
         this call uses no model. It raises botocore's errors, and does not retry.
         """
-        try:
-            answer = self._call_ecs(action, request)
-        except Exception as error:
-            if self._observe is not None and error_code(error):
-                told = {"Code": error_code(error), "Message": error_message(error)}
-                self._observe("ecs", action, request, {"Error": told})
-            raise
-        if self._observe is not None:
-            self._observe("ecs", action, request, answer)
-        return answer
 
-    def _call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        try:
+        def call() -> dict[str, Any]:
+            try:
+                return self._ecs_client.call(action, request)
+            except Exception as error:
+                role = self.access.role
+                if role is None or error_code(error) not in _EXPIRED:
+                    raise
+                role.session.refuse(role.keys.get_frozen_credentials().access_key)
             return self._ecs_client.call(action, request)
-        except Exception as error:
-            role = self.access.role
-            if role is None or error_code(error) not in _EXPIRED:
-                raise
-            role.session.refuse(role.keys.get_frozen_credentials().access_key)
-        return self._ecs_client.call(action, request)
+
+        return self.calls.ecs(call, action, request)
 
     @cached_property
     def _ecs_client(self) -> _JsonClient:

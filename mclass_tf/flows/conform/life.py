@@ -227,7 +227,7 @@ class Life:
     def _meanwhile(self, stage: str, act: Callable[[Session], None], *, is_paused: bool) -> Iterator[None]:
         """Do something as another user would when the rollout that goes on inside has come to a stage."""
         aws = Aws(self.session.aws.access)
-        aws.observe(self.recorder.calls)
+        aws.calls.observe(self.recorder.calls)
         other = dataclasses.replace(self.session, aws=aws)
         over = threading.Event()
         problems: list[Exception] = []
