@@ -275,7 +275,7 @@ class Aws:
         self._lock = threading.Lock()
         self._elsewhere: dict[str, S3Client] = {}
         self._keys: Any = None if access.role is None else access.role.keys
-        self.calls = ObservedCalls()
+        self.observed = ObservedCalls()
 
     def now(self) -> dt.datetime:
         """Return AWS's time, from its responses, or this machine's if both agree or no response has come yet.
@@ -360,8 +360,8 @@ class Aws:
             verify=False if access.is_plain else None,
         )
         client.meta.events.register("after-call", self._learn_time)
-        client.meta.events.register("before-parameter-build", self.calls.keep_request)
-        client.meta.events.register("after-call", self.calls.tell)
+        client.meta.events.register("before-parameter-build", self.observed.keep_request)
+        client.meta.events.register("after-call", self.observed.tell)
         client.meta.events.register("needs-retry", self._renew_refused)
         return client
 
@@ -382,7 +382,7 @@ class Aws:
                 role.session.refuse(role.keys.get_frozen_credentials().access_key)
             return self._ecs_client.call(action, request)
 
-        return self.calls.ecs(call, action, request)
+        return self.observed.ecs(call, action, request)
 
     @cached_property
     def _ecs_client(self) -> _JsonClient:

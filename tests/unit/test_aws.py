@@ -264,7 +264,7 @@ def test_a_refused_call_of_ecs_is_an_error_like_any_other(ecs: Aws) -> None:
 
 def test_an_observer_is_told_each_call_with_its_request_and_its_answer(ecs: Aws) -> None:
     told: list[tuple[str, str, Any, Any]] = []
-    ecs.calls.observe(lambda *call: told.append(call))
+    ecs.observed.observe(lambda *call: told.append(call))
 
     ecs.call_ecs("StopServiceDeployment", {"stopType": "ROLLBACK"})
     ecs.ecs.describe_services(cluster="c", services=["s"])

@@ -68,7 +68,7 @@ def conform(
             speed=in_force,
             every=_LOCAL_LOOK if session.cloud.is_local else _AWS_LOOK,
         )
-        session.aws.calls.observe(recorder.calls)
+        session.aws.observed.observe(recorder.calls)
 
         def recording() -> Recording:
             return _recording(session, recorder)

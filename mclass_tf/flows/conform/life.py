@@ -152,8 +152,8 @@ class Life:
         """Make calls that AWS refuses, each for another reason; none changes anything."""
         cluster, service = self._outputs["cluster_name"], self._outputs["service_name"]
         call = self.session.aws.call_ecs
-        request = {"cluster": cluster, "service": service}
-        listed = ecs_items(call, "ListServiceDeployments", request, "serviceDeployments")
+        of_service = {"cluster": cluster, "service": service}
+        listed = ecs_items(call, "ListServiceDeployments", of_service, "serviceDeployments")
         ended = min(listed, key=lambda each: float(each["createdAt"]))["serviceDeploymentArn"]
         unknown = f"{ended.rpartition('/')[0]}/AAAAAAAAAAAAAAAAAAAAA"
         requests: Sequence[tuple[str, Mapping[str, Any]]] = (
@@ -227,7 +227,7 @@ class Life:
     def _meanwhile(self, stage: str, act: Callable[[Session], None], *, is_paused: bool) -> Iterator[None]:
         """Do something as another user would when the rollout that goes on inside has come to a stage."""
         aws = Aws(self.session.aws.access)
-        aws.calls.observe(self.recorder.calls)
+        aws.observed.observe(self.recorder.calls)
         other = dataclasses.replace(self.session, aws=aws)
         over = threading.Event()
         problems: list[Exception] = []
