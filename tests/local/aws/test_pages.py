@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mclass_tf.local.aws.pages import SHORT
 from tests.local.conftest import Account, Network
@@ -103,3 +104,8 @@ def test_target_groups_listeners_and_rules_have_short_pages(fresh: Account, netw
     assert sizes("describe_rules", "Rules", ListenerArn=listeners[0]) == [SHORT, SHORT, SHORT]
     # What is named is returned at once.
     assert sizes("describe_target_groups", "TargetGroups", TargetGroupArns=groups) == [_COUNT]
+
+
+def test_more_log_groups_than_aws_returns_at_once_are_refused(dev: Account) -> None:
+    with pytest.raises(ClientError, match="less than or equal to 50"):
+        dev.client("logs").describe_log_groups(limit=51)
