@@ -173,8 +173,8 @@ def _rest(ecs: Any) -> None:
     """Wait until the service deployment has ended."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        found = ecs.list_service_deployments(cluster=_CLUSTER, service=_SERVICE)["serviceDeployments"]
-        if found and found[0]["status"] == "SUCCESSFUL":
+        primary = ecs.describe_services(cluster=_CLUSTER, services=[_SERVICE])["services"][0]["deployments"]
+        if [each["rolloutState"] for each in primary] == ["COMPLETED"]:
             return
         time.sleep(_PAUSE)
     raise CommandFailedError(f"the deployment by hand was not over within {_PATIENCE:g} s")

@@ -545,6 +545,22 @@ class _JsonClient:
         return document
 
 
+def ecs_items(
+    call: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    action: str,
+    request: Mapping[str, Any],
+    key: str,
+) -> Iterator[Any]:
+    """Yield the items of every page of a list call of ECS. A page may be short, or empty with others after it."""
+    position: dict[str, str] = {}
+    while True:
+        page = call(action, {**request, **position})
+        yield from page.get(key) or ()
+        if not page.get("nextToken"):
+            return
+        position = {"nextToken": page["nextToken"]}
+
+
 def _client_error(action: str, *, status: int, document: Mapping[str, Any]) -> ClientError:
     from botocore.exceptions import ClientError  # noqa: PLC0415
 

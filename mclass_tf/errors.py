@@ -16,6 +16,7 @@
     │   ├── LedgerError                  the record of a release could not be written
     │   ├── DamagedObjectError           an object of a bucket cannot be parsed; carries its URL and the reason
     │   ├── ServiceGoneError             somebody has deleted the service, or its cluster
+    │   ├── RevisionGoneError            ECS does not have a service deployment or service revision any more
     │   ├── NothingToAnswerError         no rollout waits for an answer, or none is under way
     │   ├── ReleaseMissingError          there is no release to return to, or its image or task definition is gone
     │   ├── BuilderError                 this machine has no image builder, or the builder failed
@@ -194,6 +195,10 @@ class IncompleteAnswerError(ConfigurationError):
 
 
 class ServiceGoneError(ConfigurationError):
+    pass
+
+
+class RevisionGoneError(ConfigurationError):
     pass
 
 

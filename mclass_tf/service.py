@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from mclass_tf.aws import Aws, error_code
+from mclass_tf.aws import Aws, ecs_items, error_code
 from mclass_tf.errors import (
     ConfigurationError,
     Hint,
     IncompleteAnswerError,
+    RevisionGoneError,
     ServiceEvent,
     ServiceGoneError,
 )
@@ -24,7 +25,9 @@ ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "RO
 ROLLING_BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 _TASKS_A_CALL = 100
-_LOOKED_BACK = 20
+_DEPLOYMENTS_A_PAGE = 100
+_COUNTED = ("requested", "running", "pending")  # tasks of a service revision
+_ROUNDED = 1.0  # seconds; ECS may round the times of a filter, and does not say whether the ends are included
 
 # Keys that DescribeTaskDefinition returns and RegisterTaskDefinition rejects.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
@@ -74,6 +77,14 @@ def registrable(described: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
+def serving_container(task_definition: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """Return the container `name`, or else the one that listens on a port: an earlier version's may have another name."""
+    containers: Sequence[Mapping[str, Any]] = task_definition.get("containerDefinitions") or ()
+    named = [each for each in containers if each.get("name") == name]
+    listening = [each for each in containers if each.get("portMappings")]
+    return next(iter([*named, *listening]), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
     """The tasks that a service runs from one task definition. `id` is "ecs-svc/…", `status` PRIMARY, ACTIVE or INACTIVE.
@@ -90,6 +101,7 @@ class Deployment:
     failed: int
     rollout_state: str
     rollout_reason: str
+    created_at: dt.datetime | None = None
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Deployment:
@@ -103,6 +115,7 @@ class Deployment:
             failed=int(item.get("failedTasks") or 0),
             rollout_state=item.get("rolloutState") or "",
             rollout_reason=item.get("rolloutStateReason") or "",
+            created_at=_time(item["createdAt"]) if item.get("createdAt") else None,
         )
 
 
@@ -196,7 +209,8 @@ class ServiceDeployment:
     `failures`: the failures that the circuit breaker has counted. `production`, `test`: the new version's percentage of that
     traffic, None if ECS does not shift it. `hooks`: the lifecycle hooks reached so far. `pause_stages`: the stages at which it
     is configured to pause. `strategy`: ECS's name of the strategy, "" in ListServiceDeployments, which omits it.
-    `step_minutes`: the bake time of a canary's share, or of each linear step.
+    `step_minutes`: the bake time of a canary's share, or of each linear step. `task_counts`: the requested, running and pending
+    tasks of the new version.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
     """
 
@@ -217,6 +231,7 @@ class ServiceDeployment:
     bake_minutes: int = 0
     step_minutes: int = 0
     strategy: str = ""
+    task_counts: tuple[int, ...] = ()
 
     @property
     def pauses(self) -> tuple[HookState, ...]:
@@ -249,6 +264,7 @@ class ServiceDeployment:
             bake_minutes=int(configuration.get("bakeTimeInMinutes") or 0),
             step_minutes=_step_minutes(configuration),
             strategy=configuration.get("strategy") or "",
+            task_counts=tuple(int(revision.get(f"{name}TaskCount") or 0) for name in _COUNTED),
         )
 
 
@@ -383,30 +399,45 @@ class Ecs:
             hint=Hint(("plan", name), ", then ", ("apply", name), ", make it anew"),
         )
 
-    def service_deployments(self) -> tuple[ServiceDeployment, ...]:
-        """Return the latest service deployments, latest first. Fields that ListServiceDeployments omits are empty."""
-        request = {"cluster": self._cluster, "service": self._name, "maxResults": _LOOKED_BACK}
-        response = self._call("ListServiceDeployments", request)
-        parsed = map(ServiceDeployment.parse, _required(response, "serviceDeployments", of="the service"))
-        return tuple(sorted(parsed, key=lambda each: each.created_at, reverse=True))
+    def service_deployments(
+        self, *, statuses: Sequence[str] = (), since: dt.datetime | None = None
+    ) -> tuple[ServiceDeployment, ...]:
+        """Return the service deployments, latest first. Fields that ListServiceDeployments omits are empty.
+
+        `statuses` and `since` select by status and by time of creation. ECS keeps 90 days of them, and documents neither the order
+        nor the size of a page: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
+        """
+        request: dict[str, Any] = {"cluster": self._cluster, "service": self._name}
+        request["maxResults"] = _DEPLOYMENTS_A_PAGE
+        if statuses:
+            request["status"] = list(statuses)
+        if since is not None:
+            request["createdAt"] = {"after": since.timestamp() - _ROUNDED}
+        listed = map(
+            ServiceDeployment.parse,
+            _items(self._call, "ListServiceDeployments", request, "serviceDeployments", of="the service"),
+        )
+        chosen = (each for each in listed if since is None or each.created_at >= since)
+        return tuple(sorted(chosen, key=lambda each: each.created_at, reverse=True))
 
     def service_deployment(self, arn: str) -> ServiceDeployment:
+        """Return a service deployment; raise RevisionGoneError if ECS does not have it any more."""
         response = self._call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})
-        if not _required(response, "serviceDeployments", of=f"the service deployment {arn}"):
-            raise ConfigurationError(
-                f"ECS does not know the service deployment {arn}", hint="was the service deleted meanwhile?"
-            )
-        return ServiceDeployment.parse(response["serviceDeployments"][0])
+        what = f"the service deployment {arn}"
+        return ServiceDeployment.parse(
+            _sole(response, "serviceDeployments", what=what, name=self._environment)
+        )
 
     def revision_task_definition(self, arn: str) -> str:
         """Return the task definition ARN of a service revision."""
         return self.revision(arn).task_definition_arn
 
     def revision(self, arn: str) -> ServiceRevision:
+        """Return a service revision; raise RevisionGoneError if ECS does not have it any more."""
         _required({"serviceRevisionArn": arn or None}, "serviceRevisionArn", of="a service deployment")
         response = self._call("DescribeServiceRevisions", {"serviceRevisionArns": [arn]})
-        revisions = _required(response, "serviceRevisions", of=f"the service revision {arn}")
-        return ServiceRevision.parse(revisions[0])
+        what = f"the service revision {arn}"
+        return ServiceRevision.parse(_sole(response, "serviceRevisions", what=what, name=self._environment))
 
     def tasks(self, *, stopped: bool = False) -> tuple[Task, ...]:
         """Return the service's tasks with desired status RUNNING, or the tasks that stopped in about the last hour."""
@@ -418,14 +449,8 @@ class Ecs:
         return self._listed({"family": family, "desiredStatus": "RUNNING"})
 
     def _listed(self, filters: Mapping[str, str]) -> tuple[Task, ...]:
-        request: dict[str, Any] = {"cluster": self._cluster, **filters}
-        arns: list[str] = []
-        while True:
-            page = self._call("ListTasks", request)
-            arns += _required(page, "taskArns", of="the tasks")
-            if not page.get("nextToken"):
-                break
-            request["nextToken"] = page["nextToken"]
+        request = {"cluster": self._cluster, **filters}
+        arns = [*_items(self._call, "ListTasks", request, "taskArns", of="the tasks")]
         return tuple(task for part in _parts(arns) for task in self._described(part))
 
     def task(self, arn: str) -> Task | None:
@@ -546,6 +571,49 @@ class Ecs:
             if error_code(error) in _GONE:
                 raise self._gone() from None
             raise
+
+
+def _items(
+    call: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    action: str,
+    request: Mapping[str, Any],
+    key: str,
+    *,
+    of: str,
+) -> Iterator[Any]:
+    """Yield the items of every page of a list; raise IncompleteAnswerError if a page does not say which it has."""
+
+    def complete(action: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        page = call(action, request)
+        _required(page, key, of=of)
+        return page
+
+    return ecs_items(complete, action, request, key)
+
+
+def _sole(response: Mapping[str, Any], key: str, *, what: str, name: str) -> Mapping[str, Any]:
+    """Return the described item. ECS answers with a failure, and no item, for what it does not have.
+
+    An answer with neither items nor failures says nothing of it: IncompleteAnswerError.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Failure.html
+    """
+    items = response.get(key) if response.get("failures") else _required(response, key, of=what)
+    if items:
+        item: Mapping[str, Any] = items[0]
+        return item
+    reasons = [
+        ": ".join(filter(None, (each.get("reason"), each.get("detail"))))
+        for each in response.get("failures") or ()
+    ]
+    why = f" ({'; '.join(filter(None, reasons))})" if any(reasons) else ""
+    raise RevisionGoneError(
+        f"ECS does not have {what} any more{why}",
+        hint=Hint(
+            "it keeps them for 90 days, and deletes them with their service; the service runs on: ",
+            ("status", name),
+            " shows what runs",
+        ),
+    )
 
 
 def _revision_arns(summaries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

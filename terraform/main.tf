@@ -1,7 +1,8 @@
 data "aws_caller_identity" "current" {}
 
 locals {
-  container_name = "${var.name}-server"
+  container_name  = coalesce(var.container.name, local.repository_name)
+  repository_name = "${var.name}-server"
 
   # The service is told what the load balancer and ECS do to it, so that no two places say it. Its keep-alive outlasts the
   # load balancer's: otherwise a connection closes under a request, a 502.
@@ -97,7 +98,7 @@ module "ecr" {
 
   force_delete     = var.repository.force_delete
   kms_key_arn      = local.kms_key_arn
-  name             = local.container_name
+  name             = local.repository_name
   pull_account_ids = var.repository.pull_account_ids
 
   lifecycle_policy = {
@@ -132,7 +133,6 @@ module "alb" {
 
   target_group = {
     deregistration_delay = var.shutdown.deregistration_delay
-    port                 = var.container.port
   }
 }
 

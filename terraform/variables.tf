@@ -67,10 +67,12 @@ variable "certificate_arn" {
 
 variable "container" {
   description = <<-EOT
-    The service's container: the port it listens on, the numeric user it runs as, whether its root file system is read-only,
-    and the paths that stay writable, each of which the image must declare as a VOLUME that the user owns.
+    The service's container: its name, null for "<name>-server", the port it listens on, the numeric user it runs as, whether
+    its root file system is read-only, and the paths that stay writable, each of which the image must declare as a VOLUME that
+    the user owns. A changed name or port takes effect with the next release, without downtime.
   EOT
   type = object({
+    name                     = optional(string)
     port                     = optional(number, 3000)
     readonly_root_filesystem = optional(bool)
     user                     = optional(string)

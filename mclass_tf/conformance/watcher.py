@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mclass_tf.aws import ecs_items
 from mclass_tf.conformance.anonymous import Anonymizer
 from mclass_tf.conformance.recording import (
     DeploymentEntry,
@@ -25,6 +26,7 @@ from mclass_tf.conformance.recording import (
 
 _TASKS_A_CALL = 100
 _DEPLOYMENTS_LOOKED_AT = 20
+_PAGE = 100
 # The times that tell when a task came to a status, as DescribeTasks has them.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
 _TIMES = {
@@ -76,15 +78,15 @@ class AwsView:
         answer: dict[str, Any] = self._aws.call_ecs(action, request)
         return answer
 
+    def _items(self, action: str, key: str, **request: Any) -> list[Any]:
+        return [*ecs_items(self._aws.call_ecs, action, {"cluster": self._watched.cluster, **request}, key)]
+
     def deployments(self) -> Sequence[Mapping[str, Any]]:
-        watched = self._watched
-        listed = self._call(
-            "ListServiceDeployments",
-            cluster=watched.cluster,
-            service=watched.service,
-            maxResults=_DEPLOYMENTS_LOOKED_AT,
-        ).get("serviceDeployments", ())
-        arns = [each["serviceDeploymentArn"] for each in listed]
+        listed = self._items(
+            "ListServiceDeployments", "serviceDeployments", service=self._watched.service, maxResults=_PAGE
+        )
+        listed.sort(key=lambda each: each.get("createdAt") or 0.0, reverse=True)  # ECS documents no order
+        arns = [each["serviceDeploymentArn"] for each in listed[:_DEPLOYMENTS_LOOKED_AT]]
         unfinished = [arn for arn in arns if arn not in self._over]
         described: Sequence[Mapping[str, Any]] = ()
         if unfinished:
@@ -102,9 +104,7 @@ class AwsView:
         arns = [
             arn
             for status in ("RUNNING", "STOPPED")
-            for arn in self._call("ListTasks", cluster=self._watched.cluster, desiredStatus=status)[
-                "taskArns"
-            ]
+            for arn in self._items("ListTasks", "taskArns", desiredStatus=status)
             if arn not in self._over
         ]
         tasks: list[Mapping[str, Any]] = []

@@ -3,6 +3,7 @@
 from mclass_tf.flows.answer import Continued, abort, continue_rollout, drop_stale_pauses
 from mclass_tf.flows.deployer.deploy import OnInterrupt, Show
 from mclass_tf.flows.deployer.messages import paused
+from mclass_tf.flows.deployer.settling import verify_environment
 from mclass_tf.flows.differences import Difference
 from mclass_tf.flows.environments import (
     Applied,
@@ -20,7 +21,6 @@ from mclass_tf.flows.environments import (
     make_plan,
     outdated,
     unlock,
-    verify_environment,
 )
 from mclass_tf.flows.history import UNDER_WAY, PastAttempt, history
 from mclass_tf.flows.image_in_force import ImageInForce, image_in_force

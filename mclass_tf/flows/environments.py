@@ -276,11 +276,6 @@ def applied_state(session: Session) -> State:
     return state
 
 
-def verify_environment(session: Session) -> verify.VerifyReport:
-    """Run the integration tests against the applied outputs."""
-    return verify.run(applied_state(session).outputs, session.aws, fetch=fetcher(session))
-
-
 def fetcher(session: Session) -> verify.FetchStatus:
     """Return a function that requests a URL of the environment's load balancer at its actual address."""
     return partial(_fetch, session)

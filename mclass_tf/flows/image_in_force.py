@@ -15,7 +15,7 @@ from mclass_tf.errors import ConfigurationError, ServiceGoneError
 from mclass_tf.flows.attempt import ledger_of
 from mclass_tf.ledger import APPLYING, Record, proven_releases
 from mclass_tf.plan import Action, Plan
-from mclass_tf.service import Ecs
+from mclass_tf.service import Ecs, serving_container
 from mclass_tf.session import Session
 from mclass_tf.terraform_state import State
 
@@ -153,11 +153,11 @@ def _serving_digest(session: Session, state: State) -> str:
     """Return the digest of the image that the service runs, "" without a service."""
     try:
         ecs = _ecs(session, state)
-        containers = ecs.task_definition(ecs.service().task_definition_arn)["containerDefinitions"]
+        runs = ecs.task_definition(ecs.service().task_definition_arn)
     except (KeyError, ConfigurationError):  # no outputs of ours, or nothing there any more
         return ""
-    own = (each for each in containers if each["name"] == state.outputs.get("container_name"))
-    return next((str(each["image"]).rpartition("@")[2] for each in own), "")
+    own = serving_container(runs, str(state.outputs.get("container_name")))
+    return "" if own is None else str(own["image"]).rpartition("@")[2]
 
 
 def _ecs(session: Session, state: State) -> Ecs:

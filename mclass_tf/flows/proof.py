@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mclass_tf import environment as environments
-from mclass_tf import rollout, verify
+from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.environment import Environment, PromotionSettings
 from mclass_tf.errors import Hint, NoImageError, NotServingError, PromotionRefusedError
 from mclass_tf.flows.attempt import lease_of, ledger_of
-from mclass_tf.flows.deployer.deploy import Deployer
+from mclass_tf.flows.deployer.deploy import Deployer, serving_tasks
 from mclass_tf.flows.retention import is_own
 from mclass_tf.flows.scans import ScanPatience, ScanReport, require_clean_scans
 from mclass_tf.gates.image_waivers import ImageWaivers
@@ -120,13 +120,7 @@ def serving_digest(deployer: Deployer) -> str:
 
 def _require_steady(deployer: Deployer, *, task_definition_arn: str, digest: str) -> None:
     try:
-        rollout.require_sole_revision(
-            deployer.ecs,
-            task_definition_arn=task_definition_arn,
-            container=deployer.outputs.container_name,
-            digest=digest,
-            patience=deployer.patience,
-        )
+        serving_tasks(deployer, task_definition_arn=task_definition_arn, digest=digest)
     except NotServingError as error:
         name = deployer.session.environment.name
         raise PromotionRefusedError(

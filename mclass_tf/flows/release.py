@@ -320,8 +320,9 @@ def _still_in_force(deployer: Deployer, end: RolloutEnd, ours: StartedRollout) -
 
     if is_ours(end.last.service):
         return end
-    listed = deployer.patience(deployer.ecs.service_deployments)
-    later = next((each for each in listed if each.created_at > end.last.deployment.created_at), None)
+    ended = end.last.deployment.created_at
+    listed = deployer.patience(lambda: deployer.ecs.service_deployments(since=ended))
+    later = next((each for each in listed if each.created_at > ended), None)
     if later is None and is_ours(await_service(deployer.ecs, is_ours, patience=deployer.patience)):
         return end
     return replace(end, outcome=RolloutOutcome.SUPERSEDED, by=later)

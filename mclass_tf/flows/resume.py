@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from mclass_tf import verify
 from mclass_tf.errors import (
-    ConfigurationError,
     Hint,
     NoImageError,
     ReleaseMissingError,
+    RevisionGoneError,
     SupersededError,
     UsageError,
 )
@@ -139,14 +139,18 @@ def own_deployment(deployer: Deployer, record: Record) -> ServiceDeployment | No
         try:
             arn = str(known.details.get("service_deployment", ""))
             return deployer.patience(lambda: deployer.ecs.service_deployment(arn))
-        except ConfigurationError:
+        except RevisionGoneError:
             return None  # ECS keeps them for 90 days
     began = dt.datetime.fromisoformat(record.begun.at)
-    listed = deployer.patience(deployer.ecs.service_deployments)
-    since = (each for each in listed if each.created_at >= began)
-    return next(
-        (each for each in since if deployer.task_definition_of(each) == outputs.task_definition_arn), None
-    )
+    listed = deployer.patience(lambda: deployer.ecs.service_deployments(since=began))
+    return next((each for each in listed if _brings(deployer, each, outputs.task_definition_arn)), None)
+
+
+def _brings(deployer: Deployer, deployment: ServiceDeployment, task_definition_arn: str) -> bool:
+    try:
+        return deployer.task_definition_of(deployment) == task_definition_arn
+    except RevisionGoneError:  # deleted since, with its service
+        return False
 
 
 def _adopt(

@@ -17,10 +17,11 @@ from mclass_tf.errors import (
 )
 from mclass_tf.flows.architecture import architecture_in, require_image_fits
 from mclass_tf.flows.attempt import Attempt, attempts_on, lease_of, ledger_of, new_record, recorded
-from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
+from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions, registered_order
 from mclass_tf.flows.deployer.reach import reachability_problem
+from mclass_tf.flows.deployer.settling import verify_environment
 from mclass_tf.flows.deployer.wiring import rollback_strategy
-from mclass_tf.flows.environments import applied_state, verify_environment
+from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import UNCHANGED, Released, detach_on_interrupt, require_pushed, result, runs
 from mclass_tf.flows.retention import try_to_keep_image
 from mclass_tf.ledger import LOOKED_BACK, Record, proven_releases
@@ -255,7 +256,12 @@ def _must_end_first(
     """
     if _is_adopted(deployer, earlier, current):
         return False
-    settings = deployer.settings(service, strategy, is_tested=False)
+    order = ServiceUpdate(
+        task_definition_arn=earlier.task_definition_arn,
+        desired=None,
+        settings=deployer.settings(service, strategy, is_tested=False),
+    )
+    settings = registered_order(deployer, order).settings
     before = service.configuration.get("strategy")
     after = settings.get("deploymentConfiguration", {}).get("strategy", before)
     return after != before or "loadBalancers" in settings

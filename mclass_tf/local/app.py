@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from mclass_tf.local import admin, parts
 from mclass_tf.local.access import guard
+from mclass_tf.local.aws import pages
 from mclass_tf.local.aws.api.dispatch import AwsApi, largest_body
 from mclass_tf.local.event_loop import Runtime
 from mclass_tf.local.http.server import Reply
@@ -24,6 +25,8 @@ class Application:
     """The application of one instance. Each handler answers a request or passes it on (None)."""
 
     def __init__(self, *, record: LocalAws, home: Path, resettable: bool = False) -> None:
+        if resettable:
+            pages.lengthen()
         aws = self._aws = AwsApi(key=record.key)
         self._store = BlobStore(registry_in(home))
         self._registry = RegistryApi(store=self._store, exclusive=aws.exclusive)

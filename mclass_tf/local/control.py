@@ -79,7 +79,8 @@ def up(
     chooses by the image. A snapshot contains both, but explicit values override it. `client_address` is the address in AWS of
     clients of load balancers that are no tasks; None keeps the current one, initially a public one. `session_seconds` is how long
     role sessions live at most, in real seconds; None keeps the current limit, initially AWS's.
-    `resettable` adds the admin call that deletes everything, which suites of tests need and nobody else may have.
+    `resettable` adds the admin call that deletes everything, which suites of tests need and nobody else may have. Lists then come
+    in long pages, since such suites read only the first one.
     Raises PortInUseError, StartError, SnapshotError or MissingDependencyError, and OSError if the machine runs short of resources.
     """
     if speed is not None and not SLOWEST <= speed <= FASTEST:

@@ -176,7 +176,7 @@ class ServiceFixture:
     def forbid_pull(self) -> None:
         """Remove the permission to pull images from the execution role's inline policies."""
         iam, role = self._aws.iam, self._names.execution_role
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        for name in _policy_names(iam, role):
             policy: Any = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
             document = policy if isinstance(policy, dict) else json.loads(policy)
             kept = [each for each in document["Statement"] if not _allows_pull(each)]
@@ -204,6 +204,11 @@ class ServiceFixture:
         self._aws.call_ecs(
             "UpdateService", {"cluster": self._names.cluster, "service": self._names.service, **settings}
         )
+
+
+def _policy_names(iam: Any, role: str) -> list[str]:
+    pages = iam.get_paginator("list_role_policies").paginate(RoleName=role)
+    return [name for page in pages for name in page["PolicyNames"]]
 
 
 def _allows_pull(statement: Mapping[str, Any]) -> bool:

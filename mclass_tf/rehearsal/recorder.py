@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
-from mclass_tf.aws import Aws
+from mclass_tf.aws import Aws, ecs_items
 from mclass_tf.rehearsal.result import (
     ObservedDeployment,
     ObservedStage,
@@ -19,7 +20,6 @@ from mclass_tf.rehearsal.result import (
 )
 
 _TASKS_PER_CALL = 100
-_POLLED_DEPLOYMENTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ class Recorder:
         self._own: list[TimelineEvent] = []
         self._deployments: dict[str, ObservedDeployment] = {}
         self._before: frozenset[str] | None = None
+        self._latest: float | None = None  # when the latest of them was created, by ECS's clock
         self.problems: set[str] = set()
 
     def start(self) -> None:
@@ -103,13 +104,14 @@ class Recorder:
     def _poll_deployments(self) -> None:
         """Parse the raw response: the SDK's model may not know the fields of the native strategies."""
         watched, call = self._watched, self._aws.call_ecs
-        listed = call(
-            "ListServiceDeployments",
-            {"cluster": watched.cluster, "service": watched.service, "maxResults": _POLLED_DEPLOYMENTS},
-        )
-        arns = [str(each["serviceDeploymentArn"]) for each in listed.get("serviceDeployments", ())]
+        request: dict[str, Any] = {"cluster": watched.cluster, "service": watched.service}
+        if self._latest is not None:
+            request["createdAt"] = {"after": self._latest}
+        listed = [*ecs_items(call, "ListServiceDeployments", request, "serviceDeployments")]
+        arns = [str(each["serviceDeploymentArn"]) for each in listed]
         if self._before is None:
             self._before = frozenset(arns)
+            self._latest = max((float(each["createdAt"]) for each in listed), default=None)
         unfinished = [arn for arn in arns if arn not in self._before and not self._has_finished(arn)]
         if not unfinished:
             return
@@ -131,15 +133,14 @@ class Recorder:
 
     def _poll_tasks(self) -> None:
         watched, ecs = self._watched, self._aws.ecs
-        running = ecs.list_tasks(
-            cluster=watched.cluster, serviceName=watched.service, desiredStatus="RUNNING"
+        statuses: tuple[Literal["RUNNING", "STOPPED"], ...] = ("RUNNING", "STOPPED")
+        pages = chain.from_iterable(
+            ecs.get_paginator("list_tasks").paginate(
+                cluster=watched.cluster, serviceName=watched.service, desiredStatus=status
+            )
+            for status in statuses
         )
-        stopped = ecs.list_tasks(
-            cluster=watched.cluster, serviceName=watched.service, desiredStatus="STOPPED"
-        )
-        unfinished = [
-            arn for arn in (*running["taskArns"], *stopped["taskArns"]) if not self._has_stopped(arn)
-        ]
+        unfinished = [arn for page in pages for arn in page["taskArns"] if not self._has_stopped(arn)]
         for first in range(0, len(unfinished), _TASKS_PER_CALL):
             answer = ecs.describe_tasks(
                 cluster=watched.cluster, tasks=unfinished[first : first + _TASKS_PER_CALL]

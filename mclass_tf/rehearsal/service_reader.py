@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mclass_tf.aws import Aws
+from mclass_tf.aws import Aws, ecs_items
 from mclass_tf.rehearsal.result import ServiceSettings
 
 DEREGISTRATION_DELAY = "deregistration_delay.timeout_seconds"
@@ -52,10 +52,10 @@ class ServiceReader:
         return max(weights, key=lambda arn: weights[arn])
 
     def running_tasks(self) -> tuple[str, ...]:
-        answer = self.aws.ecs.list_tasks(
+        pages = self.aws.ecs.get_paginator("list_tasks").paginate(
             cluster=self.names.cluster, serviceName=self.names.service, desiredStatus="RUNNING"
         )
-        return tuple(answer["taskArns"])
+        return tuple(arn for page in pages for arn in page["taskArns"])
 
     def is_at_rest(self) -> bool:
         """Tell whether no deployment is under way."""
@@ -73,7 +73,7 @@ class ServiceReader:
         request = {"cluster": names.cluster, "service": names.service, "status": ["IN_PROGRESS"]}
         arns = [
             each["serviceDeploymentArn"]
-            for each in call("ListServiceDeployments", request).get("serviceDeployments", ())
+            for each in ecs_items(call, "ListServiceDeployments", request, "serviceDeployments")
         ]
         if not arns:
             return False

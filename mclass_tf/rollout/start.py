@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from mclass_tf.errors import Hint, RolloutError
+from mclass_tf.errors import Hint, RevisionGoneError, RolloutError
 from mclass_tf.rollout.client import EcsClient, Patience
 from mclass_tf.service import ONGOING, Service, ServiceDeployment
 
 _FOUND_WITHIN = 60.0  # seconds; ECS lists a deployment some time after UpdateService
-_PAUSE = 0.5
+_PAUSE, _LONGEST_PAUSE = 0.5, 3.0
 
 
 BeforeUpdate = Callable[[], Mapping[str, Any]]
@@ -47,7 +48,7 @@ class StartedRollout:
 
 def ongoing(client: EcsClient) -> ServiceDeployment | None:
     """Return the service deployment under way; None if the service is at rest."""
-    return next((each for each in client.service_deployments() if each.status in ONGOING), None)
+    return next(iter(client.service_deployments(statuses=ONGOING)), None)
 
 
 def await_service(client: EcsClient, is_current: Callable[[Service], bool], *, patience: Patience) -> Service:
@@ -79,7 +80,10 @@ def start(
     service at the same time. ECS starts no deployment of a task definition that runs already, so that one is forced.
     """
     before = patience(client.service)
-    known = {each.arn for each in patience(client.service_deployments)}
+    # What UpdateService starts is newer than the tasks that run. ECS keeps months of older ones.
+    since = before.primary.created_at if before.primary is not None else None
+    list_newer = partial(client.service_deployments, since=since)
+    known = {each.arn for each in patience(list_newer)}
     began = clock()
     force = before.task_definition_arn == order.task_definition_arn
     settings = _merged(order.settings, before_update())
@@ -91,9 +95,10 @@ def start(
             settings=settings,
         )
     )
+    pause = _PAUSE
     while clock() - began < _FOUND_WITHIN:
         # Oldest first: a later one of the same task definition is somebody else's.
-        for deployment in reversed(patience(client.service_deployments)):
+        for deployment in reversed(patience(list_newer)):
             if deployment.arn not in known and _runs(client, deployment, order, patience=patience):
                 return StartedRollout(
                     service_deployment_arn=deployment.arn,
@@ -101,7 +106,8 @@ def start(
                     seen=frozenset(event.id for event in before.events),
                     at=began,
                 )
-        wait(_PAUSE)
+        wait(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
     raise RolloutError(
         f"ECS lists no service deployment of {order.task_definition_arn} {_FOUND_WITHIN:g} s after it was asked for one",
         hint=Hint("somebody else may have updated the service at the same moment: ", ("status", "ENV")),
@@ -119,5 +125,8 @@ def _merged(settings: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[st
 def _runs(
     client: EcsClient, deployment: ServiceDeployment, order: ServiceUpdate, *, patience: Patience
 ) -> bool:
-    revision = patience(lambda: client.revision_task_definition(deployment.target_revision_arn))
+    try:
+        revision = patience(lambda: client.revision_task_definition(deployment.target_revision_arn))
+    except RevisionGoneError:
+        return False  # not described yet: the answers of ECS become consistent after a while
     return revision == order.task_definition_arn

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mclass_tf.errors import ServiceEvent
+from mclass_tf.rollout.cadence import LOCAL, Cadence
 from mclass_tf.rollout.client import (
     EcsClient,
     may_be_retried,
@@ -21,7 +22,6 @@ from mclass_tf.rollout.start import StartedRollout
 from mclass_tf.rollout.view import DeploymentTasks, RolloutReading, View, baking_minutes, stage, tasks_of
 from mclass_tf.service import ROLLING_BACK, HookState, ServiceDeployment
 
-PAUSE = 0.5  # seconds between two looks
 _MINUTE = 60.0
 
 
@@ -79,12 +79,14 @@ class Watch:
         *,
         stall_after: float,
         speed: float = 1.0,
+        cadence: Cadence = LOCAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.end: RolloutEnd | None = None
         self.analysis = ""
-        self.pause = PAUSE
+        self.pause = cadence.pause(bakes=False)
         self.events: list[ServiceEvent] = []
+        self._cadence = cadence
         self._client = client
         self._started = started
         self._clock = clock
@@ -97,21 +99,22 @@ class Watch:
         self._unanswered_since: float | None = None
         self._progress: _Progress | None = None
         self._progress_at = clock()
-        self._deployment: ServiceDeployment | None = None
+        self._reading: RolloutReading | None = None
+        self._read_at = float("-inf")
 
     @property
     def pauses(self) -> tuple[HookState, ...]:
         """The hooks that wait for an answer, unless the rollout is rolling back."""
-        return () if self._deployment is None else self._deployment.pauses
+        return () if self._reading is None else self._reading.deployment.pauses
 
     @property
     def deployment(self) -> ServiceDeployment | None:
         """The service deployment as read last."""
-        return self._deployment
+        return None if self._reading is None else self._reading.deployment
 
     @property
     def stage(self) -> str:
-        return self._deployment.stage if self._deployment is not None else ""
+        return self._reading.deployment.stage if self._reading is not None else ""
 
     @property
     def service_deployment_arn(self) -> str:
@@ -129,7 +132,8 @@ class Watch:
             if not may_be_retried(error):
                 raise
             return self._unanswered(error)
-        self._unanswered_since, self.pause, self._deployment = None, PAUSE, snapshot.deployment
+        self._unanswered_since, self._reading = None, snapshot
+        self.pause = self._cadence.pause(bakes=_is_steady(snapshot.deployment))
         tasks = tasks_of(
             snapshot.service,
             running=snapshot.running,
@@ -172,8 +176,13 @@ class Watch:
         return float(max(0, math.ceil(minutes * _MINUTE - gone)))
 
     def _read(self) -> RolloutReading:
-        client = self._client
+        """Read the service deployment, and the rest if it has changed since, or the rest is old."""
+        client, known = self._client, self._reading
         deployment = client.service_deployment(self._started.service_deployment_arn)
+        longest = self._cadence.age(bakes=_is_steady(deployment))
+        if known is not None and known.deployment == deployment and self._clock() - self._read_at < longest:
+            return known
+        self._read_at = self._clock()
         service = client.service()
         return RolloutReading(
             deployment=deployment,
@@ -188,7 +197,8 @@ class Watch:
         stopped = own.status in ("STOPPED", "STOP_REQUESTED")
         if not stopped and (not displaced or own.status != "IN_PROGRESS"):
             return None
-        later = (each for each in self._client.service_deployments() if each.created_at > own.created_at)
+        listed = self._client.service_deployments(since=own.created_at)
+        later = (each for each in listed if each.created_at > own.created_at)
         return next((each for each in later if each.arn != own.arn), None)
 
     def _evaluate(
@@ -245,3 +255,8 @@ class Watch:
         before, self._shown = self._shown, view
         same = before is not None and replace(before, elapsed=view.elapsed, events=()) == view
         return None if same else view
+
+
+def _is_steady(deployment: ServiceDeployment) -> bool:
+    """Return whether the deployment bakes or waits for an answer: neither ends within seconds."""
+    return bool(baking_minutes(deployment) or deployment.pauses)

@@ -60,6 +60,11 @@ class VerifyReport:
         """Whether at least one check passed and none failed."""
         return self.failed == 0 and self.passed > 0
 
+    def replaced(self, newer: VerifyReport) -> VerifyReport:
+        """Return the report with the results of `newer` in place of earlier ones of the same checks."""
+        by_name = {each.name: each for each in newer.results}
+        return VerifyReport(results=tuple(by_name.get(each.name, each) for each in self.results))
+
     def to_json(self) -> dict[str, Any]:
         """Return the document of `verify --json`: the counts and every result."""
         return {

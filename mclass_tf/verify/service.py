@@ -110,7 +110,7 @@ def grace_period(world: World) -> Iterator[Comparison]:
 
 @check(
     "the service registers its tasks in the blue or the green target group, on the container port",
-    hint="load_balancer of the service: a target group of this environment, the container's name and port",
+    hint="a changed container.name or container.port takes effect with `release ENV`; the service is reached on that of what runs",
 )
 def wiring(world: World) -> Iterator[Comparison]:
     outputs, balancers = world.outputs, world.ecs.service.get("loadBalancers", [])
@@ -119,7 +119,7 @@ def wiring(world: World) -> Iterator[Comparison]:
         groups = outputs.target_group_arns.values()
         yield one_of("target group", allowed=tuple(groups), actual=item.get("targetGroupArn"))
         actual = f"{item.get('containerName')}:{item.get('containerPort')}"
-        yield equal("container", expected=f"{outputs.container_name}:{outputs.container_port}", actual=actual)
+        yield one_of("container", allowed=_listening(world.ecs.task_definitions[-1]), actual=actual)
 
 
 @check(
@@ -172,9 +172,13 @@ def own_security_group(world: World) -> Iterator[Comparison]:
 )
 def admits_load_balancer(world: World) -> Iterator[Comparison]:
     outputs = world.outputs
-    group = world.ec2.security_group(outputs.service_security_group_id)
-    expected = {f"tcp {outputs.container_port} with {outputs.alb_security_group_id}"}
-    yield equal("ingress", expected=expected, actual={str(rule) for rule in ingress(group)})
+    openings = ingress(world.ec2.security_group(outputs.service_security_group_id))
+    expected = f"tcp {outputs.container_port} with {outputs.alb_security_group_id}"
+    own = [rule for rule in openings if rule.peer == outputs.alb_security_group_id and rule.protocol == "tcp"]
+    is_open = any(rule.covers(outputs.container_port) for rule in own)
+    yield holds("ingress", is_open, expected=expected, actual={str(rule) for rule in openings})
+    others = {str(rule) for rule in openings if rule not in own}
+    yield equal("ingress of others", expected=set(), actual=others)
 
 
 @check(
@@ -193,6 +197,14 @@ def task_count(world: World) -> Iterator[Comparison]:
     else:
         low, high = bounds["min"] or 0, bounds["max"] or 0
         yield holds("desired count", low <= desired <= high, expected=f"{low} to {high}", actual=desired)
+
+
+def _listening(task_definition: Item) -> tuple[str, ...]:
+    return tuple(
+        f"{container['name']}:{mapping['containerPort']}"
+        for container in task_definition.get("containerDefinitions", [])
+        for mapping in container.get("portMappings", [])
+    )
 
 
 def _network(world: World) -> Item:

@@ -70,9 +70,12 @@ def roles(world: World) -> Iterator[Comparison]:
     hint="portMappings of the container: the container_port of the outputs",
 )
 def port(world: World) -> Iterator[Comparison]:
+    applied = world.ecs.applied_task_definition["taskDefinitionArn"].rsplit("/", 1)[-1]
     for what, container in _containers(world):
         actual = {str(item["containerPort"]) for item in container.get("portMappings", [])}
-        yield equal(f"ports of {what}", expected={str(world.outputs.container_port)}, actual=actual)
+        # A changed port takes effect with the next release: until then the service is reached on the old one.
+        expected = {str(world.outputs.container_port)} if what == applied else _registered_ports(world)
+        yield equal(f"ports of {what}", expected=expected, actual=actual)
 
 
 @check(
@@ -135,8 +138,19 @@ def health_check(world: World) -> Iterator[Comparison]:
 
 def _containers(world: World) -> Iterator[tuple[str, Item]]:
     for revision in world.ecs.task_definitions:
-        arn = revision["taskDefinitionArn"]
-        yield arn.rsplit("/", 1)[-1], _container(revision, world.outputs.container_name)
+        is_applied = revision is world.ecs.applied_task_definition
+        name = world.outputs.container_name if is_applied else _registered_name(world)
+        yield revision["taskDefinitionArn"].rsplit("/", 1)[-1], _container(revision, name)
+
+
+def _registered_name(world: World) -> str:
+    """Return the container that the load balancer reaches. A changed name takes effect with the next release."""
+    names = [str(entry.get("containerName")) for entry in world.ecs.service.get("loadBalancers", [])]
+    return names[0] if names else world.outputs.container_name
+
+
+def _registered_ports(world: World) -> set[str]:
+    return {str(entry.get("containerPort")) for entry in world.ecs.service.get("loadBalancers", [])}
 
 
 def _container(revision: Item, name: str) -> Item:

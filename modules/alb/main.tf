@@ -43,7 +43,7 @@ resource "aws_lb_target_group" "this" {
 
   name                          = "${var.name}-${each.key}"
   vpc_id                        = var.vpc_id
-  port                          = var.target_group.port
+  port                          = 80
   protocol                      = "HTTP"
   target_type                   = "ip"
   deregistration_delay          = var.target_group.deregistration_delay
@@ -63,4 +63,10 @@ resource "aws_lb_target_group" "this" {
   }
 
   tags = var.tags
+
+  lifecycle {
+    # Each target is registered with its own port. This one is only a default, and no change of it is worth a new group:
+    # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html
+    ignore_changes = [port]
+  }
 }

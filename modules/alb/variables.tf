@@ -225,7 +225,6 @@ variable "target_group" {
   type = object({
     deregistration_delay          = optional(number, 60)
     load_balancing_algorithm_type = optional(string, "round_robin")
-    port                          = optional(number, 3000)
     slow_start                    = optional(number, 0)
   })
   default  = {}
@@ -244,11 +243,6 @@ variable "target_group" {
   validation {
     condition     = contains(["least_outstanding_requests", "round_robin", "weighted_random"], var.target_group.load_balancing_algorithm_type)
     error_message = "target_group.load_balancing_algorithm_type must be \"least_outstanding_requests\", \"round_robin\" or \"weighted_random\"."
-  }
-
-  validation {
-    condition     = var.target_group.port >= 1 && var.target_group.port <= 65535 && floor(var.target_group.port) == var.target_group.port
-    error_message = "target_group.port must be a whole number from 1 to 65535, for example 3000."
   }
 
   validation {

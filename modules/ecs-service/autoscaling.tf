@@ -1,6 +1,8 @@
 locals {
   # Requests reach the blue group or the green one, by turns. The predefined metric watches one group for ever and
-  # would scale in the service that runs in the other; this is the load of a target in the busier of the two.
+  # would scale in the service that runs in the other; this is the load of a target in the busier of the two. FILL decides
+  # which that is, but its 0 is never a value: the newest minute comes late, and a 0 there would keep the alarm from ALARM.
+  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
   request_metrics = { for colour, suffix in coalesce(try(var.autoscaling.requests.target_group_arn_suffixes, null), {}) : colour => suffix }
 }
 
@@ -85,7 +87,7 @@ resource "aws_appautoscaling_policy" "requests" {
       metrics {
         id          = "busiest"
         label       = "Requests per target of the busier group"
-        expression  = "MAX([${join(", ", [for colour in keys(local.request_metrics) : "FILL(${colour}, 0)"])}])"
+        expression  = "IF(FILL(blue, 0) >= FILL(green, 0), blue, green)"
         return_data = true
       }
     }

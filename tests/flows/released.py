@@ -14,6 +14,7 @@ import boto3
 
 from mclass_tf.aws import Access, Aws
 from tests.commands import CommandLine, CommandResult
+from tests.local.ecs_cluster import list_all
 from tests.snapshots import build
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -86,9 +87,8 @@ class Dev:
             time.sleep(0.1)
 
     def deployments(self) -> list[Any]:
-        found = self.client("ecs").list_service_deployments(cluster=CLUSTER, service=SERVICE)
-        listed: list[Any] = found["serviceDeployments"]
-        return listed
+        """Return the service deployments, latest first."""
+        return list_all(self.client("ecs"), cluster=CLUSTER, service=SERVICE)[::-1]
 
     def service(self) -> Any:
         found = self.client("ecs").describe_services(cluster=CLUSTER, services=[SERVICE])

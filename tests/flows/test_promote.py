@@ -18,6 +18,7 @@ import pytest
 from tests.commands import CommandLine, CommandResult
 from tests.flows.killed import until
 from tests.flows.released import CLUSTER, SERVICE, Dev
+from tests.local.ecs_cluster import list_all
 from tests.snapshots import RELEASED, Snapshots
 from tests.time_limits import seconds_left
 
@@ -89,9 +90,7 @@ class Both:
 
     def deployments(self) -> list[Any]:
         """Return prod's service deployments, latest first."""
-        found = self.prod("ecs").list_service_deployments(cluster=CLUSTER, service=SERVICE)
-        listed: list[Any] = found["serviceDeployments"]
-        return listed
+        return list_all(self.prod("ecs"), cluster=CLUSTER, service=SERVICE)[::-1]
 
     def history(self, name: str) -> list[Any]:
         found: list[Any] = self.commands.ok("history", name, "--local", "--json").document["attempts"]

@@ -177,3 +177,40 @@ def test_blue_green_serves_after_its_smoke_test_and_a_bad_version_never_does(dev
     assert back.status == 0, back.stderr
     assert dev.answers()["version"] == "1.0.0"
     assert not _has_changes(dev)
+
+
+@pytest.mark.parametrize(
+    ("dev", "strategy"),
+    [(RELEASED, "rolling"), (SHIFTING, "blue-green")],
+    indirect=["dev"],
+    ids=["rolling", "blue-green"],
+)
+def test_the_container_gets_another_port_and_name_without_failed_requests(
+    dev: Dev, aws: Aws, strategy: str
+) -> None:
+    """The runbook of docs/releasing.md: say both in terraform.tfvars, release, and roll back if need be."""
+    old, new = ("1.0.0", "2.0.0") if strategy == "rolling" else ("2.0.0", "1.0.0")
+    groups = dev.commands.ok("output", "dev", "--local", "--json").document["target_group_arns"]
+    _goes_by(dev, strategy)
+    variables = dev.commands.project / "environments/dev/terraform.tfvars"
+    moved = 'container = { name = "web", port = 8080 }\nenvironment_variables = { MCLASS_PORT = "8080" }\n'
+    variables.write_text(f"{variables.read_text(encoding='utf-8')}\n{moved}", encoding="utf-8")
+
+    with asking(dev) as answers:
+        dev.released(dev.version(new))
+        assert _reached(aws) == ("web", 8080)
+        assert dev.answers()["version"] == new
+        assert dev.commands.ok("output", "dev", "--local", "--json").document["target_group_arns"] == groups
+        done = dev.rollback()
+        assert done.status == 0, done.stderr
+        assert dev.answers()["version"] == old
+
+    assert not answers.failures
+    assert set(answers.versions) == {"1.0.0", "2.0.0"}
+    assert not _has_changes(dev)
+
+
+def _reached(aws: Aws) -> tuple[str, int]:
+    """Return the container and the port that the service registers its tasks with."""
+    (entry,) = _service(aws)["loadBalancers"]
+    return entry["containerName"], entry["containerPort"]

@@ -72,6 +72,7 @@ def run(
     service: str, *, suite: Path, python: Path, home: Path, options: Iterable[str] = ()
 ) -> dict[str, Result]:
     """Return the results of the tests of one service, by id such as `test_ecs/test_ecs.py::test_create_cluster`."""
+    # Its pages are long: moto's tests read only the first one.
     server = local.up(home=home, port=0, speed=_SPEED, resettable=True)
     results = home / "results.jsonl"
     results.unlink(missing_ok=True)

@@ -37,6 +37,17 @@ def call(client: Any, operation: str, request: dict[str, Any]) -> dict[str, Any]
     return answers[0]
 
 
+def list_all(client: Any, *, cluster: str = "c", service: str = "s", **filters: Any) -> list[dict[str, Any]]:
+    """Return the service deployments of every page, by the time of their creation."""
+    request = {"cluster": cluster, "service": service, **filters}
+    page = client.list_service_deployments(**request)
+    listed: list[dict[str, Any]] = page["serviceDeployments"]
+    while page.get("nextToken"):
+        page = client.list_service_deployments(**request, nextToken=page["nextToken"])
+        listed += page["serviceDeployments"]
+    return sorted(listed, key=lambda each: each["createdAt"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ecs:
     """A cluster with a task definition, behind a load balancer."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.callers import ask
 from tests.local.conftest import REGION, Account, Network, make_network
-from tests.local.ecs_cluster import call
+from tests.local.ecs_cluster import call, list_all
 from tests.local.images import app_image
 from tests.local.registry_client import log_in
 from tests.local.task_world import policy, trust
@@ -80,10 +80,7 @@ class Rollouts:
     @property
     def record(self) -> dict[str, Any]:
         """The latest service deployment."""
-        found: dict[str, Any] = self.client("ecs").list_service_deployments(cluster="c", service="s")[
-            "serviceDeployments"
-        ][0]
-        return found
+        return list_all(self.client("ecs"))[-1]
 
     @property
     def described(self) -> dict[str, Any]:
@@ -110,7 +107,8 @@ class Rollouts:
 
     def tasks(self, status: str = "RUNNING") -> list[dict[str, Any]]:
         ecs = self.client("ecs")
-        arns = ecs.list_tasks(cluster="c", serviceName="s", desiredStatus=status)["taskArns"]
+        pages = ecs.get_paginator("list_tasks").paginate(cluster="c", serviceName="s", desiredStatus=status)
+        arns = [arn for page in pages for arn in page["taskArns"]]
         return ecs.describe_tasks(cluster="c", tasks=arns)["tasks"] if arns else []
 
     def wait(self, holds: Callable[[], bool]) -> None:

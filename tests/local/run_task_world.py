@@ -90,7 +90,8 @@ class Ecs:
         return found
 
     def listed(self, **filters: Any) -> set[str]:
-        return set(self.client.list_tasks(cluster=CLUSTER, **filters)["taskArns"])
+        pages = self.client.get_paginator("list_tasks").paginate(cluster=CLUSTER, **filters)
+        return {arn for page in pages for arn in page["taskArns"]}
 
     def refused(self, **changes: Any) -> tuple[str, str]:
         """Return the code and the message of the error."""

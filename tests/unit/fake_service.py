@@ -164,9 +164,16 @@ class FakeEcs:
         self.on_read()
         return self.now
 
-    def service_deployments(self) -> Sequence[ServiceDeployment]:
+    def service_deployments(
+        self, *, statuses: Sequence[str] = (), since: dt.datetime | None = None
+    ) -> Sequence[ServiceDeployment]:
         self.on_read()
-        return sorted(self.listed, key=lambda each: each.created_at, reverse=True)
+        chosen = [
+            each
+            for each in self.listed
+            if (not statuses or each.status in statuses) and (since is None or each.created_at >= since)
+        ]
+        return sorted(chosen, key=lambda each: each.created_at, reverse=True)
 
     def service_deployment(self, arn: str, /) -> ServiceDeployment:
         self.on_read()
@@ -175,6 +182,11 @@ class FakeEcs:
 
     def revision_task_definition(self, arn: str, /) -> str:
         return self.revisions[arn]
+
+    def task_definition(self, reference: str, /) -> Mapping[str, Any]:
+        ports = [{"containerPort": 3000}]
+        own = {"name": "mclass-server", "image": f"repository@{DIGEST}", "portMappings": ports}
+        return {"taskDefinitionArn": reference, "containerDefinitions": [own]}
 
     def revision(self, arn: str, /) -> ServiceRevision:
         groups = self.groups.get(arn, ())

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from mclass_tf.aws import Access, Aws
-from mclass_tf.errors import ConfigurationError, ServiceGoneError
+from mclass_tf.errors import ConfigurationError, IncompleteAnswerError, RevisionGoneError, ServiceGoneError
 from mclass_tf.service import Ecs
 
 CLUSTER, SERVICE = "mclass-cluster", "mclass-service"
@@ -170,6 +170,7 @@ def test_the_fake_responses_fit_the_model_of_aws(action: str) -> None:
 def test_the_requests_fit_the_model_of_aws(aws: FakeAws, ecs: Ecs) -> None:
     ecs.service()
     ecs.service_deployments()
+    ecs.service_deployments(statuses=("PENDING",), since=dt.datetime.fromtimestamp(AT, tz=dt.UTC))
     ecs.service_deployment("arn")
     ecs.revision_task_definition("arn")
     ecs.tasks()
@@ -248,6 +249,72 @@ def test_every_call_to_a_deleted_service_reports_it_and_how_to_create_it_again(
 
 def test_the_latest_service_deployment_comes_first(ecs: Ecs) -> None:
     assert [each.arn.rsplit("/", 1)[-1] for each in ecs.service_deployments()] == ["newer", "older"]
+
+
+class Local(Aws):
+    """ECS with pages of any size, each of which may be empty, as AWS's model permits."""
+
+    def __init__(self, pages: list[list[dict[str, Any]]]) -> None:
+        super().__init__(Access(region="ap-northeast-2", access_key_id="a", secret_access_key="b"))
+        self.pages = pages
+        self.asked: list[dict[str, Any]] = []
+
+    def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.asked.append(dict(request))
+        number = int(request.get("nextToken", "0"))
+        more = {"nextToken": str(number + 1)} if number + 1 < len(self.pages) else {}
+        return {"serviceDeployments": self.pages[number], **more}
+
+
+def _brief(name: str, *, at: float) -> dict[str, Any]:
+    return {"serviceDeploymentArn": f"arn/{name}", "createdAt": at, "status": "SUCCESSFUL"}
+
+
+def test_service_deployments_are_read_from_every_page_in_any_order() -> None:
+    aws = Local([[_brief("first", at=AT)], [], [_brief("last", at=AT + 9), _brief("second", at=AT + 1)]])
+    ecs = Ecs(aws, cluster=CLUSTER, name=SERVICE)
+
+    assert [each.arn for each in ecs.service_deployments()] == ["arn/last", "arn/second", "arn/first"]
+
+
+def test_service_deployments_are_selected_by_status_and_time() -> None:
+    aws = Local([[_brief("first", at=AT), _brief("last", at=AT + 9)]])
+    ecs = Ecs(aws, cluster=CLUSTER, name=SERVICE)
+    since = dt.datetime.fromtimestamp(AT + 5, tz=dt.UTC)
+
+    assert [each.arn for each in ecs.service_deployments(statuses=("PENDING",), since=since)] == ["arn/last"]
+    (request,) = aws.asked
+    assert request["status"] == ["PENDING"]
+    assert AT < request["createdAt"]["after"] <= AT + 5
+
+
+_MISSING = {"failures": [{"arn": "arn", "reason": "MISSING"}]}
+_EMPTY: dict[str, Any] = {"serviceDeployments": [], "serviceRevisions": []}
+
+
+@pytest.mark.parametrize("ask", [Ecs.service_deployment, Ecs.revision, Ecs.revision_task_definition])
+@pytest.mark.parametrize("answer", [_EMPTY, _MISSING, {**_MISSING, **_EMPTY}])
+def test_what_ecs_has_no_more_is_reported_with_the_next_step(
+    aws: FakeAws, ask: Callable[[Ecs, str], object], answer: Mapping[str, Any]
+) -> None:
+    aws.answers["DescribeServiceDeployments"] = aws.answers["DescribeServiceRevisions"] = answer
+
+    with pytest.raises(RevisionGoneError, match=r"ECS does not have the service .* any more") as caught:
+        ask(Ecs(aws, cluster=CLUSTER, name=SERVICE, environment="dev"), "arn")
+
+    assert caught.value.exit_code == 3
+    assert ("MISSING" in caught.value.message) is ("failures" in answer)
+    assert "`status dev`" in caught.value.hint
+
+
+@pytest.mark.parametrize("ask", [Ecs.service_deployment, Ecs.revision, Ecs.revision_task_definition])
+def test_an_answer_that_says_nothing_is_not_taken_for_one_that_ecs_has_no_more(
+    aws: FakeAws, ask: Callable[[Ecs, str], object]
+) -> None:
+    aws.answers["DescribeServiceDeployments"] = aws.answers["DescribeServiceRevisions"] = {}
+
+    with pytest.raises(IncompleteAnswerError):
+        ask(Ecs(aws, cluster=CLUSTER, name=SERVICE), "arn")
 
 
 def test_a_service_deployment_is_read_with_the_cause_of_its_failure(ecs: Ecs) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from mclass_tf.aws import Aws
+from mclass_tf.aws import Aws, ecs_items
 from mclass_tf.conformance.recorder import Recorder
 from mclass_tf.conformance.recording import PRODUCTION, TEST
 from mclass_tf.conformance.watcher import AwsView, Watched
@@ -152,8 +152,9 @@ class Life:
         """Make calls that AWS refuses, each for another reason; none changes anything."""
         cluster, service = self._outputs["cluster_name"], self._outputs["service_name"]
         call = self.session.aws.call_ecs
-        listed = call("ListServiceDeployments", {"cluster": cluster, "service": service})
-        ended = listed["serviceDeployments"][-1]["serviceDeploymentArn"]
+        of_service = {"cluster": cluster, "service": service}
+        listed = ecs_items(call, "ListServiceDeployments", of_service, "serviceDeployments")
+        ended = min(listed, key=lambda each: float(each["createdAt"]))["serviceDeploymentArn"]
         unknown = f"{ended.rpartition('/')[0]}/AAAAAAAAAAAAAAAAAAAAA"
         requests: Sequence[tuple[str, Mapping[str, Any]]] = (
             ("StopServiceDeployment", {"serviceDeploymentArn": ended}),

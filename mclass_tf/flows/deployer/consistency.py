@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mclass_tf import verify
-from mclass_tf.flows.deployer.wiring import production_weights
+from mclass_tf.flows.deployer.wiring import groups_of_revision, production_weights
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs, ServiceDeployment
 from mclass_tf.session import Session
@@ -50,10 +50,10 @@ def find_contradiction(
 
 def _shared_groups(ecs: Ecs, deployment: ServiceDeployment, *, patience: Patience) -> list[str]:
     """Return the target groups of the new version if they hold every old version, too."""
-    new = set(patience(lambda: ecs.revision(deployment.target_revision_arn)).target_group_arns)
+    new = set(groups_of_revision(ecs, deployment.target_revision_arn, patience=patience))
     shared = new
     for arn in deployment.source_revision_arns:
-        shared = shared & set(patience(lambda: ecs.revision(arn)).target_group_arns)  # noqa: B023  # called at once
+        shared = shared & set(groups_of_revision(ecs, arn, patience=patience))
     return sorted(shared) if deployment.source_revision_arns else []
 
 

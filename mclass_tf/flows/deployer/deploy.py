@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from mclass_tf import rollout, verify
-from mclass_tf.errors import LeaseLostError, RolloutError
+from mclass_tf.errors import LeaseLostError, RevisionGoneError, RolloutError
 from mclass_tf.flows.attempt import Attempt, holding_lease
 from mclass_tf.flows.deployer import messages
 from mclass_tf.flows.deployer.analysis import Analyst, analyst_of, failure_of, pace_of, traffic_since
 from mclass_tf.flows.deployer.pauses import Pauses
+from mclass_tf.flows.deployer.registration import ContainerPort, registered
+from mclass_tf.flows.deployer.settling import settling_seconds, verify_environment
 from mclass_tf.flows.deployer.smoke import first_problem, require_answers
-from mclass_tf.flows.deployer.wiring import is_wired, order_settings, target_group_in_use, wiring_settings
-from mclass_tf.flows.environments import verify_environment
+from mclass_tf.flows.deployer.wiring import (
+    is_wired,
+    order_settings,
+    resolved_target_group,
+    target_group_in_use,
+    wiring_settings,
+)
 from mclass_tf.ledger import ROLLING_OUT, VERIFYING
 from mclass_tf.rollout import BeforeUpdate, Choice, Patience, RolloutEnd, RolloutOutcome, StartedRollout, View
-from mclass_tf.service import Ecs, Service, ServiceDeployment
+from mclass_tf.service import Ecs, Service, ServiceDeployment, Task, serving_container
 from mclass_tf.session import Session
 from mclass_tf.strategy import Strategy
 from mclass_tf.system.process import deferred_interrupts
@@ -128,20 +135,26 @@ class Deployer:
         return bool(images) and all(image.endswith(verify.PLACEHOLDER) for image in images)
 
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
-        """Return the task definitions that ran when a service deployment began; none if ECS does not say."""
+        """Return the task definitions that ran when a service deployment began; none if ECS does not say.
+
+        Nor if it has one of them no more, since a part could be taken for the whole.
+        """
         sources = self.describe_service_deployment(deployment).source_revision_arns
-        return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
+        try:
+            return tuple(self.patience(partial(self.ecs.revision_task_definition, arn)) for arn in sources)
+        except RevisionGoneError:
+            return ()
 
     def task_definition(self, name: str) -> Mapping[str, Any]:
         return self.patience(lambda: self.ecs.task_definition(name))
 
     def image_of(self, task_definition: str) -> str:
         """Return the reference of the service's image in a task definition."""
-        containers = self.task_definition(task_definition)["containerDefinitions"]
-        named = (own for own in containers if own.get("name") == self.outputs.container_name)
-        return next((str(own.get("image") or "") for own in named), "")
+        container = serving_container(self.task_definition(task_definition), self.outputs.container_name)
+        return "" if container is None else str(container.get("image") or "")
 
     def start(self, order: rollout.ServiceUpdate) -> StartedRollout:
+        order = registered_order(self, order)
         return rollout.start(self.ecs, order, patience=self.patience, before_update=self.before_update)
 
     def settings(
@@ -168,7 +181,7 @@ class Deployer:
             desired=None,
             settings=wiring_settings(self.session, self.outputs, service, in_use=in_use),
         )
-        started = rollout.start(self.ecs, order, patience=self.patience)
+        started = rollout.start(self.ecs, registered_order(self, order), patience=self.patience)
         end = self.follow(started, watching, attempt, reset_to=None)
         self.require_success(end, watching, task_definition_arn=service.task_definition_arn, reset_to=None)
         return rollout.await_service(
@@ -236,7 +249,9 @@ class Deployer:
         is_compared: bool,
     ) -> RolloutEnd | None:
         pace, pauses = pace_of(self.session.cloud), self.pauses
-        watch = rollout.Watch(self.ecs, started, stall_after=_stall_after(self, watching), speed=pace.speed)
+        cadence = rollout.LOCAL if pace.is_local else rollout.ON_AWS
+        stall_after = _stall_after(self, watching)
+        watch = rollout.Watch(self.ecs, started, stall_after=stall_after, speed=pace.speed, cadence=cadence)
         analyst = analyst_of(self.session, self.outputs, self.ecs, pace=pace, is_on=is_compared)
         user_stages = partial(pauses.user_stages, watching.pause_at, started)
         began = self.session.aws.now()
@@ -287,7 +302,7 @@ class Deployer:
         if failure and end.outcome is RolloutOutcome.ROLLED_BACK:
             raise messages.analysis_failed(failure, environment=name, log_group=log_group)
         if end.outcome is RolloutOutcome.SUPERSEDED:
-            raise self._superseded(end)
+            raise _superseded(self, end)
         error = self._unsuccessful(end, _stall_after(self, watching), task_definition_arn)
         raise error if reset_to is None else self._with_restored_count(error, reset_to)
 
@@ -305,15 +320,21 @@ class Deployer:
         session = self.session
         attempt.reach(VERIFYING)
         session.report("asking the load balancer which revision answers")
-        tasks = rollout.require_sole_revision(
-            self.ecs,
-            task_definition_arn=attempt.task_definition_arn,
-            container=self.outputs.container_name,
-            digest=digest,
-            patience=self.patience,
-        )
+        arn = attempt.task_definition_arn
+        tasks = serving_tasks(self, task_definition_arn=arn, digest=digest)
+
+        def runs_too(task: str) -> bool:
+            """Return whether a task that started since then is of this revision, too."""
+            running = self.patience(self.ecs.tasks)
+            return any(each.id == task and each.task_definition_arn == arn for each in running)
+
         require_answers(
-            session, self.outputs, tasks=tasks, revision=attempt.revision, unreachable=attempt.unreachable
+            session,
+            self.outputs,
+            tasks=tasks,
+            runs_too=runs_too,
+            revision=attempt.revision,
+            unreachable=attempt.unreachable,
         )
         session.report("verifying")
         report = verify_environment(session)
@@ -334,12 +355,38 @@ class Deployer:
         )
         return messages.unsuccessful(end.outcome, cause, environment=name, stall_after=stall_after)
 
-    def _superseded(self, end: RolloutEnd) -> RolloutError:
-        by = end.by
-        has_revision = by is not None and by.target_revision_arn
-        what = self.task_definition_of(by) if by is not None and has_revision else "another deployment"
-        pause = self.pauses.inherited()
-        return messages.superseded(what, environment=self.session.environment.name, inherited_pause=pause)
+
+def _superseded(deployer: Deployer, end: RolloutEnd) -> RolloutError:
+    by = end.by
+    what = "another deployment"
+    if by is not None and by.target_revision_arn:
+        with suppress(RevisionGoneError):  # deleted since, with its service
+            what = deployer.task_definition_of(by)
+    pause = deployer.pauses.inherited()
+    return messages.superseded(what, environment=deployer.session.environment.name, inherited_pause=pause)
+
+
+def registered_order(deployer: Deployer, order: rollout.ServiceUpdate) -> rollout.ServiceUpdate:
+    """Return the order with the container and port of its task definition, where those of the service are others."""
+    outputs, service = deployer.outputs, deployer.service()
+    settings = registered(
+        order.settings,
+        service,
+        deployer.task_definition(order.task_definition_arn),
+        applied=ContainerPort(container=outputs.container_name, port=outputs.container_port),
+        find_group=lambda: resolved_target_group(deployer.ecs, outputs, service, patience=deployer.patience),
+    )
+    return replace(order, settings=settings)
+
+
+def serving_tasks(deployer: Deployer, *, task_definition_arn: str, digest: str) -> tuple[Task, ...]:
+    """Return the tasks that serve; raise NotServingError unless they alone do, in time."""
+    outputs, patience = deployer.outputs, deployer.patience
+    expected = rollout.ExpectedRevision(
+        task_definition_arn=task_definition_arn, container=outputs.container_name, digest=digest
+    )
+    within = patience(lambda: settling_seconds(deployer.session, outputs, deployer.service()))
+    return rollout.require_sole_revision(deployer.ecs, expected, settled_within=within, patience=patience)
 
 
 def _stall_after(deployer: Deployer, watching: WatchOptions) -> float:

@@ -30,14 +30,16 @@ def require_answers(
     outputs: verify.Outputs,
     *,
     tasks: Sequence[Task],
+    runs_too: Callable[[str], bool],
     revision: str,
     unreachable: str = "",
 ) -> None:
     """Return after enough consecutive answers from the revision; raise NotServingError if they do not come.
 
     The number is twice that of the tasks, so that round robin reaches each task. An answer that names its revision must name
-    this one, and an answer that names its task one of these. Other answers must be successful. `unreachable` is why the load
-    balancer did not answer this machine before the rollout: if it still does not, it is not asked.
+    this one, and an answer that names its task one of these, or one that ECS started since: `runs_too` tells. Other answers must
+    be successful. `unreachable` is why the load balancer did not answer this machine before the rollout: if it still does not, it
+    is not asked.
     """
     if not is_reachable(session, outputs):
         session.report("the load balancer is internal and does not answer this machine: it is not asked")
@@ -53,8 +55,13 @@ def require_answers(
         path = _health_path(session, outputs)
     known = {task.id for task in tasks}
 
+    def is_known(task: str) -> bool:
+        if task not in known and runs_too(task):
+            known.add(task)
+        return task in known
+
     def find_problem() -> str:
-        return _find_problem(endpoint, path, tasks=known, revision=revision)
+        return _find_problem(endpoint, path, is_known=is_known, revision=revision)
 
     _require_in_a_row(find_problem, times=_ANSWERS_A_TASK * max(len(tasks), 1), what=outputs.url)
 
@@ -140,6 +147,10 @@ def _require_in_a_row(find_problem: Callable[[], str], *, times: int, what: str)
             time.sleep(_PAUSE)
 
 
+def _any(_task: str) -> bool:
+    return True
+
+
 class _OtherRevision(str):
     """The problem that another revision answers."""
 
@@ -150,7 +161,7 @@ def _find_problem(
     endpoint: Endpoint,
     path: str,
     *,
-    tasks: set[str] | None = None,
+    is_known: Callable[[str], bool] = _any,
     revision: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> str:
@@ -167,7 +178,7 @@ def _find_problem(
     answered, task = document.get("revision"), document.get("task")
     if revision and isinstance(answered, str) and answered != revision:
         return _OtherRevision(f"{path} answers with revision {answered}, not {revision}")
-    if tasks and isinstance(task, str) and task not in tasks:
+    if isinstance(task, str) and not is_known(task):
         return f"{path} answers from the task {task}, which is none of the release's"
     return ""
 

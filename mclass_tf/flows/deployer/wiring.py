@@ -7,7 +7,7 @@ from typing import Any
 
 from mclass_tf import verify
 from mclass_tf.aws import error_code
-from mclass_tf.errors import ConfigurationError, Hint, UsageError
+from mclass_tf.errors import ConfigurationError, Hint, RevisionGoneError, UsageError
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs, Service
 from mclass_tf.session import Session
@@ -62,11 +62,14 @@ def _require_alarms(session: Session, names: Sequence[str]) -> None:
     """
     if not names:
         return
-    answer = session.aws.cloudwatch.describe_alarms(
+    pages = session.aws.cloudwatch.get_paginator("describe_alarms").paginate(
         AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
-    alarms = (*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ()))
-    states = {each["AlarmName"]: each["StateValue"] for each in alarms}
+    states = {
+        alarm["AlarmName"]: alarm["StateValue"]
+        for page in pages
+        for alarm in (*page.get("MetricAlarms", ()), *page.get("CompositeAlarms", ()))
+    }
     missing = [name for name in names if name not in states]
     if missing:
         raise ConfigurationError(
@@ -128,11 +131,24 @@ def target_group_in_use(ecs: Ecs, outputs: verify.Outputs, service: Service, *, 
     """Return the target group in which ECS has the tasks of a service at rest, "" if it does not say or need not."""
     if is_wired(outputs, service) and _has_container(outputs, service):
         return ""
+    return resolved_target_group(ecs, outputs, service, patience=patience)
+
+
+def resolved_target_group(ecs: Ecs, outputs: verify.Outputs, service: Service, *, patience: Patience) -> str:
+    """Return the target group to which ECS has resolved what a service at rest runs, "" if it does not say."""
     resolved: tuple[str, ...] = ()
     if len(service.revision_arns) == 1:
-        resolved = patience(lambda: ecs.revision(service.revision_arns[0])).target_group_arns
+        resolved = groups_of_revision(ecs, service.revision_arns[0], patience=patience)
     known = set(resolved or service.target_group_arns) & set(outputs.target_group_arns.values())
     return known.pop() if len(known) == 1 else ""
+
+
+def groups_of_revision(ecs: Ecs, arn: str, *, patience: Patience) -> tuple[str, ...]:
+    """Return the target groups of a service revision, none if ECS does not say or has the revision no more."""
+    try:
+        return patience(lambda: ecs.revision(arn)).target_group_arns
+    except RevisionGoneError:
+        return ()
 
 
 def _has_container(outputs: verify.Outputs, service: Service) -> bool:

@@ -16,7 +16,7 @@ from mclass_tf.service import Container, Task
 Line = Callable[[str], None]
 """Shows a line of a task's log."""
 
-_LOOK = 0.5  # seconds between two looks at the task
+_LOOK, _LOCAL_LOOK = 3.0, 0.5  # seconds between two looks at the task
 _LOG_SETTLES = 2.0  # seconds within which the last lines of a stopped task reach CloudWatch Logs
 _KNOWN_WITHIN = 60.0  # seconds within which DescribeTasks finds a started task
 
@@ -86,13 +86,17 @@ class Follower:
             if is_over:
                 return
             if self._is_interrupted or self._is_late:
-                self._wait(_LOOK)
-            elif interruption.wait(_LOOK):
+                self._wait(self._look_pause)
+            elif interruption.wait(self._look_pause):
                 self._is_interrupted = True
                 self._stop("interrupted")
             elif self.timeout is not None and self._clock() - began >= self.timeout:
                 self._is_late = True
                 self._stop(f"not over after {self.timeout:g} s")
+
+    @property
+    def _look_pause(self) -> float:
+        return _LOCAL_LOOK if self.deployer.session.cloud.is_local else _LOOK
 
     def _clock(self) -> float:
         return self.deployer.patience.clock()

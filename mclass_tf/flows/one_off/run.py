@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mclass_tf import verify
@@ -16,7 +16,7 @@ from mclass_tf.flows.one_off.definition import definition
 from mclass_tf.flows.one_off.follow import FinishedTask, Follower, Line
 from mclass_tf.flows.one_off.log import LogStream, stream_of
 from mclass_tf.rollout.follow import Interruption
-from mclass_tf.service import Task
+from mclass_tf.service import Task, serving_container
 from mclass_tf.session import Session
 from mclass_tf.system.process import deferred_interrupts
 
@@ -93,6 +93,7 @@ def run_in(
     """
     with deferred_interrupts() as interruption:
         described = deployer.patience(lambda: deployer.ecs.task_definition(task_definition_arn))
+        deployer = _of_container(deployer, described)
         document = definition(described, container=deployer.outputs.container_name, argv=command.argv)
         try:
             revision = deployer.patience(lambda: deployer.ecs.register(document))
@@ -158,6 +159,14 @@ def _not_started(deployer: Deployer, reason: str) -> OneOffError:
         hint="the reason is ECS's own: it names what is missing, not permitted, or not to be had now",
         cause=reason,
     )
+
+
+def _of_container(deployer: Deployer, task_definition: Mapping[str, Any]) -> Deployer:
+    """Return the deployer with the container's name in this task definition: the outputs may have a newer one."""
+    own = serving_container(task_definition, deployer.outputs.container_name)
+    if own is None or own["name"] == deployer.outputs.container_name:
+        return deployer
+    return replace(deployer, outputs=replace(deployer.outputs, container_name=str(own["name"])))
 
 
 def _log_of(deployer: Deployer, document: Mapping[str, Any], task: Task) -> LogStream | None:

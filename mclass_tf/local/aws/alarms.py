@@ -150,13 +150,22 @@ def _series(backend: LocalCloudWatchBackend, alarm: Any, windows: Sequence[Windo
             metric = _metric(
                 metric_stat.metric.namespace, metric_stat.metric.metric_name, metric_stat.metric.dimensions
             )
-            series_by_id[query.id] = _measured(
-                backend, metric, metric_stat.stat, windows, unit=metric_stat.unit
-            )
+            series = _measured(backend, metric, metric_stat.stat, windows, unit=metric_stat.unit)
+            series_by_id[query.id] = _arrived(metric, series, windows)
     watched = next(filter(is_returned, alarm.metric_data_queries))
     if watched.expression:
         return highest(watched.expression, series_by_id, periods=len(windows))
     return series_by_id[watched.id]
+
+
+def _arrived(metric: Metric, series: TimeSeries, windows: Sequence[Window]) -> TimeSeries:
+    """Return the values without the newest, if the metric is a load balancer's: it comes with a delay, and FILL takes its place.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html (FILL in an alarm)
+    """
+    if metric.namespace != "AWS/ApplicationELB":
+        return series
+    return {index: value for index, value in series.items() if index < len(windows) - 1}
 
 
 def _metric(namespace: str, name: str, entries: Sequence[Any]) -> Metric:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.iam import urls
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.exceptions import DeleteConflictException, ValidationError
@@ -16,8 +17,10 @@ from moto.iam.policy_validation import (
     IAMPolicyDocumentValidator,
     IAMTrustPolicyDocumentValidator,
 )
+from moto.iam.responses import IamResponse
 
-from mclass_tf.local.aws.extend import use_backend
+from mclass_tf.local.aws import pages
+from mclass_tf.local.aws.extend import use_backend, use_responses
 from mclass_tf.local.aws.in_use import certificate_users
 from mclass_tf.local.aws.replacement import replace
 
@@ -113,6 +116,21 @@ class LocalIamBackend(IAMBackend):  # type: ignore[misc]  # moto is not typed fo
             self.managed_policies[policy.arn] = policy
 
 
+class LocalIamResponses(IamResponse):  # type: ignore[misc]
+    """Lists come in pages. moto returns the names of a role's policies at once."""
+
+    def _get_int_param(self, param_name: str, if_none: Any = None) -> Any:
+        asked = super()._get_int_param(param_name, if_none)
+        is_paged = self._get_action() == "ListAttachedRolePolicies"
+        return pages.size(asked) if param_name == "MaxItems" and is_paged else asked
+
+    def list_role_policies(self) -> ActionResult:
+        names = super().list_role_policies().result["PolicyNames"]
+        asked = self._get_int_param("MaxItems")
+        page, marker = pages.cut(names, token=self._get_param("Marker"), asked=asked)
+        return ActionResult({"PolicyNames": page, "IsTruncated": marker is not None, "Marker": marker})
+
+
 def _aws_policy(name: str) -> dict[str, Any] | None:
     """Return a policy from moto's 5 MB of JSON. Its indentation locates it, which avoids parsing everything."""
     start = aws_managed_policies_data.find(f"\n {json.dumps(name)}:")
@@ -126,3 +144,4 @@ def _aws_policy(name: str) -> dict[str, Any] | None:
 def install() -> None:
     replace(BaseIAMPolicyValidator, "_validate_version", _accept_any_version)
     use_backend(backends=iam_backends, urls=urls, backend=LocalIamBackend)
+    use_responses(urls=urls, responses=LocalIamResponses)

@@ -9,10 +9,11 @@ from moto.logs.exceptions import InvalidParameterException, ResourceNotFoundExce
 from moto.logs.models import LogsBackend, logs_backends
 from moto.logs.responses import LogsResponse
 
-from mclass_tf.local.aws import kept_events, kms
+from mclass_tf.local.aws import kept_events, kms, pages
 from mclass_tf.local.aws.extend import use_backend, use_responses
 from mclass_tf.local.aws.regions import dns_suffix
 
+_MOST_GROUPS = 50  # of a page of log groups; AWS refuses a larger limit
 _RETENTIONS = frozenset(
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
 )
@@ -129,6 +130,13 @@ class LocalLogsResponses(LogsResponse):  # type: ignore[misc]
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html
     """
+
+    def _get_param(self, param_name: str, if_none: Any = None) -> Any:
+        value = super()._get_param(param_name, if_none)
+        is_short = (
+            param_name == "limit" and self._get_action() == "DescribeLogGroups" and value <= _MOST_GROUPS
+        )
+        return pages.size(value) if is_short else value
 
     def associate_kms_key(self) -> str:
         key = self._get_param("kmsKeyId")

@@ -52,7 +52,7 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
 
   assert {
     condition = alltrue([for group in aws_lb_target_group.this :
-      group.target_type == "ip" && group.port == 3000 && tonumber(group.deregistration_delay) == 60 && group.health_check[0].path == "/health" && group.health_check[0].matcher == "200"
+      group.target_type == "ip" && tonumber(group.deregistration_delay) == 60 && group.health_check[0].path == "/health" && group.health_check[0].matcher == "200"
     ])
     error_message = "Both groups must hold addresses of tasks, drain for 60 s and check /health."
   }
@@ -177,7 +177,6 @@ run "takes_every_option" {
 
     target_group = {
       deregistration_delay = 120
-      port                 = 8000
       slow_start           = 30
     }
   }
@@ -204,7 +203,7 @@ run "takes_every_option" {
 
   assert {
     condition = alltrue([for group in aws_lb_target_group.this :
-      tonumber(group.deregistration_delay) == 120 && group.port == 8000 && group.slow_start == 30 && group.health_check[0].interval == 15 && group.health_check[0].healthy_threshold == 3 && group.health_check[0].timeout == 6 && group.health_check[0].unhealthy_threshold == 4 && group.health_check[0].path == "/ready" && group.health_check[0].matcher == "200-299"
+      tonumber(group.deregistration_delay) == 120 && group.slow_start == 30 && group.health_check[0].interval == 15 && group.health_check[0].healthy_threshold == 3 && group.health_check[0].timeout == 6 && group.health_check[0].unhealthy_threshold == 4 && group.health_check[0].path == "/ready" && group.health_check[0].matcher == "200-299"
     ])
     error_message = "Both target groups must be as asked."
   }
@@ -311,15 +310,14 @@ run "refuses_half_a_health_check_and_half_a_priority" {
   expect_failures = [var.health_check, var.test_rule_priority]
 }
 
-run "refuses_a_matcher_and_a_port_that_do_not_exist" {
+run "refuses_a_matcher_that_does_not_exist" {
   command = plan
 
   variables {
     health_check = { matcher = "5xx" }
-    target_group = { port = 70000 }
   }
 
-  expect_failures = [var.health_check, var.target_group]
+  expect_failures = [var.health_check]
 }
 
 run "refuses_an_unknown_balancing_algorithm" {

@@ -159,12 +159,12 @@ run "runs_a_safe_service_by_default" {
   }
 
   assert {
-    condition     = aws_vpc_security_group_ingress_rule.load_balancer.referenced_security_group_id == "sg-00000000000000001" && aws_vpc_security_group_ingress_rule.load_balancer.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.load_balancer.from_port == 3000 && aws_vpc_security_group_ingress_rule.load_balancer.to_port == 3000
-    error_message = "The load balancer alone must reach the tasks, on their port."
+    condition     = aws_vpc_security_group_ingress_rule.load_balancer.referenced_security_group_id == "sg-00000000000000001" && aws_vpc_security_group_ingress_rule.load_balancer.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.load_balancer.from_port == 0 && aws_vpc_security_group_ingress_rule.load_balancer.to_port == 65535
+    error_message = "The load balancer alone must reach the tasks, on whichever port."
   }
 
   assert {
-    condition     = aws_vpc_security_group_egress_rule.from_load_balancer.security_group_id == "sg-00000000000000001" && aws_vpc_security_group_egress_rule.from_load_balancer.from_port == 3000 && length(aws_vpc_security_group_egress_rule.this) == 0
+    condition     = aws_vpc_security_group_egress_rule.from_load_balancer.security_group_id == "sg-00000000000000001" && aws_vpc_security_group_egress_rule.from_load_balancer.from_port == 0 && aws_vpc_security_group_egress_rule.from_load_balancer.to_port == 65535 && length(aws_vpc_security_group_egress_rule.this) == 0
     error_message = "The load balancer must have its way to the tasks, and the tasks no way out unless given."
   }
 
@@ -337,7 +337,7 @@ run "takes_every_option" {
   }
 
   assert {
-    condition     = { for metric in aws_appautoscaling_policy.requests[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : metric.id => try(one(metric.metric_stat[0].metric[0].dimensions).value, metric.expression) } == { blue = "targetgroup/mclass-blue/1", green = "targetgroup/mclass-green/2", busiest = "MAX([FILL(blue, 0), FILL(green, 0)])" }
+    condition     = { for metric in aws_appautoscaling_policy.requests[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : metric.id => try(one(metric.metric_stat[0].metric[0].dimensions).value, metric.expression) } == { blue = "targetgroup/mclass-blue/1", green = "targetgroup/mclass-green/2", busiest = "IF(FILL(blue, 0) >= FILL(green, 0), blue, green)" }
     error_message = "The busier of the two target groups must be tracked, whichever is in production."
   }
 }

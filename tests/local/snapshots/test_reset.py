@@ -9,6 +9,7 @@ from urllib.error import HTTPError
 import pytest
 
 from mclass_tf import local
+from mclass_tf.local.aws.pages import SHORT
 from tests.callers import ask
 from tests.local import rollouts
 from tests.local.conftest import Account, account_of
@@ -34,6 +35,14 @@ def test_everything_is_gone_with_its_tasks(resettable: local.LocalAws) -> None:
     assert ecs.list_tasks(cluster="c", desiredStatus="STOPPED")["taskArns"] == []
     assert account.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
     assert account.client("ecr").describe_repositories()["repositories"] == []
+
+
+def test_suites_of_others_find_their_items_in_the_first_page(resettable: local.LocalAws) -> None:
+    logs = account_of(resettable, "555555555555").client("logs")
+    for number in range(SHORT + 1):
+        logs.create_log_group(logGroupName=f"/page/{number}")
+
+    assert len(logs.describe_log_groups(logGroupNamePrefix="/page/")["logGroups"]) == SHORT + 1
 
 
 def test_a_local_aws_of_a_user_has_no_such_call(dev: Account) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -108,14 +109,21 @@ def test_the_answers_have_fields() -> None:
     assert ("DescribeServiceDeployments", "serviceDeployments", 0, "sourceServiceRevisions") in PATHS
 
 
-@pytest.mark.parametrize("command", ["rollback", "abort"])
-def test_a_rollback_never_scales_a_live_service_to_0(
-    aws: Reticent, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resets: list[object] = []
+@dataclass
+class Followed:
+    """The desired counts to restore, and whether what ran before was taken for nothing."""
 
-    def followed(own: Deployer, *_: Any, reset_to: int | None, **__: Any) -> RolloutEnd:
-        resets.append(reset_to)
+    resets: list[int | None] = field(default_factory=list)
+    proofs: list[bool] = field(default_factory=list)
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> Followed:
+    """Let each deployment that is followed be rolled back at once."""
+    found = Followed()
+
+    def follow(own: Deployer, *_: Any, reset_to: int | None, **__: Any) -> RolloutEnd:
+        found.resets.append(reset_to)
         last = RolloutReading(
             deployment=own.ecs.service_deployment(ARN),
             service=own.service(),
@@ -124,13 +132,17 @@ def test_a_rollback_never_scales_a_live_service_to_0(
         )
         return RolloutEnd(outcome=RolloutOutcome.ROLLED_BACK, last=last)
 
-    proofs: list[bool] = []
-    monkeypatch.setattr(Deployer, "follow", followed)
+    monkeypatch.setattr(Deployer, "follow", follow)
     monkeypatch.setitem(
-        roll_back_deployment.__globals__, "_prove", lambda *_, is_empty: proofs.append(is_empty)
+        roll_back_deployment.__globals__, "_prove", lambda *_, is_empty: found.proofs.append(is_empty)
     )
     monkeypatch.setitem(roll_back_deployment.__globals__, "new_record", lambda *_, **__: record().begun)
     monkeypatch.setitem(roll_back_deployment.__globals__, "result", lambda *_: None)
+    return found
+
+
+@pytest.mark.parametrize("command", ["rollback", "abort"])
+def test_a_rollback_never_scales_a_live_service_to_0(aws: Reticent, command: str, followed: Followed) -> None:
     made = _deployer(aws)
     try:
         current = made.ongoing()
@@ -138,8 +150,37 @@ def test_a_rollback_never_scales_a_live_service_to_0(
         roll_back_deployment(made, current, WATCHING, command=command)
     except MclassError as error:
         assert error.hint  # noqa: PT017
-    assert set(resets) <= {None}
-    assert set(proofs) <= {False}
+    assert set(followed.resets) <= {None}
+    assert set(followed.proofs) <= {False}
+    assert aws.changes == []
+
+
+class Forgetful(Reticent):
+    """Has the service revision no more that ran before, and says so."""
+
+    def __init__(self) -> None:
+        super().__init__(("none",))
+
+    def call_ecs(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        if action == "DescribeServiceRevisions" and request["serviceRevisionArns"] == ["source"]:
+            return {"serviceRevisions": [], "failures": [{"arn": "source", "reason": "MISSING"}]}
+        return super().call_ecs(action, request)
+
+
+@pytest.mark.parametrize("command", ["rollback", "abort"])
+def test_a_deployment_whose_source_ecs_has_no_more_is_still_rolled_back_without_a_reset(
+    command: str, followed: Followed
+) -> None:
+    aws = Forgetful()
+    made = _deployer(aws)
+    current = made.ongoing()
+    assert current is not None
+
+    roll_back_deployment(made, current, WATCHING, command=command)
+
+    assert (followed.resets, followed.proofs) == ([None], [False])
+    asked = [action for action, _ in aws.asked]
+    assert {"ContinueServiceDeployment", "StopServiceDeployment"} & {*asked}
     assert aws.changes == []
 
 

@@ -32,6 +32,7 @@ from mclass_tf.errors import (
     RefusedError,
     UsageError,
 )
+from mclass_tf.flows.deployer import deploy
 from mclass_tf.flows.deployer.deploy import Deployer
 from mclass_tf.flows.differences import Difference, EnvironmentSide, differences
 from mclass_tf.flows.history import summarise
@@ -57,6 +58,12 @@ from tests.unit.fake_service import (
 OTHER_DIGEST = "sha256:" + "b" * 64
 NOW = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
 ANY = PromotionSettings()
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be on its way, so that no test waits for it."""
+    monkeypatch.setattr(deploy, "settling_seconds", lambda *_: 0.0)
 
 
 def record(

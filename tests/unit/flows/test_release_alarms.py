@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -30,7 +30,11 @@ class Alarms:
         self._states = states
         self.calls = 0
 
-    def describe_alarms(self, *, AlarmNames: list[str], AlarmTypes: list[str]) -> Mapping[str, Any]:  # noqa: N803  # boto3's names
+    def get_paginator(self, operation: str) -> Alarms:
+        assert operation == "describe_alarms"
+        return self
+
+    def paginate(self, *, AlarmNames: list[str], AlarmTypes: list[str]) -> Iterator[Mapping[str, Any]]:  # noqa: N803  # boto3's names
         self.calls += 1
         assert AlarmTypes == ["MetricAlarm", "CompositeAlarm"]
         found = [
@@ -38,7 +42,8 @@ class Alarms:
             for name in AlarmNames
             if name in self._states
         ]
-        return {"MetricAlarms": found[:1], "CompositeAlarms": found[1:]}
+        yield {"MetricAlarms": found[:1], "CompositeAlarms": []}
+        yield {"MetricAlarms": [], "CompositeAlarms": found[1:]}
 
 
 def session(strategy: Strategy, alarms: Alarms, reports: list[str]) -> Session:

@@ -21,12 +21,13 @@ from mclass_tf.cli.release_commands import _attempt_text
 from mclass_tf.environment import Backend, ReleaseSettings
 from mclass_tf.errors import (
     ApprovalRefusedError,
-    ConfigurationError,
+    IncompleteAnswerError,
     LedgerError,
     MclassError,
     PlanRefusedError,
     PromotionRefusedError,
     ReleaseMissingError,
+    RevisionGoneError,
     RolledBackError,
     UsageError,
 )
@@ -237,9 +238,31 @@ def test_before_its_image_is_applied_no_deployment_is_its_own() -> None:
 def test_a_deployment_that_ecs_has_forgotten_is_none() -> None:
     class Forgetful(FakeEcs):
         def service_deployment(self, arn: str, /) -> ServiceDeployment:
-            raise ConfigurationError(f"ECS does not know the service deployment {arn}")
+            raise RevisionGoneError(f"ECS does not have the service deployment {arn} any more")
 
     assert own_deployment(deployer(Forgetful(RUNNING_OLD)), record(step(APPLYING), rolling_out())) is None
+
+
+def test_a_deployment_on_which_ecs_is_silent_is_not_taken_for_forgotten() -> None:
+    class Silent(FakeEcs):
+        def service_deployment(self, arn: str, /) -> ServiceDeployment:
+            raise IncompleteAnswerError(f"ECS leaves out the service deployment {arn}")
+
+    with pytest.raises(MclassError):
+        own_deployment(deployer(Silent(RUNNING_OLD)), record(step(APPLYING), rolling_out()))
+
+
+def test_a_later_deployment_that_ecs_has_forgotten_is_not_the_attempts_own() -> None:
+    class Forgetful(FakeEcs):
+        def revision_task_definition(self, arn: str, /) -> str:
+            if arn == "revision/gone":
+                raise RevisionGoneError(f"ECS does not have {arn} any more")
+            return super().revision_task_definition(arn)
+
+    gone, own = service_deployment("gone", seconds=20), service_deployment(seconds=10)
+    fake = Forgetful(RUNNING_OLD, own=own, listed=[gone, own])
+
+    assert own_deployment(deployer(fake), record(step(APPLYING))) == own
 
 
 @pytest.mark.parametrize(

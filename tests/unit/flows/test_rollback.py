@@ -131,6 +131,29 @@ def test_a_deployment_under_way_ends_before_a_rollback_changes_the_strategy(
     assert fake.calls == []
 
 
+@pytest.mark.parametrize(("port", "expected"), [(3000, False), (4000, True)])
+def test_a_deployment_under_way_ends_before_a_rollback_to_another_port(
+    port: int, *, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback to another port tells ECS of both target groups: no deployment under way may have changed which is in use."""
+    own = {"name": "mclass-server", "image": DIGEST, "portMappings": [{"containerPort": port}]}
+    monkeypatch.setattr(WithImages, "task_definition", lambda *_: {"containerDefinitions": [own]})
+    wiring = {**WIRED.load_balancers[0], "containerName": "mclass-server", "containerPort": 3000}
+    running = replace(WIRED, configuration={"strategy": "BLUE_GREEN"}, load_balancers=(wiring,))
+    current = service_deployment()
+    fake = WithImages(running, own=current, listed=[current], revisions={"revision/own": NEW})
+    deployer = Deployer(
+        session=session(Strategy(name=BLUE_GREEN)),
+        outputs=outputs(),
+        ecs=cast("Ecs", fake),
+        patience=Patience(report=lambda _: None),
+    )
+    earlier = EarlierVersion(task_definition_arn=OTHER, digest=DIGEST)
+    strategy = Strategy(name=BLUE_GREEN, bake_minutes=0)
+
+    assert _must_end_first(deployer, earlier, current, running, strategy) is expected
+
+
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "ROLLBACK_IN_PROGRESS"])
 @pytest.mark.parametrize(
     ("outcome", "is_fine"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 import pytest
 from botocore.exceptions import ClientError, UnauthorizedSSOTokenError
 
 from mclass_tf.errors import RolloutError
-from mclass_tf.rollout import RolloutOutcome, StartedRollout, Watch
+from mclass_tf.rollout import LOCAL, ON_AWS, Cadence, EcsClient, RolloutOutcome, StartedRollout, Watch
 from mclass_tf.rollout.client import SIGN_IN_PATIENCE
-from mclass_tf.service import ServiceDeployment
+from mclass_tf.service import Service, ServiceDeployment, Task
 from tests.unit.fake_service import (
     NEW,
     OLD,
@@ -442,3 +445,74 @@ def test_a_view_tells_how_the_versions_compare() -> None:
 
     assert (view := seen.look()) is not None
     assert view.analysis == "analysis passed: all well"
+
+
+@dataclass
+class Counted:
+    """Counts the calls of the API that each method of `Ecs` makes, for a service with two target groups."""
+
+    ecs: FakeEcs
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def service(self) -> Service:
+        self.calls["DescribeServices"] += 1
+        return self.ecs.service()
+
+    def service_deployment(self, arn: str) -> ServiceDeployment:
+        self.calls["DescribeServiceDeployments"] += 1
+        return self.ecs.service_deployment(arn)
+
+    def tasks(self) -> Sequence[Task]:
+        self.calls.update(["ListTasks", "DescribeTasks"])
+        return self.ecs.tasks()
+
+    def target_states(self, arns: Sequence[str]) -> Mapping[str, str]:
+        self.calls["DescribeTargetHealth"] += 2
+        return self.ecs.target_states(arns)
+
+
+def _calls_a_minute(cadence: Cadence, deployment: ServiceDeployment, *, minutes: int = 30) -> float:
+    clock, ecs = Clock(), FakeEcs(IN_PROGRESS, own=deployment)
+    counted = Counted(ecs)
+    watched = Watch(cast("EcsClient", counted), started(), stall_after=1e9, cadence=cadence, clock=clock)
+    while clock.now < 1000.0 + 60 * minutes:
+        watched.look()
+        clock.wait(watched.pause)
+    return sum(counted.calls.values()) / minutes
+
+
+def test_a_rollout_on_aws_is_looked_at_rarely_and_with_one_call_where_one_is_enough() -> None:
+    """Each look was six calls every half second: 720 calls a minute, for hours."""
+    starting = service_deployment()
+    baking = replace(starting, stage="BAKE_TIME", bake_minutes=1440)
+
+    assert _calls_a_minute(LOCAL, starting, minutes=1) == 720
+    assert _calls_a_minute(ON_AWS, starting) < 60
+    assert _calls_a_minute(ON_AWS, baking) < 20
+
+
+def test_the_looks_of_two_rollouts_do_not_coincide() -> None:
+    pauses = {ON_AWS.pause(bakes=False) for _ in range(20)}
+
+    assert len(pauses) > 1
+    assert all(2.0 <= pause <= 5.0 for pause in pauses)
+
+
+def test_every_change_of_the_service_deployment_is_shown_with_its_tasks_at_once() -> None:
+    clock, ecs = Clock(), FakeEcs(IN_PROGRESS)
+    counted = Counted(ecs)
+    watched = Watch(cast("EcsClient", counted), started(), stall_after=1e9, cadence=ON_AWS, clock=clock)
+    watched.look()
+    clock.wait(2.0)
+    watched.look()
+    assert counted.calls["DescribeServices"] == 1
+
+    ecs.own, ecs.now = replace(ecs.own, task_counts=(2, 2, 0)), DONE
+    view = watched.look()
+
+    assert view is not None
+    assert [each.running for each in view.tasks] == [2]
+    ecs.becomes("SUCCESSFUL")
+    watched.look()
+    assert watched.end is not None
+    assert watched.end.last.service == DONE

@@ -1451,6 +1451,28 @@ def test_what_an_environment_opted_out_of_is_compared_with_what_its_outputs_say(
     assert run(good_world(), outputs=opted_out, only="service").failed == len(opted_out)
 
 
+def test_a_changed_port_and_name_that_wait_for_the_next_release_are_no_difference() -> None:
+    answers = good_world()
+    applied = answers[f"ecs.describe_task_definition {TASK}:7"]
+    runs = copy.deepcopy(applied)
+    runs["taskDefinition"]["taskDefinitionArn"] = f"{TASK}:6"
+    answers[f"ecs.describe_task_definition {TASK}:6"] = runs
+    answers["ecs.describe_services"]["services"][0]["taskDefinition"] = f"{TASK}:6"
+    container = applied["taskDefinition"]["containerDefinitions"][0]
+    container.update(name="web", portMappings=[{"containerPort": 8080}])
+    groups = answers["ec2.describe_security_groups"]["SecurityGroups"]
+    for rule in (groups[0]["IpPermissionsEgress"][0], groups[1]["IpPermissions"][0]):
+        rule.update(FromPort=0, ToPort=65535)
+    outputs = {"container_name": "web", "container_port": 8080}
+
+    report = run(answers, outputs=outputs)
+
+    assert report.failed == 0, verify.render(report)
+    # What runs must be reached on its own port, whatever is applied.
+    answers["ecs.describe_services"]["services"][0]["loadBalancers"][0]["containerPort"] = 8080
+    assert statuses(run(answers, outputs=outputs, only="service"))[_WIRED] is verify.CheckStatus.FAILED
+
+
 def test_no_report_shows_the_value_of_the_test_header() -> None:
     answers = good_world()
     conditions = answers[f"elbv2.describe_rules {PRODUCTION}"]["Rules"][1]["Conditions"]

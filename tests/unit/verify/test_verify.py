@@ -42,14 +42,14 @@ class OneAnswerAws(Aws):
 
     def __init__(self, answer: Mapping[str, Any] | Exception) -> None:
         super().__init__(Access(region="eu-west-1"))
-        self.calls: list[str] = []
+        self.answered: list[str] = []
         self._answer = answer
 
     def _client(self, service: str) -> Any:
         return _OneAnswerClient(service, self)
 
     def answer(self, call: str) -> Mapping[str, Any]:
-        self.calls.append(call)
+        self.answered.append(call)
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -130,7 +130,7 @@ def test_empty_listings_pass_no_check_that_reads_aws() -> None:
 def test_an_aws_that_cannot_be_reached_is_asked_once_and_fails_every_check() -> None:
     aws = OneAnswerAws(EndpointConnectionError("Could not connect to the endpoint URL"))
     report = verify.run(OUTPUTS, aws, fetch=nothing_answers)
-    assert len(aws.calls) == 1
+    assert len(aws.answered) == 1
     assert report.failed > 50
     assert "Could not connect" in report.results[0].detail
 
@@ -138,7 +138,7 @@ def test_an_aws_that_cannot_be_reached_is_asked_once_and_fails_every_check() -> 
 def test_what_several_checks_look_at_is_read_once() -> None:
     aws = OneAnswerAws({"repositories": [{"repositoryArn": "x"}]})
     verify.run(OUTPUTS, aws, fetch=nothing_answers, only=["registry"])
-    assert aws.calls.count("ecr.describe_repositories") == 1
+    assert aws.answered.count("ecr.describe_repositories") == 1
 
 
 def test_a_check_that_compared_nothing_has_failed() -> None:

@@ -10,11 +10,10 @@ from moto.applicationautoscaling import models, urls
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 
+from mclass_tf.local.aws import pages
 from mclass_tf.local.aws.autoscaling.backend import Activity, LocalAutoscalingBackend
 from mclass_tf.local.aws.autoscaling.tracking_alarms import Policy
 from mclass_tf.local.aws.extend import use_backend, use_responses
-
-_PAGE_SIZE = 50
 
 
 class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore[misc]
@@ -44,6 +43,11 @@ class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore
             backend.tags.setdefault(json.loads(answer)["ScalableTargetARN"], {}).update(tags)
         return answer
 
+    def _get_int_param(self, param_name: str, if_none: Any = None) -> Any:
+        asked = super()._get_int_param(param_name, if_none)
+        is_paged = self._get_action() == "DescribeScalingPolicies"
+        return pages.size(asked) if param_name == "MaxResults" and is_paged else asked
+
     def describe_scaling_activities(self) -> str:
         """Return the activities of a service, for the AWS CLI: they explain why it was scaled.
 
@@ -57,11 +61,12 @@ class LocalAutoscalingResponses(ApplicationAutoScalingResponse):  # type: ignore
         ]
         if self._get_param("ServiceNamespace") != "ecs":
             activities = []
-        start = int(self._get_param("NextToken") or 0)
-        end = start + (self._get_int_param("MaxResults") or _PAGE_SIZE)
-        answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in activities[start:end]]}
-        if end < len(activities):
-            answer["NextToken"] = str(end)
+        page, following = pages.cut(
+            activities, token=self._get_param("NextToken"), asked=self._get_int_param("MaxResults")
+        )
+        answer: dict[str, Any] = {"ScalingActivities": [_activity(entry) for entry in page]}
+        if following:
+            answer["NextToken"] = following
         return json.dumps(answer)
 
     def _tags(self) -> dict[str, str]:

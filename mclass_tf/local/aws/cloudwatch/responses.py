@@ -15,13 +15,13 @@ from moto.cloudwatch.responses import CloudWatchResponse
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 
+from mclass_tf.local.aws import pages
 from mclass_tf.local.aws.cloudwatch.alarm_checks import check_period, check_statistic
 from mclass_tf.local.aws.cloudwatch.backend import HistoryItem, LocalCloudWatchBackend, epoch, metric_of
 from mclass_tf.local.aws.cloudwatch.metrics import MINUTE, Stats
 from mclass_tf.local.aws.extend import announce, use_backend, use_responses
 
 _MAX_POINTS = 1440
-_ALARMS_PER_PAGE = 50
 
 
 class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
@@ -89,10 +89,11 @@ class LocalCloudWatchResponses(CloudWatchResponse):  # type: ignore[misc]
             and state in (None, alarm.state_value)
             and (not action or any(one.startswith(action) for one in alarm.alarm_actions or []))
         ]
-        start = int(self._get_param("NextToken") or 0)
-        end = start + (self._get_int_param("MaxRecords") or _ALARMS_PER_PAGE)
-        token = {"NextToken": str(end)} if end < len(alarms) else {}
-        return ActionResult({"MetricAlarms": alarms[start:end], "CompositeAlarms": [], **token})
+        page, following = pages.cut(
+            alarms, token=self._get_param("NextToken"), asked=self._get_int_param("MaxRecords")
+        )
+        token = {"NextToken": following} if following else {}
+        return ActionResult({"MetricAlarms": page, "CompositeAlarms": [], **token})
 
     def describe_alarm_history(self) -> ActionResult:
         """Return the history, for the AWS CLI: it explains why an alarm rolled a release back or scaled a service.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moto.ec2.exceptions import InvalidSecurityGroupNotFoundError
+from moto.elb import urls as elb_urls
 from moto.elbv2 import urls
 from moto.elbv2.models import FakeAction, elbv2_backends
 from moto.s3.models import s3_backends
@@ -15,6 +16,7 @@ from moto.s3.models import s3_backends
 from mclass_tf.local.aws.acm import is_pending
 from mclass_tf.local.aws.elbv2.checks import check_conditions, check_load_balancer_attributes, check_redirect
 from mclass_tf.local.aws.elbv2.checks import error as _error
+from mclass_tf.local.aws.elbv2.responses import LocalElbv2Responses
 from mclass_tf.local.aws.elbv2.target_groups import TargetGroups
 from mclass_tf.local.aws.extend import announce, use_backend
 from mclass_tf.local.aws.regions import dns_suffix
@@ -351,3 +353,4 @@ def _forward_target_groups(load_balancer: Any, *, arns_of: Any) -> set[str]:
 def install() -> None:
     announce(backend=LocalElbv2Backend, methods=_MUTATIONS, topic="elbv2")
     use_backend(backends=elbv2_backends, urls=urls, backend=LocalElbv2Backend)
+    elb_urls.ELBV2Response = LocalElbv2Responses  # both versions of the API have one URL

@@ -76,7 +76,8 @@ class World:
         return int(found["desiredCount"])
 
     def activities(self) -> list[dict[str, Any]]:
-        return list(self.scaling.describe_scaling_activities(ServiceNamespace="ecs")["ScalingActivities"])
+        pages = self.scaling.get_paginator("describe_scaling_activities").paginate(ServiceNamespace="ecs")
+        return [activity for page in pages for activity in page["ScalingActivities"]]
 
     def alarms(self) -> list[dict[str, Any]]:
         return list(self.client("cloudwatch").describe_alarms()["MetricAlarms"])
@@ -204,7 +205,11 @@ def test_requests_of_one_target_group_scale_a_service(world: World) -> None:
     assert world.pass_minutes(_HIGH_PERIODS, 250, metric=_per_target("blue"), unit="Count") == 5
 
 
-def _busiest() -> dict[str, Any]:
+_BUSIER = "IF(FILL(blue, 0) >= FILL(green, 0), blue, green)"
+_FILLED = "MAX([FILL(blue, 0), FILL(green, 0)])"
+
+
+def _busiest(expression: str = _BUSIER) -> dict[str, Any]:
     """Return the configuration that modules/ecs-service uses."""
     measured = [
         {
@@ -221,21 +226,32 @@ def _busiest() -> dict[str, Any]:
         }
         for colour in ("blue", "green")
     ]
-    busiest = {"Id": "busiest", "Expression": "MAX([FILL(blue, 0), FILL(green, 0)])", "ReturnData": True}
+    busiest = {"Id": "busiest", "Expression": expression, "ReturnData": True}
     return {"Metrics": [*measured, busiest]}
 
 
-def test_requests_of_the_busier_of_two_groups_scale_a_service(world: World) -> None:
-    configuration = {"TargetValue": 100.0, "CustomizedMetricSpecification": _busiest()}
+def _track(world: World, expression: str) -> dict[str, Any]:
+    configuration = {"TargetValue": 100.0, "CustomizedMetricSpecification": _busiest(expression)}
     world.scaling.put_scaling_policy(
         **_TARGET,
         PolicyName="requests",
         PolicyType="TargetTrackingScaling",
         TargetTrackingScalingPolicyConfiguration=configuration,
     )
-    assert world.pass_minutes(_HIGH_PERIODS, 250, metric=_per_target("green"), unit="Count") == 5
+    return configuration
+
+
+def test_requests_of_the_busier_of_two_groups_scale_a_service(world: World) -> None:
+    configuration = _track(world, _BUSIER)
+    assert world.pass_minutes(_HIGH_PERIODS + 1, 250, metric=_per_target("green"), unit="Count") == 5
     described = world.scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"][0]
     assert described["TargetTrackingScalingPolicyConfiguration"] == configuration
+
+
+def test_a_metric_that_is_filled_never_scales_a_service_out(world: World) -> None:
+    """Its newest minute is always missing, and 0 in its place is never above the target."""
+    _track(world, _FILLED)
+    assert world.pass_minutes(4 * _HIGH_PERIODS, 250, metric=_per_target("green"), unit="Count") <= 2
 
 
 def test_a_deleted_service_does_not_scale(world: World) -> None:

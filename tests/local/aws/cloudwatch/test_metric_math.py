@@ -15,6 +15,9 @@ _METRICS: dict[str, TimeSeries] = {"m1": {0: 1.0, 1: 2.0, 2: 3.0}, "m2": {1: 10.
     ("expression", "result"),
     [
         ("MAX([FILL(m1, 0), FILL(m2, 0)])", {0: 1, 1: 10, 2: 3, 3: 0}),
+        ("IF(FILL(m1, 0) >= FILL(m2, 0), m1, m2)", {0: 1, 1: 10, 2: 3}),
+        ("IF(FILL(m2, 0) >= FILL(m1, 0), m2, m1)", {0: 1, 1: 10, 2: 3}),
+        ("IF(FILL(none, 0) >= FILL(m2, 0), none, m2)", {1: 10}),
         ("MAX([FILL(m2, 0)])", {0: 0, 1: 10, 2: 0, 3: 0}),
         ("MAX([FILL(none, 0)])", {0: 0, 1: 0, 2: 0, 3: 0}),
         ("MAX([FILL(none, 0), FILL(m1, 0), FILL(m2, 0)])", {0: 1, 1: 10, 2: 3, 3: 0}),
@@ -41,6 +44,8 @@ def test_an_expression_has_the_same_result_as_in_cloudwatch(
         "MAX(m1)",
         "MAX([])",
         "MAX([m1, m2])",
+        "IF(FILL(m1, 0) >= FILL(m2, 0), m2, m1)",
+        "IF(m1 >= m2, m1, m2)",
         "MAX([FILL(m1, 0), FILL(m3, 0)])",
         "MAX([FILL(m1, 0), FILL(m2, 0)]) + 1",
         "100 * m1 / m2",

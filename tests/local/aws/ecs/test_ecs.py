@@ -59,7 +59,10 @@ def test_a_service_starts_its_desired_tasks(ecs: Ecs) -> None:
     listed = [
         arn
         for status in ("RUNNING", "STOPPED")
-        for arn in ecs.client.list_tasks(cluster="c", serviceName="s", desiredStatus=status)["taskArns"]
+        for page in ecs.client.get_paginator("list_tasks").paginate(
+            cluster="c", serviceName="s", desiredStatus=status
+        )
+        for arn in page["taskArns"]
     ]
     assert len(listed) >= 2
     ecs.delete()

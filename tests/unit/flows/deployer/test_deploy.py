@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from mclass_tf.aws import Aws
 from mclass_tf.environment import ReleaseSettings
 from mclass_tf.errors import (
     DeploymentInProgressError,
+    RevisionGoneError,
     RolledBackError,
     RolloutError,
     RolloutStoppedError,
@@ -53,6 +54,7 @@ OUTPUTS = cast(
         autoscaling={"min": 1, "max": 3},
         cluster_name="mclass-cluster",
         container_name="mclass-server",
+        container_port=3000,
         desired_count=2,
         image_digest=DIGEST,
         log_group_name="/ecs/mclass-task",
@@ -83,6 +85,18 @@ class WithImages(FakeEcs):
     def task_definition(self, reference: str) -> Mapping[str, Any]:
         digest = verify.PLACEHOLDER if reference == OLD else DIGEST
         return {"containerDefinitions": [{"name": "mclass-server", "image": f"repository@{digest}"}]}
+
+
+@dataclass
+class Forgetful(WithImages):
+    """A fake ECS that has one service revision no more."""
+
+    gone: str = ""
+
+    def revision_task_definition(self, arn: str, /) -> str:
+        if arn == self.gone:
+            raise RevisionGoneError(f"ECS does not have {arn} any more")
+        return super().revision_task_definition(arn)
 
 
 def deployer(ecs: FakeEcs, *, scaling: FakeScaling | None = None) -> Deployer:
@@ -272,6 +286,18 @@ def test_only_known_placeholders_count_as_nothing_ran_before(
     ecs = WithImages(RUNNING_OLD, own=current, listed=[current], revisions=revisions)
 
     assert deployer(ecs).replaces_only_placeholder(current) is is_known
+
+
+@pytest.mark.parametrize("gone", ["revision/placeholder", "revision/before"])
+def test_a_source_that_ecs_has_no_more_leaves_unknown_what_ran_before(gone: str) -> None:
+    """Otherwise the rest, a placeholder, would be taken for all that ran, and the service be scaled to 0."""
+    current = replace(service_deployment(), source_revision_arns=("revision/placeholder", "revision/before"))
+    revisions = {"revision/own": NEW, "revision/before": OTHER, "revision/placeholder": OLD}
+    ecs = Forgetful(RUNNING_OLD, own=current, listed=[current], revisions=revisions, gone=gone)
+
+    assert deployer(ecs).sources_of(current) == ()
+    assert not deployer(ecs).replaces_only_placeholder(current)
+    assert start_or_adopt(deployer(ecs), current, service=RUNNING_OLD, before=RUNNING_OLD)[1] is None
 
 
 def test_nothing_is_started_over_a_redeployment_of_what_ran_before() -> None:

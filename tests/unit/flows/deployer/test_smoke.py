@@ -93,6 +93,7 @@ def proven(monkeypatch: pytest.MonkeyPatch, *, revision: str) -> bool:
     """Prove a release that ECS reports as successful; return whether the environment was verified."""
     answering(monkeypatch, {"/version": 200})
     monkeypatch.setattr(deploy, "verify_environment", lambda _: SimpleNamespace(ok=True))
+    monkeypatch.setattr(deploy, "settling_seconds", lambda *_: 0.0)
     ecs = FakeEcs(service(deployment(NEW, status="PRIMARY")))
     ecs.running = [task("a", address="10.0.0.1"), task("b", address="10.0.0.2")]
     ecs.states = {"10.0.0.1": "healthy", "10.0.0.2": "healthy"}

@@ -228,6 +228,7 @@ class World:
     @property
     def deployer(self) -> Deployer:
         session = SimpleNamespace(
+            cloud=SimpleNamespace(is_local=True),
             environment=SimpleNamespace(
                 name="dev", region="ap-northeast-2", release=replace(ReleaseSettings(), before=self.before)
             ),

@@ -17,7 +17,7 @@ _MOST_DESCRIBED = 20
 
 
 def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any]:
-    """List the deployments of a service, latest first.
+    """List the deployments of a service, latest last: AWS documents no order, and clients often expect the other one.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
     """
@@ -31,10 +31,10 @@ def list_service_deployments(backend: EcsBackend, request: Mapping[str, Any]) ->
     earliest, latest = float(created.get("after") or 0), float(created.get("before") or "inf")
     briefs = [
         record.brief()
-        for record in service.records
+        for record in reversed(service.records)
         if record.status in statuses and earliest <= record.created_at <= latest
     ]
-    chosen, more = page(briefs, request, size=20)
+    chosen, more = page(briefs, request)
     return {"serviceDeployments": chosen, **more}
 
 

@@ -33,9 +33,7 @@ def list_tasks(backend: EcsBackend, request: Mapping[str, Any]) -> dict[str, Any
     desired_status = request.get("desiredStatus") or "RUNNING"
     if desired_status not in {"RUNNING", "PENDING", "STOPPED"}:
         raise invalid("desiredStatus should be one of [RUNNING,PENDING,STOPPED].")
-    arns, more = page(
-        [task.arn for task in tasks if task.desired_status == desired_status], request, size=100
-    )
+    arns, more = page([task.arn for task in tasks if task.desired_status == desired_status], request)
     return {"taskArns": arns, **more}
 
 

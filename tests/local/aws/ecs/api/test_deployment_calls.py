@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from mclass_tf.local.aws.pages import SHORT
 from tests.local.conftest import REGION, Account, Network
-from tests.local.ecs_cluster import Ecs, cluster, task_definition
+from tests.local.ecs_cluster import Ecs, cluster, list_all, task_definition
 
 
 @pytest.fixture
@@ -29,10 +30,9 @@ def ecs(fresh: Account, network: Network) -> Iterator[Ecs]:
 
 
 def _listed(ecs: Ecs, **filters: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ecs.client.list_service_deployments(cluster="c", service="s", **filters)[
-        "serviceDeployments"
-    ]
-    return found
+    """List the service deployments of every page, latest first."""
+    found = list_all(ecs.client, **filters)
+    return found[::-1]
 
 
 def _described(ecs: Ecs, arn: str) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def _described(ecs: Ecs, arn: str) -> dict[str, Any]:
     return found
 
 
-def test_service_deployments_are_listed_the_latest_first(ecs: Ecs) -> None:
-    latest, first = _listed(ecs)
+def test_service_deployments_are_listed_the_latest_last(ecs: Ecs) -> None:
+    first, latest = ecs.client.list_service_deployments(cluster="c", service="s")["serviceDeployments"]
     prefix = f"arn:aws:ecs:{REGION}:{ecs.account.account_id}"
     assert latest["serviceDeploymentArn"].startswith(f"{prefix}:service-deployment/c/s/")
     assert latest["targetServiceRevisionArn"].startswith(f"{prefix}:service-revision/c/s/")
@@ -58,8 +58,16 @@ def test_service_deployments_are_filtered_and_paged(ecs: Ecs) -> None:
     assert [latest, first] == _listed(ecs, createdAt={"after": first["createdAt"] - hour})
     assert _listed(ecs, createdAt={"before": first["createdAt"] - hour}) == []
     page = ecs.client.list_service_deployments(cluster="c", service="s", maxResults=1)
-    assert [latest] == page["serviceDeployments"]
-    assert [first] == _listed(ecs, nextToken=page["nextToken"])
+    assert [first] == page["serviceDeployments"]
+    following = ecs.client.list_service_deployments(cluster="c", service="s", nextToken=page["nextToken"])
+    assert [latest] == following["serviceDeployments"]
+
+
+def test_a_page_is_shorter_than_what_was_asked_for(ecs: Ecs) -> None:
+    ecs.client.update_service(cluster="c", service="s", forceNewDeployment=True)
+    page = ecs.client.list_service_deployments(cluster="c", service="s", maxResults=100)
+    assert len(page["serviceDeployments"]) == SHORT
+    assert len(_listed(ecs)) == 3
 
 
 def test_a_service_may_be_named_by_its_arn_alone(ecs: Ecs) -> None:

@@ -31,7 +31,7 @@ _LISTS = {
 def test_a_list_has_as_many_items_as_the_request_says_and_goes_on_after_them(
     ecs: Any, operation: str, key: str
 ) -> None:
-    everything = getattr(ecs, operation)()[key]
+    everything = [item for page in ecs.get_paginator(operation).paginate() for item in page[key]]
     first = getattr(ecs, operation)(maxResults=2)
     second = getattr(ecs, operation)(maxResults=2, nextToken=first["nextToken"])
     assert [len(first[key]), len(second[key])] == [2, 1]

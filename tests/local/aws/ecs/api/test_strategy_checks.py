@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.callers import ask
 from tests.local.conftest import Account, Network, make_network
-from tests.local.ecs_cluster import Ecs, cluster, make_cluster, task_definition
+from tests.local.ecs_cluster import Ecs, cluster, list_all, make_cluster, task_definition
 
 _POLICY = "arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers"
 
@@ -84,9 +84,7 @@ def _weights(ecs: Ecs, rule: str) -> dict[str, int]:
 
 
 def _latest(ecs: Ecs) -> dict[str, Any]:
-    arn = ecs.client.list_service_deployments(cluster="c", service="s")["serviceDeployments"][0][
-        "serviceDeploymentArn"
-    ]
+    arn = list_all(ecs.client)[-1]["serviceDeploymentArn"]
     found: dict[str, Any] = ecs.call("DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})[
         "serviceDeployments"
     ][0]

@@ -21,7 +21,7 @@ from mclass_tf.local.aws.ecs.model.stages import (
     rollback_progress,
 )
 from tests.local.conftest import Account, Network
-from tests.local.ecs_cluster import Ecs, cluster, task_definition
+from tests.local.ecs_cluster import Ecs, cluster, list_all, task_definition
 
 _PATIENCE = 60.0
 _NEVER_CALLED = "arn:aws:lambda:ap-northeast-2:111111111111:function:nobody"
@@ -62,8 +62,7 @@ class Hooked:
         self.ecs.call("UpdateService", {"cluster": "c", "service": "s", **changes})
 
     def latest(self) -> dict[str, Any]:
-        listed = self.ecs.client.list_service_deployments(cluster="c", service="s")["serviceDeployments"]
-        asked = {"serviceDeploymentArns": [listed[0]["serviceDeploymentArn"]]}
+        asked = {"serviceDeploymentArns": [list_all(self.ecs.client)[-1]["serviceDeploymentArn"]]}
         found: dict[str, Any] = self.ecs.call("DescribeServiceDeployments", asked)["serviceDeployments"][0]
         return found
 
