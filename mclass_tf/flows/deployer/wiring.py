@@ -8,6 +8,7 @@ from typing import Any
 from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import ConfigurationError, Hint, RevisionGoneError, UsageError
+from mclass_tf.flows.deployer.registration import groups_and_rules
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs, Service
 from mclass_tf.session import Session
@@ -111,20 +112,13 @@ def require_pauses(
 
 
 def is_wired(outputs: verify.Outputs, service: Service) -> bool:
-    """Return whether ECS shifts the traffic of the service between both target groups by the rules of the outputs.
-
-    Which group is the alternate one says nothing: ECS swaps them at every shift.
-    """
-    if len(service.load_balancers) != 1:
-        return False
-    (balancer,) = service.load_balancers
-    advanced = balancer.get("advancedConfiguration") or {}
-    groups = {balancer.get("targetGroupArn"), advanced.get("alternateTargetGroupArn")}
-    rules = (advanced.get("productionListenerRule"), advanced.get("testListenerRule"))
-    return groups == set(outputs.target_group_arns.values()) and rules == (
+    """Return whether ECS shifts the traffic of the service between both target groups by the rules of the outputs."""
+    applied = (
+        frozenset(outputs.target_group_arns.values()),
         outputs.production_listener_rule_arn,
         outputs.test_listener_rule_arn,
     )
+    return [groups_and_rules(entry) for entry in service.load_balancers] == [applied]
 
 
 def target_group_in_use(ecs: Ecs, outputs: verify.Outputs, service: Service, *, patience: Patience) -> str:
