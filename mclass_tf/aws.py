@@ -695,11 +695,11 @@ def refusal(error: Exception) -> MclassError | None:
         return CredentialsExpiredError(
             f"the credentials have expired: {error}",
             hint=Hint(
-                f"{SIGN_IN}. What runs on AWS goes on: ",
+                f"{SIGN_IN}. What runs on AWS continues: ",
                 ("status", "ENV"),
                 " shows it, and ",
                 ("release", "ENV", "--resume"),
-                " goes on with a release that this command has begun",
+                " resumes a release that this command has begun",
             ),
         )
     if isinstance(error, ClientError):

@@ -6,7 +6,7 @@
     │   ├── UnknownEnvironmentError
     │   ├── AccountMismatchError
     │   ├── CredentialsError
-    │   │   └── CredentialsExpiredError  they expired while the command ran; what it began on AWS goes on
+    │   │   └── CredentialsExpiredError  they expired while the command ran; what it began on AWS continues
     │   ├── UnreachableError             nothing answers at the endpoint
     │   ├── BackendMissingError
     │   ├── EngineError                  Terraform is missing or too old

@@ -59,7 +59,7 @@ class Recorder:
             self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()

@@ -87,15 +87,15 @@ def conform(
 
 
 def announcement(session: Session, bill: Bill) -> str:
-    """Return what is asked before anything is made: what, where, for how long and for how much."""
+    """Return the text of the question: what will be created, where, for how long and at what cost."""
     name, loaded = session.environment.name, session.environment
     lines = (
-        f"This makes the environment {name} in account {loaded.account_id}, region {loaded.region}, on {session.cloud.label}:",
+        f"This creates the environment {name} in account {loaded.account_id}, region {loaded.region}, on {session.cloud.label}:",
         f"  the state bucket {loaded.backend.bucket} if it does not exist, a VPC with its gateways, a load balancer,",
         "  an ECR repository, an ECS cluster with a service, IAM roles, log groups, alarms; everything that a plan shows.",
         f"It releases fourteen times, takes about {bill.hours * 60:.0f} minutes on AWS, and destroys everything again.",
         *(f"  {line.what}: ${line.dollars:.2f}" for line in bill.lines),
-        f"Expected cost on AWS: ${bill.dollars:.2f}, tax and discounts aside.",
+        f"Expected cost on AWS: ${bill.dollars:.2f}, without tax and discounts.",
     )
     return "\n".join(lines)
 
@@ -103,7 +103,7 @@ def announcement(session: Session, bill: Bill) -> str:
 def record(
     life: Life, recorder: Recorder, *, take_down: Callable[[], None], keep: Callable[[], None]
 ) -> None:
-    """Live a life; take down everything in the end, and keep what was recorded, whatever happens."""
+    """Run the chapters. Whatever happens, destroy everything in the end, and keep the recording."""
     try:
         life.begin()
         life.live()
@@ -123,7 +123,7 @@ def require_disposable(session: Session) -> None:
     # What is not set is protected: the module's default.
     if not (isinstance(alb, Mapping) and alb.get("deletion_protection") is False):
         raise ProtectedError(
-            f"{name} is protected from deletion, so that it could not be taken down again; nothing was made",
+            f"{name} is protected from deletion, so it could not be destroyed again; nothing was created",
             hint="record an environment with alb = { deletion_protection = false }, such as dev or a copy of it",
         )
     if _has_resources(session):

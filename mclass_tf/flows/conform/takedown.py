@@ -24,13 +24,13 @@ def take_down(session: Session, recorder: Recorder, *, buckets: Iterable[str]) -
     try:
         with recorder.chapter("destroy"):
             _destroy(session)
-        # Those of the local AWS are its own: it makes them anew whenever it is asked for.
+        # The local AWS creates its buckets again whenever they are needed.
         if not session.cloud.is_local:
             _delete_buckets(session, buckets)
     except (Exception, KeyboardInterrupt) as error:
         left = "; ".join(_remains(session)) or "what the state names"
         raise TakeDownError(
-            f"not everything of {name} could be taken down: {error}\nstill there, and not free of charge: {left}",
+            f"not everything of {name} could be destroyed: {error}\nstill there, and it costs money: {left}",
             hint=Hint(
                 "destroy it: ",
                 ("destroy", name),

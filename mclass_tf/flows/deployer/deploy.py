@@ -137,7 +137,7 @@ class Deployer:
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
         """Return the task definitions that ran when a service deployment began; none if ECS does not say.
 
-        Nor if it has one of them no more, since a part could be taken for the whole.
+        Nor if it no longer has one of them, since a part could be taken for the whole.
         """
         sources = self.describe_service_deployment(deployment).source_revision_arns
         try:

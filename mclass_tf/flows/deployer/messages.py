@@ -121,7 +121,7 @@ def superseded(by: str, *, environment: str, inherited_pause: Hint) -> Supersede
 def inherited_pause(environment: str) -> Hint:
     """Return the hint on somebody else's deployment that started while our pauses were configured."""
     return Hint(
-        "; it has the pause of the interrupted release, where ECS takes it back in the end: ",
+        "; it has the pause of the interrupted release, where ECS rolls it back in the end: ",
         ("continue", environment),
         " lets it go on",
     )

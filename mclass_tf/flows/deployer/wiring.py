@@ -107,7 +107,7 @@ def require_pauses(
     if missing:
         raise UsageError(
             f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: that is settled at its beginning",
-            hint=Hint(f"{leave_out} to adopt it as it is; ", ("abort", name), " takes it back"),
+            hint=Hint(f"{leave_out} to adopt it as it is; ", ("abort", name), " rolls it back"),
         )
 
 
@@ -138,7 +138,7 @@ def resolved_target_group(ecs: Ecs, outputs: verify.Outputs, service: Service, *
 
 
 def groups_of_revision(ecs: Ecs, arn: str, *, patience: Patience) -> tuple[str, ...]:
-    """Return the target groups of a service revision, none if ECS does not say or has the revision no more."""
+    """Return the target groups of a service revision, none if ECS does not say or no longer has the revision."""
     try:
         return patience(lambda: ecs.revision(arn)).target_group_arns
     except RevisionGoneError:

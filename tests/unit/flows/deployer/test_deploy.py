@@ -89,7 +89,7 @@ class WithImages(FakeEcs):
 
 @dataclass
 class Forgetful(WithImages):
-    """A fake ECS that has one service revision no more."""
+    """A fake ECS that no longer has one service revision."""
 
     gone: str = ""
 
@@ -289,7 +289,7 @@ def test_only_known_placeholders_count_as_nothing_ran_before(
 
 
 @pytest.mark.parametrize("gone", ["revision/placeholder", "revision/before"])
-def test_a_source_that_ecs_has_no_more_leaves_unknown_what_ran_before(gone: str) -> None:
+def test_a_source_that_ecs_no_longer_has_leaves_unknown_what_ran_before(gone: str) -> None:
     """Otherwise the rest, a placeholder, would be taken for all that ran, and the service be scaled to 0."""
     current = replace(service_deployment(), source_revision_arns=("revision/placeholder", "revision/before"))
     revisions = {"revision/own": NEW, "revision/before": OTHER, "revision/placeholder": OLD}
