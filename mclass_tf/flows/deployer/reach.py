@@ -168,7 +168,7 @@ def other_actions(session: Session, outputs: verify.Outputs) -> list[str]:
     """Return the rules of the production listener with other actions than "forward".
 
     In some languages, AWS's page says that deployments which shift traffic fail on such a listener. The English one does not.
-    https://docs.aws.amazon.com/es_es/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
+    https://docs.aws.amazon.com/de_de/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
     """
     return [
         f"{rule['RuleArn']} ({action['Type']})"
