@@ -95,7 +95,7 @@ class Forgetful(WithImages):
 
     def revision_task_definition(self, arn: str, /) -> str:
         if arn == self.gone:
-            raise RevisionGoneError(f"ECS does not have {arn} any more")
+            raise RevisionGoneError(f"ECS no longer has {arn}")
         return super().revision_task_definition(arn)
 
 
