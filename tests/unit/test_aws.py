@@ -317,7 +317,7 @@ def test_the_time_is_awss_whatever_the_clock_of_this_machine_says(
 
     events = aws.ec2.meta.events
     module = SimpleNamespace(datetime=Clock, timedelta=dt.timedelta, UTC=dt.UTC)
-    monkeypatch.setattr("mclass_tf.aws.dt", module)
+    monkeypatch.setattr("mclass_tf.aws.clients.dt", module)
     assert aws.now() == true + dt.timedelta(seconds=wrong_by), "nobody has told it better"
 
     for late in (4, 0, 7):  # answers that were so long on their way
