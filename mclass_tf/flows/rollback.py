@@ -96,7 +96,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
             ("release", name, "--resume"),
             " resumes one that was cut off, ",
             ("abort", name),
-            " takes it back, ",
+            " rolls it back, ",
             ("rollback", name, "--to", "TASK_DEFINITION"),
             " goes elsewhere",
         ),

@@ -80,7 +80,7 @@ def _require_alarms(session: Session, names: Sequence[str]) -> None:
     ringing = [name for name in names if states[name] == "ALARM"]
     if ringing:
         session.report(
-            f"in ALARM already: {', '.join(ringing)}; ECS heeds no alarm in a deployment that begins so"
+            f"in ALARM already: {', '.join(ringing)}; ECS ignores these alarms in a deployment that begins now"
         )
 
 
@@ -106,7 +106,7 @@ def require_pauses(
     missing = [stage for stage in pause_at if under_way is not None and stage not in under_way]
     if missing:
         raise UsageError(
-            f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: that is settled at its beginning",
+            f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: pauses are set when a rollout starts",
             hint=Hint(f"{leave_out} to adopt it as it is; ", ("abort", name), " rolls it back"),
         )
 

@@ -467,7 +467,7 @@ def test_what_its_origin_has_taken_back_since_is_not_promoted_any_more() -> None
     require_not_withdrawn(book.session, digest=DIGEST)  # what came after it says nothing against it
 
     served(book, minute=3, command="rollback", digest="sha256:older", arn=OLD)
-    with pytest.raises(PromotionRefusedError, match="was taken back in dev since"):
+    with pytest.raises(PromotionRefusedError, match="was rolled back in dev since"):
         require_not_withdrawn(book.session, digest=DIGEST)
 
 

@@ -191,7 +191,7 @@ def test_what_serves_though_it_did_worse_is_an_error_and_not_proven() -> None:
     nothing = VersionCounts(requests=0, errors=0)
     attempt.analysis = AnalysisResult(verdict=FAILED, reason="new 20.0 % failed", new=nothing, old=nothing)
 
-    with pytest.raises(ServesWorseError, match=r"serves there.* new 20.0 % failed") as caught:
+    with pytest.raises(ServesWorseError, match=r"new version serves.* new 20.0 % failed") as caught:
         deployer(FakeEcs(RUNNING_OLD)).require_success(
             end(RolloutOutcome.SUCCEEDED),
             WATCHING,
@@ -353,7 +353,7 @@ def test_what_did_worse_is_no_better_for_being_released_again() -> None:
     book = Book()
     made = replace(deployer(FakeEcs(RUNNING_OLD)), session=book.session)
     attempted(book, "worse", minute=0)
-    with pytest.raises(ServesWorseError, match=r"serves there.*because of it"):
+    with pytest.raises(ServesWorseError, match=r"new version serves.*because of it"):
         require_not_worse(made, NEW)
 
     attempted(book, "refused", minute=1, arn="")
