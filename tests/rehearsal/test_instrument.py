@@ -1,4 +1,4 @@
-"""Killing a task kills its process, not its keeper."""
+"""Killing a task kills its process, not its supervisor."""
 
 from __future__ import annotations
 

@@ -212,20 +212,20 @@ class Busy:
 def test_a_server_with_a_connection_limit_rejects_others_and_never_waits(listener: Listener) -> None:
     """It runs in the event loop of the tasks."""
     busy = Busy()
-    door = Server(listener=listener, app=busy.answer, most=2)
-    door.timeout = 0
+    server = Server(listener=listener, app=busy.answer, most=2)
+    server.timeout = 0
     with ExitStack() as sockets:
-        sockets.callback(door.server_close)
+        sockets.callback(server.server_close)
         first, second, third = (
             sockets.enter_context(socket.create_connection(listener.getsockname(), timeout=30))
             for _ in range(3)
         )
         for connection in (first, second):
-            door.handle_request()
+            server.handle_request()
             connection.sendall(GOOD)
             assert busy.asked.acquire(timeout=30)
         started = time.monotonic()
-        door.handle_request()
+        server.handle_request()
         assert time.monotonic() - started < 0.5
         assert third.recv(1) == b""
         busy.over.set()
@@ -237,18 +237,18 @@ def test_without_descriptors_it_rejects_new_connections_and_empties_the_backlog(
     listener: Listener,
 ) -> None:
     """A connection in the backlog would make the event loop call the listener over and over."""
-    door = Server(listener=listener, app=echo, most=2)
-    door.timeout = 0
+    server = Server(listener=listener, app=echo, most=2)
+    server.timeout = 0
     with ExitStack() as sockets:
-        sockets.callback(door.server_close)
+        sockets.callback(server.server_close)
         for _ in range(3):
             listener.errors = [errno.EMFILE]
             connection = socket.create_connection(listener.getsockname(), timeout=30)
             sockets.enter_context(connection)
-            door.handle_request()
+            server.handle_request()
             assert connection.recv(1) == b""
         connection = sockets.enter_context(socket.create_connection(listener.getsockname(), timeout=30))
-        door.handle_request()
+        server.handle_request()
         connection.sendall(GOOD)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
