@@ -225,7 +225,8 @@ def _marks(value: Any, marks: Any, secrets: frozenset[str]) -> Any:
     if marks is True or not secrets:
         return marks
     if isinstance(value, dict):
-        return {key: _marks(inner, _child(marks, key), secrets) for key, inner in value.items()}
+        own = marks if isinstance(marks, dict) else {}  # also of what has no value yet
+        return own | {key: _marks(inner, _child(marks, key), secrets) for key, inner in value.items()}
     if isinstance(value, list):
         return [_marks(inner, _child(marks, index), secrets) for index, inner in enumerate(value)]
     return True if isinstance(value, str) and value in secrets else marks

@@ -233,7 +233,10 @@ def test_a_secret_is_not_shown_where_it_was_made_without_a_mark() -> None:
 
 def test_a_short_text_that_is_marked_somewhere_is_shown_elsewhere() -> None:
     user = change(["no-op"], {"on": "true"}, {"on": "true"}, before_sensitive=True)
+    long = change(["no-op"], {"key": "k" * 20}, {}, before_sensitive=True)
+    none = change(["update"], {"a": "b"}, {"password": "hunter2"}, before_sensitive={"password": True})
 
+    assert "hunter" not in told(user, long, none)
     assert '"true" → "false"' in told(user, change(["update"], {"a": "true"}, {"a": "false"}))
 
 
