@@ -139,7 +139,8 @@ def _kind_of_arn(arn: str) -> str:
     return kind if kind in _KINDS else "resource"
 
 
-_NUMBER = re.compile(r"\b([a-z][a-z-]*[a-z])-\d+\b")
+# Possessive, since a recording may be a stranger's: no text takes time that grows with the square of its length.
+_NUMBER = re.compile(r"\b(?![a-z]-\d)([a-z]++(?:-++[a-z]++)*+)-\d+\b")
 _SERVICE = re.compile(r"\(service [^\s,()]+")
 _COUNT = re.compile(r"\b\d+(?:\.\d+)?\b")
 
