@@ -29,6 +29,7 @@ FOREIGN = HERE / ".nox" / "foreign"
 LOCK = "constraints.txt"
 TOOLS_LOCK = ".ci/tools.txt"
 FOREIGN_LOCK = ".ci/foreign.txt"
+JAVASCRIPT_LOCK = ".ci/foreign-javascript/package-lock.json"
 APP_LOCK = "app/requirements.txt"
 
 
@@ -228,15 +229,14 @@ def foreign(session: nox.Session) -> None:
 def _foreign(session: nox.Session) -> str:
     """Create or update the environment of the clients of others; return its Python."""
     python = str(FOREIGN / "bin" / "python")
-    with _made(session, FOREIGN, sources=(FOREIGN_LOCK,)) as make:
+    with _made(session, FOREIGN, sources=(FOREIGN_LOCK, JAVASCRIPT_LOCK)) as make:
         if make:
             _install(session, FOREIGN_LOCK, python=python, only="setuptools")
             _install(session, FOREIGN_LOCK, python=python)
-            if (
-                shutil.which("npm") is not None
-            ):  # the JavaScript SDK is optional: its test is skipped without it
-                packages = ("install", "--silent", "--ignore-scripts", "--no-audit", "--prefix")
-                command = ("npm", *packages, str(FOREIGN / "javascript"), "@aws-sdk/client-ecs@3")
+            # The JavaScript SDK is optional: its test is skipped without it. npm checks the digests of the lock file.
+            if shutil.which("npm") is not None:
+                folder = shutil.copytree((HERE / JAVASCRIPT_LOCK).parent, FOREIGN / "javascript")
+                command = ("npm", "ci", "--silent", "--ignore-scripts", "--no-audit", "--prefix", str(folder))
                 session.run(*command, external=True, success_codes=range(256))
     return python
 
@@ -307,6 +307,12 @@ def lock(session: nox.Session) -> None:
             env={"UV_CUSTOM_COMPILE_COMMAND": command},
             external=True,
         )
+    if shutil.which("npm") is not None:
+        verb = "update" if "--upgrade" in session.posargs else "install"
+        # Without the addresses of the registry that this machine uses.
+        without = ("--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved")
+        folder = str((HERE / JAVASCRIPT_LOCK).parent)
+        session.run("npm", verb, "--silent", *without, "--prefix", folder, external=True)
 
 
 def _tools(session: nox.Session) -> str:

@@ -89,8 +89,11 @@ class Plan:
         document = plan_json.require(
             document, actions=[action.value for action in Action if action is not Action.REPLACE]
         )
-        changes = (_resource(entry) for entry in document.get("resource_changes", ()))
-        outputs = (_output(name, entry) for name, entry in document.get("output_changes", {}).items())
+        secrets = frozenset(_secrets(document))
+        changes = (_resource(entry, secrets) for entry in document.get("resource_changes", ()))
+        outputs = (
+            _output(name, entry, secrets) for name, entry in document.get("output_changes", {}).items()
+        )
         return cls(
             document=document,
             resources=tuple(c for c in changes if not c.is_nothing),
@@ -192,9 +195,44 @@ def state_of(path: Path) -> tuple[str, int]:
 _SENSITIVE = "(sensitive)"
 _UNKNOWN = "(known after apply)"
 ABSENT = "(none)"
+_SHORTEST_SECRET = 16
+"""Characters. Shorter texts that are marked, such as "true" or a name, are elsewhere by chance."""
 
 
-def _resource(entry: Mapping[str, Any]) -> ResourceChange:
+def _secrets(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts that some change marks as sensitive.
+
+    A mark belongs to one attribute, and the same text may be in others without it: where the secret was made, such as in the
+    input and output of a terraform_data, Terraform knows of no secret.
+    """
+    entries = (each["change"] for each in document.get("resource_changes", ()))
+    for change in (*entries, *document.get("output_changes", {}).values()):
+        for when in ("before", "after"):
+            yield from _marked(change.get(when), change.get(f"{when}_sensitive"))
+
+
+def _marked(value: Any, marks: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if marks is True and len(value) >= _SHORTEST_SECRET:
+            yield value
+    elif isinstance(value, dict | list) and marks:
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _marked(inner, _child(marks, key))
+
+
+def _marks(value: Any, marks: Any, secrets: frozenset[str]) -> Any:
+    """Return the marks, and one for every text in `value` that is marked elsewhere."""
+    if marks is True or not secrets:
+        return marks
+    if isinstance(value, dict):
+        own = marks if isinstance(marks, dict) else {}  # also of what has no value yet
+        return own | {key: _marks(inner, _child(marks, key), secrets) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_marks(inner, _child(marks, index), secrets) for index, inner in enumerate(value)]
+    return True if isinstance(value, str) and value in secrets else marks
+
+
+def _resource(entry: Mapping[str, Any], secrets: frozenset[str]) -> ResourceChange:
     change = entry["change"]
     action = Action.parse(change["actions"])
     forced = [tuple(path) for path in change.get("replace_paths", ())]
@@ -203,7 +241,9 @@ def _resource(entry: Mapping[str, Any]) -> ResourceChange:
         type=entry["type"],
         action=action,
         create_first=change["actions"] == ["create", "delete"],
-        attributes=tuple(_attributes(change, forced)) if action in (Action.UPDATE, Action.REPLACE) else (),
+        attributes=tuple(_attributes(change, forced, secrets))
+        if action in (Action.UPDATE, Action.REPLACE)
+        else (),
         moved_from=entry.get("previous_address", ""),
         import_id=_import_id(change.get("importing")),
         deposed=entry.get("deposed", ""),
@@ -219,11 +259,13 @@ def _import_id(importing: Mapping[str, Any] | None) -> str:
     return str(importing.get("id") or (_render(identity) if identity else _UNKNOWN))
 
 
-def _output(name: str, change: Mapping[str, Any]) -> OutputChange | None:
+def _output(name: str, change: Mapping[str, Any], secrets: frozenset[str]) -> OutputChange | None:
     if change["actions"] == ["no-op"]:
         return None
-    hidden = bool(change.get("before_sensitive") or change.get("after_sensitive"))
     before, after = change.get("before"), change.get("after")
+    hidden = bool(change.get("before_sensitive") or change.get("after_sensitive")) or any(
+        _any_true(_marks(value, None, secrets)) for value in (before, after)
+    )
     return OutputChange(
         name=name,
         before=_SENSITIVE if hidden else _render(before),
@@ -231,14 +273,15 @@ def _output(name: str, change: Mapping[str, Any]) -> OutputChange | None:
     )
 
 
-def _attributes(change: Mapping[str, Any], forced: list[tuple[Any, ...]]) -> Iterator[AttributeChange]:
-    leaves = _differences(
-        (),
-        change.get("before"),
-        change.get("after"),
-        change.get("after_unknown"),
-        (change.get("before_sensitive"), change.get("after_sensitive")),
+def _attributes(
+    change: Mapping[str, Any], forced: list[tuple[Any, ...]], secrets: frozenset[str]
+) -> Iterator[AttributeChange]:
+    before, after = change.get("before"), change.get("after")
+    marks = (
+        _marks(before, change.get("before_sensitive"), secrets),
+        _marks(after, change.get("after_sensitive"), secrets),
     )
+    leaves = _differences((), before, after, change.get("after_unknown"), marks)
     for path, before, after in leaves:
         yield AttributeChange(
             path=_dotted(path),
@@ -256,7 +299,8 @@ def _differences(
         if before != after or unknown is True:
             yield path, _SENSITIVE, _SENSITIVE
     elif unknown is True:
-        yield path, _render(before), _UNKNOWN
+        # A part of the old value may be sensitive.
+        yield path, _SENSITIVE if any(map(_any_true, sensitive)) else _render(before), _UNKNOWN
     elif isinstance(before, dict) and isinstance(after, dict):
         for key in sorted({*before, *after, *(unknown if isinstance(unknown, dict) else ())}):
             inner = (_child(sensitive[0], key), _child(sensitive[1], key))

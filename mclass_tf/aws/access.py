@@ -40,7 +40,9 @@ class RoleCredentials:
 
     @cached_property
     def endpoint(self) -> Endpoint:
-        return Endpoint(self._document)
+        from mclass_tf.local.access.peers import is_trusted_peer  # noqa: PLC0415  # only a role needs it
+
+        return Endpoint(self._document, admits=is_trusted_peer)
 
     def _document(self) -> dict[str, str]:
         """Return credentials with at least half of their life left: a child may outlive this process, and its endpoint."""

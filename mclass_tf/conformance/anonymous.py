@@ -49,15 +49,19 @@ _KINDS = (
     "targetgroup", "task", "task-definition", "user",
 )  # fmt: skip
 _FIELD = "field"
+_PART = r"[^\s\"'(),;\[\]{}<>]"
+_REST = rf"(?:/(?:{_PART}*(?![.:]){_PART})?)?"  # a path names repositories, tags and keys; it ends before a full stop or colon
 # In the order in which they are tried at each place. The first group that matches names the kind.
 _PATTERNS = (
-    ("arn", r"arn:aws[\w-]*:[^\s\"'(),;\[\]{}<>]+"),
+    # A comma may be in the name of a user, or before another ARN.
+    ("arn", rf"arn:aws[\w-]*:(?:{_PART}|,(?!arn:)(?=[\w+=.@-]))+"),
+    ("url", rf"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]*://{_PART}*(?![.:]){_PART}"),
     ("email", r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"),
     ("key", r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AIDA|AROA|AGPA|ANPA|ANVA|ABIA|ACCA|APKA)[A-Z0-9]{8,}"),
     ("digest", r"sha(?:256|512):[0-9a-f]{8,}"),
     ("id", r"ecs-svc/[0-9A-Za-z]+|ecs-pause-[\w-]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
     ("id", r"(?<![A-Za-z0-9])[a-z]{1,12}-[0-9a-f]{8,32}(?![A-Za-z0-9])"),
-    ("dns", r"(?<![\w.-])(?!(?:Elb|Target)\.)(?:[A-Za-z0-9_-]+\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z](?::\d+)?(?![\w-])"),
+    ("dns", r"(?<![\w.-])(?!(?:Elb|Target)\.)(?:[A-Za-z0-9_-]+\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z](?::\d+)?(?![\w-])" + _REST),
     ("ip", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?::\d{1,5})?(?![\d.])"),
     ("ip", r"(?<![\w:])(?=[0-9a-fA-F:]*:[0-9a-fA-F:]*:)[0-9a-fA-F:]{3,}(?![\w:])"),
     ("id", r"(?<![A-Za-z0-9])[0-9a-f]{12,}(?![A-Za-z0-9])"),
@@ -139,7 +143,8 @@ def _kind_of_arn(arn: str) -> str:
     return kind if kind in _KINDS else "resource"
 
 
-_NUMBER = re.compile(r"\b([a-z][a-z-]*[a-z])-\d+\b")
+# Possessive, since a recording may be a stranger's: no text takes time that grows with the square of its length.
+_NUMBER = re.compile(r"\b(?![a-z]-\d)([a-z]++(?:-++[a-z]++)*+)-\d+\b")
 _SERVICE = re.compile(r"\(service [^\s,()]+")
 _COUNT = re.compile(r"\b\d+(?:\.\d+)?\b")
 

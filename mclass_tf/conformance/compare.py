@@ -25,7 +25,8 @@ from mclass_tf.conformance.facts import (
     Seen,
     facts_of,
 )
-from mclass_tf.conformance.recording import Recording
+from mclass_tf.conformance.recording import Chapter, Recording
+from mclass_tf.errors import ConfigurationError, Hint
 
 SAME_SETTINGS = "settings"
 _BESIDES = 2.0
@@ -55,6 +56,8 @@ _PASSING = frozenset(
 _PASSING_REASONS = ("initial: ", "unhealthy: ")
 # The lease and the ledger learn from S3's errors which objects exist. Which errors occur depends on who was first.
 _BY_CHANCE = "s3:"
+_MOST_THINGS = 500
+"""Different things in a chapter; a life has some dozens. Each is compared with each other one."""
 _SHARP = 1.0
 """Looks that are no further apart than this, in AWS's seconds, see every state."""
 
@@ -75,7 +78,10 @@ class Difference:
 
 
 def compare(left: Recording, right: Recording) -> tuple[Difference, ...]:
-    """Return how the recordings differ, chapter by chapter. If one is partial, only what it contains is compared."""
+    """Return how the recordings differ, chapter by chapter. If one is partial, only what it contains is compared.
+
+    Raise ConfigurationError if a chapter has more different things than can be compared.
+    """
     return tuple(_differences(left, right))
 
 
@@ -100,12 +106,23 @@ def _differences(left: Recording, right: Recording) -> Iterator[Difference]:
             continue
         sides = _Sides(
             chapter=name,
-            left=facts_of(one),
-            right=facts_of(other),
+            left=_bounded(one),
+            right=_bounded(other),
             left_is_partial=left.is_partial,
             right_is_partial=right.is_partial,
         )
         yield from sides.differences()
+
+
+def _bounded(chapter: Chapter) -> Facts:
+    facts = facts_of(chapter)
+    if len(facts.items) > _MOST_THINGS:
+        raise ConfigurationError(
+            f"the chapter {chapter.name!r} of a recording has {len(facts.items)} different things, more than {_MOST_THINGS}: "
+            "no life of an environment has so many",
+            hint=Hint("record another one: ", ("conform", "ENV", "--out", "FILE")),
+        )
+    return facts
 
 
 def _settings(left: Recording, right: Recording) -> Iterator[Difference]:
@@ -205,7 +222,7 @@ class _Sides:
                 continue
             if not name.startswith(_BY_CHANCE):
                 yield from self._codes(name, one, other)
-            if one.shapes and other.shapes:
+            if one.counts[""] and other.counts[""]:
                 yield from self._answers(name, one, other)
 
     def _codes(self, name: str, one: Operation, other: Operation) -> Iterator[Difference]:
@@ -262,9 +279,10 @@ def _alike(here: list[str], there: list[str]) -> tuple[str, str] | None:
     """Return the two texts that most likely say the same in other words; None if there are none."""
     if not here or not there:
         return None
+    words = {text: frozenset(text.split()) for text in (*here, *there)}
     return max(
         ((one, other) for one in here for other in there),
-        key=lambda pair: len(set(pair[0].split()) & set(pair[1].split())),
+        key=lambda pair: len(words[pair[0]] & words[pair[1]]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -51,13 +52,20 @@ class Operation:
 
     codes: dict[str, str] = field(default_factory=dict)
     answers: dict[str, set[str]] = field(default_factory=dict)
-    shapes: list[Shape] = field(default_factory=list)
     source: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    """The number of answers that have a field with its parent, by path; that of all answers by the empty path."""
+
+    def add(self, answer: Shape) -> None:
+        self.counts[""] += 1
+        for path, types in answer.items():
+            self.answers.setdefault(path, set()).update(types.split("|"))
+            parent = path.rpartition(".")[0]
+            self.counts[path] += not parent or parent in answer
 
     def has_sometimes(self, path: str) -> bool:
         """Return whether only answers in a certain state have this field, such as those on stopped tasks."""
-        parent = path.rpartition(".")[0]
-        return len({path in shape for shape in self.shapes if not parent or parent in shape}) > 1
+        return 0 < self.counts[path] < self.counts[path.rpartition(".")[0]]
 
 
 @dataclass(kw_only=True)
@@ -163,9 +171,7 @@ def _add_call(facts: Facts, entry: CallEntry) -> None:
     if entry.code:
         operation.codes.setdefault(entry.code, template(entry.message))
     if entry.answer is not None:
-        operation.shapes.append(entry.answer)
-        for path, types in entry.answer.items():
-            operation.answers.setdefault(path, set()).update(types.split("|"))
+        operation.add(entry.answer)
 
 
 def _join(facts: Facts) -> None:

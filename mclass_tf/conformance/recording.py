@@ -5,7 +5,6 @@ Recordings come from strangers. They are read strictly and within bounds, and no
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,9 @@ PRODUCTION, TEST = "production", "test"
 _MOST_BYTES = 32 * 1024 * 1024
 _MOST_ENTRIES = 200_000
 _MOST_CHARACTERS = 4096
+_MOST_CHAPTERS = 100
+_LONGEST = 1e9  # seconds
+_MOST_WEIGHT = 1000.0  # AWS's is 999
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 Shape = dict[str, str]
@@ -175,6 +177,8 @@ def _problems(recording: Recording) -> Iterator[str]:
     names = [chapter.name for chapter in recording.chapters]
     if len(set(names)) < len(names):
         yield "two chapters have the same name"
+    if len(names) > _MOST_CHAPTERS:
+        yield f"it has more than {_MOST_CHAPTERS} chapters"
     if sum(len(chapter.entries) for chapter in recording.chapters) > _MOST_ENTRIES:
         yield f"it has more than {_MOST_ENTRIES} entries"
     for text in _texts(msgspec.to_builtins(recording)):
@@ -182,9 +186,18 @@ def _problems(recording: Recording) -> Iterator[str]:
             yield f"a text in it has more than {_MOST_CHARACTERS} characters"
         if _CONTROL.search(text):
             yield "a text in it has control characters"
-    times = (entry.at for chapter in recording.chapters for entry in chapter.entries)
-    if any(at is not None and not math.isfinite(at) for at in times):
-        yield "a time in it is no number"
+    for chapter in recording.chapters:
+        yield from _problems_of_numbers(chapter)
+
+
+def _problems_of_numbers(chapter: Chapter) -> Iterator[str]:
+    """Arithmetic with numbers that no clock and no load balancer has would end in infinities, and in errors."""
+    times = (chapter.every, chapter.seconds, *(entry.at for entry in chapter.entries))
+    if not all(-_LONGEST <= time <= _LONGEST for time in times if time is not None):
+        yield f"a time in it is beyond {_LONGEST:g} seconds"
+    weights = (entry.weights.values() for entry in chapter.entries if isinstance(entry, WeightsEntry))
+    if not all(0 <= weight <= _MOST_WEIGHT for own in weights for weight in own):
+        yield f"a weight in it is not from 0 to {_MOST_WEIGHT:g}"
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Hands credentials to child processes, such as Terraform, for as long as they run.
 
 Environment variables cannot be renewed. So a child gets the address of this endpoint, where the AWS SDKs fetch credentials as from
-ECS, and fetch new ones before these end. It listens on loopback only, and answers those who know its token.
+ECS, and fetch new ones before these end. It listens on loopback only, and answers processes of the same user who know its token.
 
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
 """
@@ -12,6 +12,7 @@ import atexit
 import hmac
 import json
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -20,9 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 _PATH = "/credentials"
-_SECONDS = 10.0  # in which a client must have sent its request
+_SECONDS = 10.0  # to wait for each part of a request
 _MOST = 64  # connections at a time
 
+Admits = Callable[[socket.socket], bool]
+"""Returns whether the other end of a connection may ask."""
 Document = Callable[[], Mapping[str, str]]
 """Returns AccessKeyId, SecretAccessKey, Token and Expiration. Its errors are told to the client."""
 
@@ -30,8 +33,9 @@ Document = Callable[[], Mapping[str, str]]
 class Endpoint:
     """It starts when a child is to be given its address, and ends with this process."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, *, admits: Admits) -> None:
         self._document = document
+        self._admits = admits
         self._token = secrets.token_urlsafe(32)
 
     def variables(self) -> dict[str, str]:
@@ -49,7 +53,7 @@ class Endpoint:
 
     @cached_property
     def _server(self) -> _Server:
-        server = _Server(document=self._document, token=self._token)
+        server = _Server(document=self._document, token=self._token, admits=self._admits)
         threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="credentials", daemon=True
         ).start()
@@ -61,14 +65,19 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = _MOST
 
-    def __init__(self, *, document: Document, token: str) -> None:
+    def __init__(self, *, document: Document, token: str, admits: Admits) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._admits = admits
         self.document = document
         self.token = token
         self._places = threading.BoundedSemaphore(_MOST)
 
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        """Close the connections of other users at once: they could take all places, and keep them."""
+        return self._admits(request)
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Close the connection at once if there are too many: other users of the machine can open some, too."""
+        """Close the connection at once if there are too many."""
         if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
             return

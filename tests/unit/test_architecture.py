@@ -33,7 +33,8 @@ LAYERS = (
         "verify",
     },
     {"trust"},
-    {"aws", "environment", "local", "plan", "workspace"},
+    {"aws", "environment", "plan", "workspace"},
+    {"local"},
     {
         "analysis",
         "attempt_names",

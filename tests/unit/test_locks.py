@@ -32,6 +32,26 @@ def test_every_dependency_is_locked_to_one_version_with_its_digests(file: str) -
         assert "://" not in entry, entry
 
 
+def test_every_javascript_package_is_locked_to_one_version_with_its_digest() -> None:
+    lock = json.loads((ROOT / ".ci/foreign-javascript/package-lock.json").read_text(encoding="utf-8"))
+    asked = json.loads((ROOT / ".ci/foreign-javascript/package.json").read_text(encoding="utf-8"))
+    packages = {name: package for name, package in lock["packages"].items() if name}
+
+    assert lock["packages"][""]["dependencies"] == asked["dependencies"]
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
+    assert {f"node_modules/{name}" for name in asked["dependencies"]} <= packages.keys()
+
+
+def test_programs_install_javascript_as_it_is_locked() -> None:
+    """`npm install` takes versions that no lock file names."""
+    text = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+
+    assert '("npm", "ci", ' in text
+    assert '"npm", "install"' not in text
+
+
 def asked_for(name: str) -> list[Requirement]:
     if name == "constraints.txt":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -192,12 +192,52 @@ def test_a_secret_whose_new_value_is_known_only_later_is_not_shown_either() -> N
     assert "password: (sensitive)" in text
 
 
+def test_a_secret_in_a_part_of_what_is_known_only_later_is_not_shown() -> None:
+    marks = {"before_sensitive": {"login": {"password": True}}, "after_unknown": {"login": True}}
+
+    text = told(change(["update"], {"login": {"password": "hunter2"}}, {}, **marks))
+
+    assert "hunter" not in text
+    assert "login: (sensitive) → (known after apply)" in text
+
+
 def test_a_secret_output_is_never_shown() -> None:
     outputs = {
         "key": {"actions": ["update"], "before": "hunter2", "after": "hunter3", "after_sensitive": True}
     }
 
     assert "hunter" not in describe(plan(outputs=outputs), title="prod")
+
+
+def test_a_secret_is_not_shown_where_it_was_made_without_a_mark() -> None:
+    """The value of the header of test traffic: a terraform_data makes it, and only its users know that it is a secret."""
+    value = "f73d7d27-27ba-b889-88e6-39c6f7316086"
+    made = change(
+        ["delete", "create"],
+        {"id": "eba7baa6", "input": value, "output": {"deep": [value]}},
+        {},
+        after_unknown={"id": True, "input": True, "output": True},
+    )
+    marked = {"actions": ["update"], "before": {"value": value}, "before_sensitive": {"value": True}}
+    again = {"actions": ["update"], "before": "old", "after": value}
+
+    by_output = describe(plan(made, outputs={"header": marked, "again": again}), title="prod")
+    user = change(["no-op"], {"values": [value]}, {"values": [value]}, before_sensitive={"values": True})
+    by_resource = told(made, user)
+
+    for text in (by_output, by_resource):
+        assert value not in text
+        assert "input: (sensitive)" in text
+        assert 'id: "eba7baa6" → (known after apply)' in text
+
+
+def test_a_short_text_that_is_marked_somewhere_is_shown_elsewhere() -> None:
+    user = change(["no-op"], {"on": "true"}, {"on": "true"}, before_sensitive=True)
+    long = change(["no-op"], {"key": "k" * 20}, {}, before_sensitive=True)
+    none = change(["update"], {"a": "b"}, {"password": "hunter2"}, before_sensitive={"password": True})
+
+    assert "hunter" not in told(user, long, none)
+    assert '"true" → "false"' in told(user, change(["update"], {"a": "true"}, {"a": "false"}))
 
 
 def test_a_long_value_is_cut() -> None:

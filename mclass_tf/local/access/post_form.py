@@ -26,11 +26,15 @@ _OPERATORS: dict[str, Callable[[str, str], bool]] = {"eq": str.__eq__, "starts-w
 
 @dataclass(frozen=True, kw_only=True)
 class PostForm:
-    """A form with a policy. `fields` have lower-case names and include the bucket; `length` is that of the file."""
+    """A form with a policy. `fields` have lower-case names and include the bucket; `length` is that of the file.
+
+    `problem` says why S3 takes no such form, whatever its policy allows; "" if it does.
+    """
 
     policy: str
     fields: Mapping[str, str]
     length: int
+    problem: str = ""
 
     @property
     def expires_at(self) -> float:
@@ -40,6 +44,8 @@ class PostForm:
 
     def refusal(self) -> str | None:
         """Return what the policy does not allow, in S3's words, or None."""
+        if self.problem:
+            return self.problem
         try:
             return self._violation(list(self._conditions()))
         except (TypeError, ValueError):
@@ -79,9 +85,16 @@ class PostForm:
 
 
 def read(environ: Mapping[str, Any]) -> PostForm | None:
-    """Return the form of a presigned POST; None for any other request. The body can be read again afterwards."""
+    """Return the form of a presigned POST; None for any other request. The body can be read again afterwards.
+
+    The policy allows nothing but an upload, so a form signs no call that its URL names otherwise, such as `?delete`.
+    """
     is_form = str(environ.get("CONTENT_TYPE", "")).startswith("multipart/form-data")
-    if environ["REQUEST_METHOD"] != "POST" or not is_form:
+    bucket, _, rest = str(environ["PATH_INFO"]).strip("/").partition("/")
+    is_other_call = (
+        rest or environ.get("QUERY_STRING") or ".localhost" in str(environ.get("HTTP_HOST", "")).lower()
+    )
+    if environ["REQUEST_METHOD"] != "POST" or not is_form or is_other_call:
         return None
     parser = FormDataParser(max_form_memory_size=_LARGEST_FIELDS, max_form_parts=_MOST_FIELDS, silent=False)
     try:
@@ -95,5 +108,21 @@ def read(environ: Mapping[str, Any]) -> PostForm | None:
         return None
     file = files.get("file")
     length = len(fields.get("file", "").encode()) if file is None else file.stream.seek(0, os.SEEK_END)
-    bucket = str(environ["PATH_INFO"]).strip("/").partition("/")[0]
-    return PostForm(policy=fields["policy"], fields={**fields, "bucket": bucket}, length=length)
+    return PostForm(
+        policy=fields["policy"],
+        fields={**fields, "bucket": bucket},
+        length=length,
+        problem=_problem(
+            fields=[name for name, _ in form.items(multi=True)],
+            files=[name for name, _ in files.items(multi=True)],
+        ),
+    )
+
+
+def _problem(*, fields: Sequence[str], files: Sequence[str]) -> str:
+    """Return why the form is ambiguous: what the policy is compared with must be what is stored."""
+    if [*files, *(name for name in fields if name.lower() == "file")] != ["file"]:
+        return "POST requires exactly one file upload per request."
+    if len({name.lower() for name in fields}) < len(fields):
+        return "A field of the form is there twice."
+    return "" if "key" in fields else "Bucket POST must contain a field named 'key'."

@@ -51,12 +51,14 @@ class LocalS3Responses(S3Response):  # type: ignore[misc]
         A region of AWS answers for its own buckets only. SDKs follow a redirection, but at the price of a call.
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
         """
+        # `setup_class` reads the file of a form and closes it, so it must not run twice for a presigned POST.
+        if "Authorization" not in request.headers or request.mimetype == "multipart/form-data":
+            return None
         self.setup_class(request)
         bucket = self.backend.buckets.get(self.parse_bucket_name_from_url(request, full_url))
-        is_signed = "Authorization" in request.headers
         asks_where = request.method == "GET" and "location" in self._get_querystring(request, full_url)
         creates = request.method == "PUT" and not request.query_string and request.path.count("/") == 1
-        if bucket is None or not is_signed or asks_where or creates or bucket.region_name == self.region:
+        if bucket is None or asks_where or creates or bucket.region_name == self.region:
             return None
         headers = {"Content-Type": "application/xml", "x-amz-bucket-region": bucket.region_name}
         return HTTPStatus.MOVED_PERMANENTLY, headers, "" if request.method == "HEAD" else _MOVED

@@ -112,7 +112,10 @@ def test_a_request_without_a_signature_is_refused(server: local.LocalAws) -> Non
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     target = {"X-Amz-Target": "AmazonEC2ContainerServiceV20141113.ListClusters"}
 
-    assert _send(server, "POST", "/", body, form) == (403, "MissingAuthenticationToken")
+    signed_on_aws = body.replace(b"WithWebIdentity", b"")
+
+    assert _send(server, "POST", "/", signed_on_aws, form) == (403, "MissingAuthenticationToken")
+    assert _send(server, "POST", "/", body, form) == (400, "UnsupportedOperation")
     assert _send(server, "POST", "/", b"{}", target) == (400, "MissingAuthenticationTokenException")
     assert _send(server, "GET", "/some-bucket/some-key") == (403, "AccessDenied")
     assert _send(server, "GET", "/latest/meta-data/iam/security-credentials/default-role")[0] == 403

@@ -19,16 +19,31 @@ def bucket(fresh: Account) -> str:
     return name
 
 
-def _post(url: str, fields: dict[str, str], content: bytes) -> tuple[int, str]:
-    """Send the form as a browser does; return the status and the body."""
+def _post(
+    url: str,
+    fields: dict[str, str] | list[tuple[str, str]],
+    content: bytes,
+    *,
+    more: str = "",
+    host: str = "",
+) -> tuple[int, str]:
+    """Send the form as a browser does; return the status and the body. `more` names another file."""
     boundary = uuid.uuid4().hex
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
+        for name, value in (fields.items() if isinstance(fields, dict) else fields)
     ]
-    file = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
-    body = "".join((*parts, file)).encode() + content + f"\r\n--{boundary}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    parts += [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n'
+        for name in ("file", *([more] if more else []))
+    ]
+    if more:
+        parts.insert(-1, "first\r\n")
+    body = "".join(parts).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    headers = {
+        "Content-Type": f"multipart/form-data; boundary={boundary}",
+        **({"Host": host} if host else {}),
+    }
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data=body, headers=headers)) as answer:
             return answer.status, answer.read().decode()
@@ -70,6 +85,53 @@ def test_a_post_that_its_policy_does_not_allow_is_refused(
     assert status in {400, 403}
     assert f"<Code>{code}</Code>" in body
     assert words in body
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([("key", "stolen")], [("Key", "reports/one.txt")]),
+        ([("Key", "reports/one.txt")], [("key", "stolen")]),
+        ([("key", "reports/one.txt")], [("key", "stolen")]),
+        ([("key", "stolen")], [("key", "reports/one.txt")]),
+        ([("Key", "reports/one.txt")], []),
+    ],
+)
+def test_no_field_is_compared_with_the_policy_while_another_of_its_name_is_stored(
+    fresh: Account, bucket: str, before: list[tuple[str, str]], after: list[tuple[str, str]]
+) -> None:
+    presigned = _presigned(fresh, bucket)
+    others = [(name, value) for name, value in presigned["fields"].items() if name != "key"]
+    status, body = _post(presigned["url"], [*before, *others, *after], b"content")
+    assert (status, "AccessDenied" in body) == (403, True)
+    assert "Contents" not in fresh.client("s3").list_objects_v2(Bucket=bucket)
+
+
+@pytest.mark.parametrize("more", ["file", "other"])
+def test_only_one_file_is_uploaded_so_that_its_length_is_known(
+    fresh: Account, bucket: str, more: str
+) -> None:
+    presigned = _presigned(fresh, bucket, Conditions=[["content-length-range", 1, 10]])
+    status, body = _post(presigned["url"], presigned["fields"], b"c" * 100, more=more)
+    assert (status, "exactly one file" in body) == (403, True)
+    assert "Contents" not in fresh.client("s3").list_objects_v2(Bucket=bucket)
+
+
+@pytest.mark.parametrize("query", ["?delete", "?uploads", "/reports/one.txt?uploads", "?key=stolen"])
+def test_a_form_signs_no_other_call_than_an_upload(fresh: Account, bucket: str, query: str) -> None:
+    fresh.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
+    presigned = _presigned(fresh, bucket)
+    deletes = b"<Delete><Object><Key>kept</Key></Object></Delete>"
+    status, body = _post(f"{presigned['url']}{query}", presigned["fields"], deletes)
+    assert (status, "AccessDenied" in body) == (403, True)
+    listed = fresh.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
+    assert [each["Key"] for each in listed] == ["kept"]
+
+
+def test_a_form_for_one_bucket_uploads_to_no_other_that_the_host_names(fresh: Account, bucket: str) -> None:
+    presigned = _presigned(fresh, bucket)
+    status, _ = _post(presigned["url"], presigned["fields"], b"content", host="other.localhost")
+    assert status == 403
 
 
 def test_an_expired_policy_is_refused(fresh: Account, bucket: str) -> None:

@@ -130,6 +130,24 @@ def test_words_of_aws_stay(text: str, expected: str) -> None:
     assert expected == Anonymizer({"shop": "service"}).text(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("User: arn:aws:sts::123456789012:assumed-role/ci/kim,lee may not", "User: resource-1 may not"),
+        ("arn:aws:iam::1:role/a,arn:aws:iam::1:role/b, and", "role-1,role-2, and"),
+        ("failed to resolve ref docker.io/acme/shop:v1: docker.io/acme/shop:v1: not found",
+         "failed to resolve ref dns-1: dns-1: not found"),
+        ("pull of 123456789012.dkr.ecr.eu-west-1.amazonaws.com/acme/web:a1b2c3d failed.", "pull of dns-1 failed."),
+        ("see https://git.acme.com/shop/issues/7.", "see url-1."),
+        ("no object s3://acme-state/prod/key here", "no object url-1 here"),
+        ("(https://acme.com/)", "(url-1)"),
+        ("at acme.com/.", "at dns-1."),
+    ],
+)  # fmt: skip
+def test_nothing_of_an_address_stays(text: str, expected: str) -> None:
+    assert expected == Anonymizer().text(text)
+
+
 def test_an_ordinary_word_that_is_a_name_is_left() -> None:
     assert Anonymizer({"service": "name", "web": "name"}).text("(service web)") == "(service web)"
 

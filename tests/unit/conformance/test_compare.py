@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from itertools import product
+from string import ascii_lowercase
 from typing import Any
 
+import pytest
+
+from mclass_tf.conformance.anonymous import template
 from mclass_tf.conformance.compare import compare
 from mclass_tf.conformance.recording import (
     CallEntry,
@@ -15,6 +21,7 @@ from mclass_tf.conformance.recording import (
     TaskEntry,
     WeightsEntry,
 )
+from mclass_tf.errors import ConfigurationError
 
 
 def _recording(*entries: Any, every: float | None = 1.0, is_partial: bool = False, **more: Any) -> Recording:
@@ -169,3 +176,37 @@ def test_a_chapter_that_only_one_has_is_a_difference() -> None:
 
     assert _kinds(empty, _recording()) == [("chapter", "the whole chapter")]
     assert _kinds(Recording(format=1, cloud="aws", is_partial=True), _recording()) == []
+
+
+def test_a_chapter_with_more_different_things_than_a_life_has_is_refused() -> None:
+    """Each is compared with each other one: a stranger's file must not keep the command busy for hours."""
+    words = ("".join(letters) for letters in product(ascii_lowercase, repeat=3))
+    large = _recording(*(_event(float(at), word) for at, word in zip(range(600), words, strict=False)))
+
+    with pytest.raises(ConfigurationError, match="600 different things, more than 500"):
+        compare(_recording(_event(1.0, "m")), large)
+
+
+def test_many_answers_with_different_fields_take_no_time_that_grows_with_their_square() -> None:
+    calls = (
+        CallEntry(service="ecs", operation="ListTasks", answer={f"field{number}": "string"})
+        for number in range(5000)
+    )
+    began = time.process_time()
+
+    compare(
+        _recording(*calls), _recording(CallEntry(service="ecs", operation="ListTasks", answer={"a": "b"}))
+    )
+
+    assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    "text", ["a-" * 2000, "A-a" * 1300, "a" * 4000, "(service " * 400, "(task <a>) " * 300]
+)
+def test_the_wording_of_a_hostile_text_is_found_at_once(text: str) -> None:
+    began = time.process_time()
+
+    template(text)
+
+    assert time.process_time() - began < 1.0

@@ -56,6 +56,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (_entry(kind="event", message="\x1b[2J"), "control characters"),
         (_entry(kind="event", message="\u202e"), "control characters"),
         pytest.param(_entry(kind="event", message="m" * 5000), "more than 4096 characters", id="long"),
+        (_entry(kind="event", message="m", at=1e308), "beyond 1e+09 seconds"),
+        (_with(chapters=[{"name": "c", "every": -1e308}]), "beyond 1e+09 seconds"),
+        (_entry(kind="weights", rule="production", weights={"a": 1e308, "b": 1e308}), "not from 0 to 1000"),
+        (_entry(kind="weights", rule="production", weights={"a": -1}), "not from 0 to 1000"),
+        pytest.param(
+            _with(chapters=[{"name": str(n)} for n in range(101)]), "more than 100 chapters", id="chapters"
+        ),
         (_with(chapters=[{"name": "c"}, {"name": "c"}]), "two chapters have the same name"),
         pytest.param(b"[" * 100_000, "it is no recording", id="deep"),
     ],
