@@ -1,7 +1,7 @@
 """Hands credentials to child processes, such as Terraform, for as long as they run.
 
 Environment variables cannot be renewed. So a child gets the address of this endpoint, where the AWS SDKs fetch credentials as from
-ECS, and fetch new ones before these end. It listens on loopback only, and answers processes of the same user who know its token.
+ECS, and fetch new ones before these end. It listens on loopback only, and answers only processes of the same user that know its token.
 
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
 """
