@@ -93,7 +93,7 @@ def announcement(session: Session, bill: Bill) -> str:
         f"This creates the environment {name} in account {loaded.account_id}, region {loaded.region}, on {session.cloud.label}:",
         f"  the state bucket {loaded.backend.bucket} if it does not exist, a VPC with its gateways, a load balancer,",
         "  an ECR repository, an ECS cluster with a service, IAM roles, log groups, alarms; everything that a plan shows.",
-        f"It releases fourteen times, takes about {bill.hours * 60:.0f} minutes on AWS, and destroys everything again.",
+        f"It releases eleven times, rolls back once, takes about {bill.hours * 60:.0f} minutes on AWS, and destroys everything again.",
         *(f"  {line.what}: ${line.dollars:.2f}" for line in bill.lines),
         f"Expected cost on AWS: ${bill.dollars:.2f}, without tax and discounts.",
     )
