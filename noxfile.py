@@ -310,9 +310,9 @@ def lock(session: nox.Session) -> None:
     if shutil.which("npm") is not None:
         verb = "update" if "--upgrade" in session.posargs else "install"
         # Without the addresses of the registry that this machine uses.
-        options = ("--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved")
+        without = ("--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved")
         folder = str((HERE / JAVASCRIPT_LOCK).parent)
-        session.run("npm", verb, "--silent", *options, "--prefix", folder, external=True)
+        session.run("npm", verb, "--silent", *without, "--prefix", folder, external=True)
 
 
 def _tools(session: nox.Session) -> str:

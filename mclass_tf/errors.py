@@ -6,7 +6,7 @@
     │   ├── UnknownEnvironmentError
     │   ├── AccountMismatchError
     │   ├── CredentialsError
-    │   │   └── CredentialsExpiredError  they expired while the command ran; what it began on AWS goes on
+    │   │   └── CredentialsExpiredError  they expired while the command ran; what it began on AWS continues
     │   ├── UnreachableError             nothing answers at the endpoint
     │   ├── BackendMissingError
     │   ├── EngineError                  Terraform is missing or too old
@@ -15,6 +15,7 @@
     │   ├── EndpointError                no load balancer of the local AWS has that name and port
     │   ├── LedgerError                  the record of a release could not be written
     │   ├── DamagedObjectError           an object of a bucket cannot be parsed; carries its URL and the reason
+    │   ├── IncompleteAnswerError        an answer of AWS lacks a field that a decision depends on
     │   ├── ServiceGoneError             somebody has deleted the service, or its cluster
     │   ├── RevisionGoneError            ECS does not have a service deployment or service revision any more
     │   ├── NothingToAnswerError         no rollout waits for an answer, or none is under way
@@ -34,7 +35,7 @@
     │       └── ImageRefusedError        the image is from the built-in builder; AWS cannot run it
     ├── TerraformError                4  Terraform itself failed; carries its diagnostics
     │   ├── StateLockedError
-    │   ├── TakeDownError            what was made for a recording could not all be destroyed
+    │   ├── TakeDownError            not everything that a recording created could be destroyed
     │   ├── StateNotStoredError          a state that the backend refused is kept on this machine
     │   └── BusyError                    another command on this machine uses the environment
     │       └── StillRunningError        the Terraform of a dead command is still running; carries its process id
@@ -58,7 +59,7 @@
     │   ├── OneOffError                  a one-off task did not start, or stopped before its command ended
     │   ├── BeforeFailedError            a command that a release runs before its rollout failed
     │   └── NotServingError              ECS reports success, but another version answers
-    ├── VerificationError             7  the applied environment does not match its outputs
+    ├── VerificationError             7  the applied environment does not match its outputs, or two recordings differ
     └── InterruptedByUserError      130
 
 Every error says what failed and where (`message`) and what to do next (`hint`).

@@ -30,7 +30,7 @@ from mclass_tf.errors import DamagedObjectError, Hint, LedgerError
 
 VERSION = 1
 LOOKED_BACK = 50
-"""How many attempts to search for an image. The repository keeps no more releases than that."""
+"""How many attempts are searched for an image or a proven release."""
 _AT_ONCE = 8  # attempts read concurrently; a boto3 client has a pool of ten connections
 _MOST_STEPS = 1000  # the longest rollout has some dozens
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]+")

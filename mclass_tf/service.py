@@ -596,6 +596,8 @@ def _sole(response: Mapping[str, Any], key: str, *, what: str, name: str) -> Map
 
     An answer with neither items nor failures says nothing of it: IncompleteAnswerError.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Failure.html
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/view-service-deployment.html (90 days)
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-revision.html (deletion)
     """
     items = response.get(key) if response.get("failures") else _required(response, key, of=what)
     if items:
@@ -607,9 +609,9 @@ def _sole(response: Mapping[str, Any], key: str, *, what: str, name: str) -> Map
     ]
     why = f" ({'; '.join(filter(None, reasons))})" if any(reasons) else ""
     raise RevisionGoneError(
-        f"ECS does not have {what} any more{why}",
+        f"ECS no longer has {what}{why}",
         hint=Hint(
-            "it keeps them for 90 days, and deletes them with their service; the service runs on: ",
+            "it shows the service deployments of the last 90 days, and deletes service revisions with their service; the service runs on: ",
             ("status", name),
             " shows what runs",
         ),

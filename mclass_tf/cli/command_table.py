@@ -115,7 +115,7 @@ _LOCAL = (
                 name="--speed",
                 type=values.speed,
                 metavar="N",
-                help="run the timers of ECS and the load balancer N times as fast as AWS's (default 1); also changes one that is up",
+                help="run the timers of ECS and the load balancer N times as fast as AWS's (default 1); also changes a running instance",
             ),
             Argument(
                 name="--tasks",
@@ -127,13 +127,13 @@ _LOCAL = (
                 name="--client-address",
                 type=values.address,
                 metavar="ADDRESS",
-                help="the address in AWS of clients of the load balancers, which security groups see (default 203.0.113.25, a public one); also changes one that is up",
+                help="the address in AWS of clients of the load balancers, which security groups see (default 203.0.113.25, a public one); also changes a running instance",
             ),
             Argument(
                 name="--session-seconds",
                 type=values.positive,
                 metavar="N",
-                help="let role sessions end after N real seconds (default: as on AWS); also changes one that is up",
+                help="let role sessions end after at most N real seconds (default: as on AWS); also changes a running instance",
             ),
             Argument(
                 name="--from",

@@ -104,7 +104,7 @@ def _compared(left: Path, right: Path) -> CommandOutcome:
     if not differences:
         return CommandOutcome(text=f"{left} and {right} do not differ", document=document)
     error = VerificationError(
-        f"{left} and {right} differ in {len(differences)} places",
+        f"the recordings {left} and {right} differ in {len(differences)} places",
         hint=Hint("docs/conformance.md says how to read each; ", ("conform", "--compare", str(left), str(right), "--json")),
     )  # fmt: skip
     failed = CommandOutcome.failed(error, use_local=False, text=_differences_text(differences))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _SHORTEST_NAME = 3
-# Words of ECS's own messages. A resource with such a name gives nobody away, and a message without the word means nothing.
+# Words of ECS's own messages. A resource with such a name identifies nobody, and a message without the word would mean nothing.
 _ORDINARY = frozenset(
     [
         "app",
@@ -66,7 +66,7 @@ _PATTERNS = (
     ("ip", r"(?<![\w:])(?=[0-9a-fA-F:]*:[0-9a-fA-F:]*:)[0-9a-fA-F:]{3,}(?![\w:])"),
     ("id", r"(?<![A-Za-z0-9])[0-9a-f]{12,}(?![A-Za-z0-9])"),
     ("account", r"\d{4}-\d{4}-\d{4}|\d{9,}"),
-    # Of AWS's, such as Ipv6CidrBlockAssociationSet. It stays: what is made at random hardly ever looks like words.
+    # AWS's own names, such as Ipv6CidrBlockAssociationSet, stay. Random ids hardly ever look like words.
     (_FIELD, r"(?<![A-Za-z0-9+/_=-])[A-Za-z][a-z]{1,11}\d?(?:[A-Z][a-z]{1,11}\d?)+(?![A-Za-z0-9+/_=-])"),
     ("token", r"(?=[A-Za-z0-9+/_=-]*\d)(?=[A-Za-z0-9+/_=-]*[A-Za-z])[A-Za-z0-9+/_=-]{20,}"),
 )  # fmt: skip
@@ -84,7 +84,7 @@ class Anonymizer:
         self.learn(names or {})
 
     def learn(self, names: Mapping[str, str]) -> None:
-        """Add names that identify; what is too short, or an ordinary word of ECS's messages, is left."""
+        """Add names that identify somebody. Ignore those that are too short or are ordinary words of ECS's messages."""
         with self._lock:
             for name, kind in names.items():
                 if len(name) >= _SHORTEST_NAME and name.lower() not in _ORDINARY:
@@ -92,12 +92,12 @@ class Anonymizer:
             self._pattern = _compiled(self._names)
 
     def text(self, text: str) -> str:
-        """Return the text with labels for what identifies."""
+        """Return the text with labels in place of everything that identifies somebody."""
         with self._lock:
             return self._pattern.sub(self._replaced, text)
 
     def label(self, kind: str, identity: str) -> str:
-        """Return the label for something that is not to be seen at all."""
+        """Return the label for a value that must not appear at all."""
         with self._lock:
             return self._label(kind, identity)
 
@@ -150,6 +150,6 @@ _COUNT = re.compile(r"\b\d+(?:\.\d+)?\b")
 
 
 def template(text: str) -> str:
-    """Return the wording of a text: no label has its number, and counts are not told."""
+    """Return the wording of a text, with labels without their numbers, and without counts."""
     text = _SERVICE.sub("(service <service-name>", _NUMBER.sub(r"<\1>", text))
     return re.sub(r"(\(task <[a-z-]+>\))(?: \(task <[a-z-]+>\))+", r"\1", _COUNT.sub("N", text))

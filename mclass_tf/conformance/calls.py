@@ -1,6 +1,6 @@
 """The calls of a chapter: which operations, with which requests, answers and errors, by their shapes.
 
-Values are not recorded, since an answer may hold passwords. What matters of an answer is which fields it has.
+Values are not recorded, since an answer may hold passwords. Only the fields of an answer matter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from mclass_tf.conformance.anonymous import Anonymizer
 from mclass_tf.conformance.recording import CallEntry, Shape, clipped
 
-# Maps of users' own keys, which may be names of theirs.
+# Maps whose keys users choose. Such a key may be a name.
 _MAPS = frozenset(
     {"attributes", "dockerlabels", "environment", "hookdetails", "labels", "metadata", "options", "tags", "tagsmap"}
 )  # fmt: skip
@@ -34,7 +34,7 @@ class _Key:
 
 
 class CallLog:
-    """Collects calls; what looks the same is one entry that counts them. Safe to use from several threads."""
+    """Collects calls. Those that look the same are one entry with a count. Safe to use from several threads."""
 
     def __init__(self, anonymizer: Anonymizer) -> None:
         self._anonymizer = anonymizer
@@ -45,7 +45,7 @@ class CallLog:
     def __call__(
         self, service: str, operation: str, request: Mapping[str, Any], answer: Mapping[str, Any]
     ) -> None:
-        """Take a call; the `answer` has `Error` if it was refused."""
+        """Add a call. The `answer` has `Error` if the call was refused."""
         error = answer.get("Error") or {}
         asked = shape(request, self._anonymizer.text)
         got = (
@@ -77,7 +77,7 @@ class CallLog:
             )
 
     def take(self) -> list[CallEntry]:
-        """Return what was collected, and begin anew."""
+        """Return the collected entries, and start again with none."""
         with self._lock:
             entries, self._entries = list(self._entries.values()), {}
         return entries

@@ -1,6 +1,6 @@
-"""Compares two recordings: what was seen in which order, in which words, for how long; and what calls answered.
+"""Compares two recordings: order, wording and durations of what was seen, and the shapes of answers.
 
-Order, words and durations must agree. How often somebody looked must not matter: what was too short to be seen is not missed.
+Order, words and durations must agree. How often a recorder looked must not matter: a state that was too short to be seen is not missed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from mclass_tf.errors import ConfigurationError, Hint
 
 SAME_SETTINGS = "settings"
 _BESIDES = 2.0
-"""AWS's seconds by which a time may be off besides the time between two looks: AWS tells some of them in whole seconds."""
+"""The tolerance of a time in AWS's seconds, besides the time between two looks. AWS returns some times in whole seconds."""
 _APART = 5.0
-"""AWS's seconds that must lie between two things of different kinds before their order means anything."""
-# What AWS's own timers determine, and by how much it may differ, in AWS's seconds. Everything else (a pull, a start) takes what it takes.
+"""AWS's seconds that must lie between two items of different kinds before their order counts."""
+# The durations that AWS's own timers determine, each with its tolerance in AWS's seconds. Others (a pull, a start) are not compared.
 _TIMED: Mapping[Item, float] = {
     (TARGET, "draining"): 15.0,  # the deregistration delay
     (TASK, "DEACTIVATING"): 20.0,  # the same delay, and what ECS takes for it
@@ -44,7 +44,7 @@ _QUICK_STAGES = (
     "RECONCILE_SERVICE", "PRE_SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT", "POST_TEST_TRAFFIC_SHIFT",
     "PRE_PRODUCTION_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT", "CLEAN_UP",
 )  # fmt: skip
-# What lasts as long as a pull, a start or a smoke test takes, and no timer of AWS's determines: it may be over before somebody looks.
+# States that last as long as a pull, a start or a smoke test. No timer of AWS determines them, so they may end before a look.
 _PASSING = frozenset(
     {
         *((TASK, status) for status in ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "STOPPING", "DEPROVISIONING")),
@@ -54,12 +54,12 @@ _PASSING = frozenset(
     }
 )  # fmt: skip
 _PASSING_REASONS = ("initial: ", "unhealthy: ")
-# By its errors, S3 tells the lease and the ledger what is there: which come depends on who was first.
+# The lease and the ledger learn from S3's errors which objects exist. Which errors occur depends on who was first.
 _BY_CHANCE = "s3:"
 _MOST_THINGS = 500
 """Different things in a chapter; a life has some dozens. Each is compared with each other one."""
 _SHARP = 1.0
-"""AWS's seconds between two looks below which nothing is too short to be seen."""
+"""Looks that are no further apart than this, in AWS's seconds, see every state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +78,9 @@ class Difference:
 
 
 def compare(left: Recording, right: Recording) -> tuple[Difference, ...]:
-    """Return how the recordings differ, chapter by chapter; of a partial one only what it says is compared.
+    """Return how the recordings differ, chapter by chapter. If one is partial, only what it contains is compared.
 
-    Raise ConfigurationError if a chapter has more different things than could be compared.
+    Raise ConfigurationError if a chapter has more different things than can be compared.
     """
     return tuple(_differences(left, right))
 
@@ -94,7 +94,7 @@ def _differences(left: Recording, right: Recording) -> Iterator[Difference]:
         one, other = left.chapter(name), right.chapter(name)
         if one is None or other is None:
             is_due = not left.is_partial if one is None else not right.is_partial
-            # A chapter that only a partial recording has says nothing of the whole one, which may have been cut short.
+            # A chapter that only the partial recording has is no difference: the other one may have been cut short.
             if is_due:
                 yield Difference(
                     chapter=name,
@@ -155,7 +155,7 @@ class _Sides:
         return Difference(chapter=self.chapter, what=what, entry=entry, left=left, right=right, source=source)
 
     def _missing(self) -> Iterator[Difference]:
-        """Pair what only one has with what only the other has, if the kind is a matter of words."""
+        """Pair items that only one recording has with similar ones of the other, for kinds that consist of words."""
         only_left = [] if self.right_is_partial else _only(self.left, self.right)
         only_right = [] if self.left_is_partial else _only(self.right, self.left)
         for kind in dict.fromkeys(kind for kind, _ in (*only_left, *only_right)):
@@ -181,7 +181,7 @@ class _Sides:
                 yield self._difference("sequence", name, " → ".join(one), " → ".join(other))
 
     def _is_too_short(self, one: list[str], other: list[str]) -> bool:
-        """Tell whether the sequences agree in what lasted long enough to be seen by both."""
+        """Return whether the sequences agree in the items that lasted long enough for both to see."""
         sides = (self.left, self.right)
         if all(side.is_complete or (side.every or 0.0) < _SHARP for side in sides):
             return False
@@ -190,7 +190,7 @@ class _Sides:
         return all(value in rest for value in shorter) and longer[-1] == shorter[-1] and len(shorter) > 1
 
     def _order(self) -> Iterator[Difference]:
-        """Find what one has seen before, and the other after, something else."""
+        """Yield pairs of items that the recordings have in opposite orders."""
         common = [item for item in self.left.items if item in self.right.items]
         for first, second in combinations(sorted(common, key=lambda item: self.left.items[item].place), 2):
             here, there = _relation(self.left, first, second), _relation(self.right, first, second)
@@ -217,7 +217,7 @@ class _Sides:
     def _calls(self) -> Iterator[Difference]:
         for name in sorted(self.left.operations.keys() | self.right.operations.keys()):
             one, other = self.left.operations.get(name), self.right.operations.get(name)
-            # Which calls are made is up to the commands that were recorded, and to the moments in which they looked.
+            # Which calls are made depends on the recorded commands and on the moments of their looks.
             if one is None or other is None:
                 continue
             if not name.startswith(_BY_CHANCE):
@@ -243,7 +243,7 @@ class _Sides:
             is_left_out = (here is None and self.left_is_partial) or (there is None and self.right_is_partial)
             if here == there or is_left_out or _parent_is_absent(path, one, other):
                 continue
-            # It depends on the moment of the call, which no two recordings have in common.
+            # It depends on the moment of the call, which differs between any two recordings.
             if (there is None and one.has_sometimes(path)) or (here is None and other.has_sometimes(path)):
                 continue
             yield self._difference(
@@ -252,13 +252,13 @@ class _Sides:
 
 
 def _tolerance(item: Item) -> float | None:
-    """Return by how many of AWS's seconds what a timer of AWS's determines may differ; None for everything else."""
+    """Return the tolerance, in AWS's seconds, of a duration that AWS's timers determine; None for any other."""
     is_step = item[0] == WEIGHTS and not item[1].endswith((" 0%", " 100%"))
     return _STEP if is_step else _TIMED.get(item)
 
 
 def _only(facts: Facts, other: Facts) -> list[Item]:
-    """Return what only `facts` has, and the other must have seen had it been there."""
+    """Return the items that only `facts` has, and that the other recorder could not have missed."""
     every = 0.0 if other.is_complete else other.every or 0.0
     return [
         item
@@ -276,7 +276,7 @@ def _could_be_missed(item: Item, seen: Seen, *, every: float) -> bool:
 
 
 def _alike(here: list[str], there: list[str]) -> tuple[str, str] | None:
-    """Return two texts that are most likely the same in other words; None where there are no two."""
+    """Return the two texts that most likely say the same in other words; None if there are none."""
     if not here or not there:
         return None
     words = {text: frozenset(text.split()) for text in (*here, *there)}
@@ -309,7 +309,7 @@ def _order(one: tuple[float, float], other: tuple[float, float], *, by: float) -
 
 
 def _parent_is_absent(path: str, one: Operation, other: Operation) -> bool:
-    """Tell whether a difference above this path says the same; an empty list or object has nothing below."""
+    """Return whether a difference above this path covers it: an empty list or object has no fields."""
     parent = path.rpartition(".")[0].removesuffix("[]") or ""
     while parent:
         if (parent in one.answers) != (parent in other.answers):

@@ -1,7 +1,7 @@
 """What it costs to record an environment's life on AWS: estimated before it starts, and counted from the recording.
 
-Only what runs by the hour counts: at this size, requests, logs and stored bytes come to less than a cent. The free tier and
-discounts are left out, so that the bill is no higher.
+Only what is billed by the hour counts: at this size, requests, logs and stored bytes cost less than a cent. The free tier and
+discounts are left out, so the bill is no higher.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ SOURCES = (
     "https://aws.amazon.com/kms/pricing/",
 )
 _ADDRESS = 0.005  # a public IPv4 address an hour, in every region
-_KEY = (
-    1.0  # a customer managed key a month; AWS counts the hours of one that is scheduled for deletion no more
-)
+_KEY = 1.0  # a customer managed key a month; AWS does not bill one that is scheduled for deletion
 _MONTH = 730.0
 _HOUR = 3600.0
 _SHORTEST = 60.0  # Fargate bills a minute at least
@@ -55,12 +53,12 @@ PRICES: Mapping[str, Prices] = {
 DEAREST = Prices(
     vcpu=0.0696, gigabyte=0.0076, balancer=0.034, capacity_unit=0.011, nat_gateway=0.093, endpoint=0.021
 )
-"""Those of São Paulo, for a region that is not in the table: none is dearer."""
+"""The prices of São Paulo, for a region that is not in the table. No region is known to be more expensive."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What of an environment is billed by the hour."""
+    """The parts of an environment that are billed by the hour."""
 
     region: str
     desired: int
@@ -90,13 +88,13 @@ class Bill:
 
 
 def estimate(size: Size) -> Bill:
-    """Return what a life is expected to cost."""
+    """Return the expected cost of recording an environment's life."""
     hours = _MINUTES / 60
     return _bill(size, hours=hours, task_hours=size.desired * _SURGE * hours)
 
 
 def actual(recording: Recording, size: Size) -> Bill:
-    """Return what the life that was recorded has cost by the same prices."""
+    """Return the cost of the recorded life, by the same prices."""
     seconds = sum(chapter.seconds or 0.0 for chapter in recording.chapters)
     return _bill(size, hours=seconds / _HOUR, task_hours=_task_seconds(recording) / _HOUR)
 

@@ -1,4 +1,4 @@
-"""What a chapter says, in a form that does not depend on identities, on numbers of tasks, or on how often somebody looked."""
+"""The contents of a chapter in a form that does not depend on identities, numbers of tasks, or how often the recorder looked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mclass_tf.conformance.recording import (
     WeightsEntry,
 )
 
-# Kinds of what can be seen, as they are called in a difference.
+# The kinds of items, as a difference names them.
 EVENT, STATUS, STAGE, TASK, TARGET, WEIGHTS = (
     "event", "deployment status", "lifecycle stage", "task status", "target state", "weights",
 )  # fmt: skip
@@ -28,14 +28,14 @@ REASON, BREAKER, HOOK, STOP, EXIT, TARGET_REASON = (
 )  # fmt: skip
 _Timed = DeploymentEntry | TaskEntry | TargetEntry | WeightsEntry
 Item = tuple[str, str]
-"""A kind, and what was seen of it."""
+"""A kind, and a value of that kind."""
 
 
 @dataclass(kw_only=True)
 class Seen:
     """When an item was seen first and last, in AWS's seconds and as a place in the chapter, and the longest that it lasted.
 
-    Times are None where nobody measured; something that was the last to be seen lasted for nobody knows how long.
+    Times are None if they were not measured. How long the last item lasted is unknown.
     """
 
     place: int
@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(kw_only=True)
 class Operation:
-    """What the calls of one operation looked like, joined."""
+    """The shapes of all calls of one operation, joined."""
 
     codes: dict[str, str] = field(default_factory=dict)
     answers: dict[str, set[str]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Operation:
             self.counts[path] += not parent or parent in answer
 
     def has_sometimes(self, path: str) -> bool:
-        """Tell whether only some answers have this field: those of a certain state, such as that of a stopped task."""
+        """Return whether only answers in a certain state have this field, such as those on stopped tasks."""
         return 0 < self.counts[path] < self.counts[path.rpartition(".")[0]]
 
 
@@ -81,7 +81,7 @@ class Facts:
 
 
 def facts_of(chapter: Chapter) -> Facts:
-    """Return what the chapter says."""
+    """Return the facts of a chapter."""
     facts = Facts(every=chapter.every, is_complete=chapter.is_complete, outcome=chapter.outcome)
     shares = _Shares()
     lasting = _Lasting(facts=facts)
@@ -105,7 +105,7 @@ def facts_of(chapter: Chapter) -> Facts:
 
 
 def _states(entry: DeploymentEntry | TaskEntry | TargetEntry) -> Iterator[tuple[tuple[str, str], Item]]:
-    """Yield what the entry says, each with whose it is and of which kind."""
+    """Yield the values of an entry, each with its subject and its kind."""
     if isinstance(entry, DeploymentEntry):
         own = entry.deployment
         yield (STATUS, own), (STATUS, entry.status)
@@ -140,13 +140,13 @@ def _end_of(entry: TaskEntry) -> str:
 
 @dataclass(kw_only=True)
 class _Lasting:
-    """What each subject was seen to be last, and since when."""
+    """The last known value of each subject, and since when."""
 
     facts: Facts
     last: dict[tuple[str, str], tuple[Item, float | None]] = field(default_factory=dict)
 
     def note(self, subject: tuple[str, str], item: Item, entry: _Timed, *, place: int) -> None:
-        """Note what a subject is now, and how long it was what it was before."""
+        """Note the present value of a subject, and how long the previous one lasted."""
         before = self.last.get(subject)
         if before is not None and before[0] == item:
             return
@@ -175,7 +175,7 @@ def _add_call(facts: Facts, entry: CallEntry) -> None:
 
 
 def _join(facts: Facts) -> None:
-    """Collapse what was told twice in a row."""
+    """Collapse equal neighbours."""
     for name, values in facts.sequences.items():
         facts.sequences[name] = [
             value for number, value in enumerate(values) if number == 0 or values[number - 1] != value

@@ -1,4 +1,4 @@
-"""Writes a recording, chapter by chapter, while something else makes things happen."""
+"""Writes a recording, chapter by chapter, while other code runs releases."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Recorder:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Return what could not be seen, in words."""
+        """Return descriptions of what could not be read."""
         return tuple(sorted(self._problems))
 
     def learn(self, names: Mapping[str, str]) -> None:
-        """Replace these names, too, from now on; each is mapped to what it names."""
+        """From now on, also replace these names; each is mapped to its kind."""
         self._anonymizer.learn(names)
 
     def watch(self, view: View) -> None:
-        """Begin to look at a service; it is there from now on."""
+        """Start to watch a service that exists from now on."""
         self._watcher = Watcher(view, self._anonymizer, now=self._now, seconds=self._seconds)
         self.look()
         self._watcher.take()
@@ -59,7 +59,7 @@ class Recorder:
             self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -73,7 +73,7 @@ class Recorder:
 
     @contextmanager
     def chapter(self, name: str) -> Iterator[None]:
-        """Record what happens inside; the chapter is kept even if it fails, with the class of the error."""
+        """Record a chapter during the block. If the block fails, keep the chapter, with the class of the error."""
         self._began = self._now()
         self.calls.take()
         if self._watcher is not None:

@@ -32,7 +32,7 @@ Shape = dict[str, str]
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`at` counts seconds of AWS's time since the chapter began, None if nobody measured. `source` is a documented one's URL."""
+    """`at` counts seconds of AWS's time since the chapter began, None if unknown. `source` is the URL of a documented entry's source."""
 
     at: float | None = None
     source: str = ""
@@ -61,7 +61,7 @@ class EventEntry(
 class DeploymentEntry(
     _Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="deployment"
 ):
-    """What a service deployment has become."""
+    """The new state of a service deployment."""
 
     deployment: str
     status: str
@@ -72,7 +72,7 @@ class DeploymentEntry(
 
 
 class TaskEntry(_Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="task"):
-    """What a task has become."""
+    """The new state of a task."""
 
     task: str
     status: str
@@ -86,7 +86,7 @@ class TaskEntry(_Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 class TargetEntry(
     _Entry, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="target"
 ):
-    """What a target has become; the state "" means that it is gone."""
+    """The new state of a target; the state "" means that it is gone."""
 
     target: str
     state: str
@@ -106,7 +106,7 @@ Entry = CallEntry | EventEntry | DeploymentEntry | TaskEntry | TargetEntry | Wei
 
 
 class Chapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One part of the life. `every` is the longest time between two looks, in AWS's seconds; None if nobody looked.
+    """One part of the life. `every` is the longest time between two looks, in AWS's seconds; None if there was no look.
 
     `is_complete`: every change was looked at when it happened, however far apart the other looks were.
 
@@ -122,7 +122,7 @@ class Chapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`is_partial`: only what it says was looked at, so that what it leaves out means nothing."""
+    """`is_partial`: what it leaves out was not observed, and means nothing."""
 
     format: int
     cloud: Cloud
@@ -142,7 +142,7 @@ class _Versioned(msgspec.Struct):
 
 
 def encode(recording: Recording) -> bytes:
-    """Return the recording as it is written to a file."""
+    """Return the recording as the content of a file."""
     return msgspec.json.format(msgspec.json.encode(recording, order="deterministic"), indent=1) + b"\n"
 
 

@@ -1,6 +1,6 @@
-"""Notes what changes of a service: deployments, events, tasks, targets, weights. How often it looks must not matter.
+"""Records changes of a service: deployments, events, tasks, targets, weights. How often it looks must not matter.
 
-Times are AWS's own where an answer has them. What has none gets the time of the look that found it.
+Times are AWS's own if an answer contains them, otherwise the time of the look.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mclass_tf.conformance.recording import (
 _TASKS_A_CALL = 100
 _DEPLOYMENTS_LOOKED_AT = 20
 _PAGE = 100
-# The times that tell when a task came to a status, as DescribeTasks has them.
+# The fields of DescribeTasks that say when a task reached a status.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
 _TIMES = {
     "PROVISIONING": "createdAt",
@@ -38,7 +38,7 @@ _TIMES = {
 
 
 class View(Protocol):
-    """What there is to be seen. Documents are as AWS's API has them, with times in seconds since the epoch."""
+    """Reads the watched resources. Documents have the shape of AWS's API, with times in seconds since the epoch."""
 
     def deployments(self) -> Sequence[Mapping[str, Any]]:
         """Return the latest service deployments, as DescribeServiceDeployments has them."""
@@ -50,7 +50,7 @@ class View(Protocol):
         """Return the cluster's tasks, stopped ones too, as DescribeTasks has them."""
 
     def targets(self) -> Sequence[tuple[str, str, str]]:
-        """Return of each target an identity, its state, and the reason's code."""
+        """Return an identity, the state and the reason's code of each target."""
 
     def weights(self) -> Mapping[str, Mapping[str, float]]:
         """Return the weights of the target groups, by "production" and "test"."""
@@ -58,7 +58,7 @@ class View(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """The names of what is looked at; `rules` are ARNs by "production" and "test"."""
+    """The names of the watched resources; `rules` are ARNs by "production" and "test"."""
 
     cluster: str
     service: str
@@ -141,7 +141,7 @@ def _weights(rule: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 @dataclass(kw_only=True)
 class _Known:
-    """What was seen last of each thing, by its identity."""
+    """The last state of each resource, by its identity."""
 
     last: dict[tuple[str, str], Any] = field(default_factory=dict)
     events: set[str] = field(default_factory=set)
@@ -155,7 +155,7 @@ class _Known:
 
 
 class Watcher:
-    """Writes down changes. `seconds` turns a time since the epoch into the chapter's; `now` is AWS's time since the epoch."""
+    """Records changes. `seconds` turns a time since the epoch into the chapter's; `now` is AWS's time since the epoch."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class Watcher:
         self.problems: dict[str, int] = {}
 
     def look(self) -> None:
-        """Look once; what cannot be seen now is counted among the problems, and looked at the next time."""
+        """Look once. What cannot be read is counted as a problem, and read at the next look."""
         with self._lock:
             now = self._now()
             if self._looked_at is not None:
@@ -193,7 +193,7 @@ class Watcher:
     def take(self) -> tuple[list[Entry], float]:
         """Return what has changed, and the longest time between two looks, since this was asked last.
 
-        What is there now is told again as the beginning of what follows.
+        The present state is then recorded again, as the beginning of the next chapter.
         """
         with self._lock:
             entries, self._entries = self._entries, []
@@ -257,7 +257,7 @@ class Watcher:
             if self._known.is_news("target", identity, (state, reason)):
                 label = self._anonymizer.label("target", identity)
                 yield TargetEntry(at=self._at(None, now), target=label, state=state, reason=reason)
-        # An address is used again: what comes back is another target.
+        # Addresses are reused: a target that appears again is another one.
         for identity in known - set(seen):
             self._known.last.pop(("target", identity), None)
 

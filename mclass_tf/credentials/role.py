@@ -1,4 +1,4 @@
-"""Sessions of a role, one after the other: each ends within hours, a command may go on for longer.
+"""Sessions of a role, one after the other: each ends within hours, but a command may take longer.
 
 botocore keeps the credentials, and asks for the next session before the last one ends. This module says how to ask.
 

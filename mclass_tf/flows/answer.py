@@ -134,7 +134,7 @@ def _waiting(deployer: Deployer) -> ServiceDeployment:
     stage = (whole.stage or whole.status).lower().replace("_", " ")
     raise NothingToAnswerError(
         f"the rollout in {name} waits for no answer, it is at {stage}; nothing was changed",
-        hint=Hint(("status", name), " tells how far it is; ", ("abort", name), " takes it back"),
+        hint=Hint(("status", name), " tells how far it is; ", ("abort", name), " rolls it back"),
     )
 
 
@@ -168,7 +168,7 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
             f"the smoke test failed: {problem}; the rollout in {name} was not continued",
             hint=Hint(
                 ("abort", name),
-                " takes it back; ",
+                " rolls it back; ",
                 ("continue", name, "--skip-smoke"),
                 " continues it all the same",
             ),

@@ -142,7 +142,7 @@ def _end_of(record: Record) -> str:
     if ended is None:
         return f"whose {command} has not ended"
     if record.is_proven:
-        return "which was taken back since it was proven"
+        return "which was rolled back since it was proven"
     if ended.outcome in _SERVES:
         return f"which was not verified after its {command}"
     cause = f": {ended.cause}" if ended.cause else ""

@@ -84,7 +84,7 @@ def require_not_withdrawn(source: Session, *, digest: str) -> None:
     looked_at = list(ledger_of(source).latest_first(most=_LOOKED_BACK))
     if not any(record.begun.digest == digest for record in proven_releases(looked_at[::-1])):
         raise PromotionRefusedError(
-            f"{digest} was taken back in {name} since its promotion was cut off; nothing was changed",
+            f"{digest} was rolled back in {name} since its promotion was cut off; nothing was changed",
             hint=Hint("promote what serves there now; ", ("history", name), " tells what happened"),
             digest=digest,
         )

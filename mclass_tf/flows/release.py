@@ -414,7 +414,7 @@ def _not_free(deployer: Deployer, current: ServiceDeployment, revision: str) -> 
     return DeploymentInProgressError(
         f"a deployment of {revision.rsplit('/', 1)[-1]} is {doing} in {name} since "
         f"{current.created_at:%Y-%m-%d %H:%M:%S} UTC; the service was left as it is",
-        hint=Hint("wait for it to end (", ("status", name), "), or take it back: ", ("rollback", name)),
+        hint=Hint("wait for it to end (", ("status", name), "), or roll it back: ", ("rollback", name)),
     )
 
 

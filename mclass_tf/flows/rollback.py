@@ -96,7 +96,7 @@ def _require_forward(deployer: Deployer, current: ServiceDeployment) -> None:
             ("release", name, "--resume"),
             " resumes one that was cut off, ",
             ("abort", name),
-            " takes it back, ",
+            " rolls it back, ",
             ("rollback", name, "--to", "TASK_DEFINITION"),
             " goes elsewhere",
         ),
@@ -121,7 +121,7 @@ def resume_rollback(deployer: Deployer, record: Record, watching: WatchOptions) 
         return roll_back_deployment(deployer, current, watching, command=record.begun.command, resumes=url)
     if not digest:
         raise ReleaseMissingError(
-            f"nothing ran in {record.begun.environment} before what was to be taken back, and nothing is under way",
+            f"nothing ran in {record.begun.environment} before what was to be rolled back, and nothing is under way",
             hint=Hint(("status", deployer.session.environment.name), " shows what runs"),
         )
     runs_it = _digest(deployer, service.task_definition_arn) == digest
@@ -198,7 +198,7 @@ def _raise_not_rolled_back(deployer: Deployer, end: RolloutEnd, watching: WatchO
     if end.outcome is RolloutOutcome.SUCCEEDED:
         name = deployer.session.environment.name
         raise RolloutError(
-            f"the deployment in {name} was over before ECS could take it back: {undone.rsplit('/', 1)[-1]} runs",
+            f"the deployment in {name} was over before ECS could roll it back: {undone.rsplit('/', 1)[-1]} runs",
             hint=Hint(("rollback", name), " once more returns to the release before it"),
             cause="the deployment was over already",
         )
@@ -270,7 +270,7 @@ def _must_end_first(
 def _end(deployer: Deployer, current: ServiceDeployment, watching: WatchOptions) -> None:
     """Have ECS undo the deployment under way; return when it has ended, in whichever version."""
     deployer.session.report(
-        "ECS takes back the deployment that is under way first: it changes no strategy before"
+        "ECS rolls back the deployment that is under way first, because it cannot change the strategy or the wiring during one"
     )
     undone = deployer.task_definition_of(current)
     reset_to = 0 if deployer.replaces_only_placeholder(current) else None
@@ -376,7 +376,7 @@ def _require_usable(deployer: Deployer, earlier: EarlierVersion) -> None:
     except NoImageError as error:
         raise ReleaseMissingError(
             f"{name} cannot run again: {error.message}; nothing was changed",
-            hint="the repository keeps the latest releases alone; name a later one with --to",
+            hint="the repository keeps the last proven images and the last pushes: name a later release with --to",
         ) from None
     platform = described.get("runtimePlatform")
     try:

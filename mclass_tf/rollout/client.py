@@ -102,7 +102,7 @@ def retry_message(error: Exception) -> str:
     if may_be_new_role(error):
         return f"ECS may not know a new role yet, asking again for a minute: {error_message(error)}"
     if needs_sign_in(error):
-        return f"the credentials have expired; ECS goes on, and so does this command once you {SIGN_IN}: {error_message(error)}"
+        return f"the credentials have expired; ECS continues, and so does this command once you {SIGN_IN}: {error_message(error)}"
     return f"AWS does not answer, asking again: {error_message(error)}"
 
 
@@ -110,13 +110,13 @@ def no_answer_error(error: Exception) -> RolloutError:
     if has_lapsed(error):
         return RolloutError(
             f"the credentials have expired, so the rollout cannot be followed: {error_message(error)}. "
-            "ECS goes on by itself with the deployment",
+            "ECS continues the deployment",
             hint=Hint(
                 f"{SIGN_IN}, then ",
                 ("status", "ENV"),
                 " shows its state, and ",
                 ("release", "ENV", "--resume"),
-                " goes on with it; a pause waits for an answer until ECS's timeout",
+                " resumes it; a pause waits for an answer until ECS's timeout",
             ),
             cause="the credentials have expired",
         )

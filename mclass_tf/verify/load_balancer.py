@@ -235,7 +235,7 @@ def test_traffic(world: World) -> Iterator[Comparison]:
 
 @check(
     "the production listener has no action but forward",
-    hint="AWS says that a deployment which shifts traffic fails beside other actions: move such a rule to another listener",
+    hint="by some versions of AWS's page, a deployment that shifts traffic fails beside other actions: move such a rule to another listener",
 )
 def only_forwards(world: World) -> Iterator[Comparison]:
     arn = world.outputs.production_listener_arn

@@ -1,6 +1,6 @@
-# ECS shifts the weights of rules, and AWS says that its deployments fail on a listener with actions other than "forward".
-# So the default action forwards, too, although the production rule leaves it no request that has a path.
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
+# ECS shifts the weights of rules. In some languages, AWS's page says that deployments fail on a listener with actions other than
+# "forward"; the English one does not. So the default action forwards, too, although the production rule takes every request.
+# https://docs.aws.amazon.com/de_de/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
 resource "aws_lb_listener" "production" {
   load_balancer_arn = aws_lb.this.arn
   port              = local.production_port
@@ -26,7 +26,7 @@ resource "aws_lb_listener" "production" {
   tags = var.tags
 }
 
-# Who knows this value sees the new version before production does. It needs no further provider, and stays as it is.
+# Whoever knows this value can see the new version before production does. It needs no further provider, and does not change.
 resource "terraform_data" "test_header" {
   input = uuid()
 

@@ -6,7 +6,6 @@ Containers and health checks are stand-ins, so that a life takes seconds. The cl
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -158,16 +157,6 @@ class Life:
         )
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
-    @property
-    def network(self) -> dict[str, Any]:
-        return {
-            "awsvpcConfiguration": {
-                "subnets": list(self.applied.subnet_ids),
-                "securityGroups": [self.applied.group_id],
-                "assignPublicIp": "DISABLED",
-            }
-        }
-
     def create(self) -> None:
         self.call("CreateCluster", clusterName=_CLUSTER)
         self.call(
@@ -178,7 +167,7 @@ class Life:
             desiredCount=2,
             launchType="FARGATE",
             healthCheckGracePeriodSeconds=60,
-            networkConfiguration=self.network,
+            networkConfiguration=self.applied.network,
             deploymentConfiguration=self.configuration("rolling"),
             loadBalancers=[
                 {
@@ -329,7 +318,7 @@ async def one_off(life: Life) -> None:
         cluster=_CLUSTER,
         taskDefinition=life.register(crashes="3"),
         launchType="FARGATE",
-        networkConfiguration=life.network,
+        networkConfiguration=life.applied.network,
         startedBy="conform",
     )
     arns = [task["taskArn"] for task in answer["tasks"]]
@@ -454,50 +443,33 @@ def _make(world: task_world.World, recorder: Recorder) -> Life:
             TargetGroupArn=group,
             Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": f"{DRAINS_FOR:g}"}],
         )
-    elb.create_listener(
-        LoadBalancerArn=balancer,
-        Port=8080,
-        Protocol="HTTP",
-        DefaultActions=[{"Type": "forward", "TargetGroupArn": applied.target_group_arn}],
-    )
     weights = [
         {"TargetGroupArn": applied.target_group_arn, "Weight": 100},
         {"TargetGroupArn": alternate, "Weight": 0},
     ]
-    rules = {
-        listener["Port"]: elb.create_rule(
+    (listener,) = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    path = {"Field": "path-pattern", "Values": ["/*"]}
+    header = {
+        "Field": "http-header",
+        "HttpHeaderConfig": {"HttpHeaderName": "X-Test-Traffic", "Values": ["a-secret"]},
+    }
+    test, production = (
+        elb.create_rule(
             ListenerArn=listener["ListenerArn"],
-            Priority=1,
-            Conditions=[{"Field": "path-pattern", "Values": ["/*"]}],
+            Priority=priority,
+            Conditions=conditions,
             Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": weights}}],
         )["Rules"][0]["RuleArn"]
-        for listener in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
-    }
+        for priority, conditions in ((1, [path, header]), (2, [path]))
+    )
     return Life(
         applied=applied,
         world=world,
         recorder=recorder,
         alternate=alternate,
-        rules={PRODUCTION: rules[80], TEST: rules[8080]},
-        role_arn=_infrastructure_role(iam),
+        rules={PRODUCTION: production, TEST: test},
+        role_arn=task_world.infrastructure_role(iam),
     )
-
-
-def _infrastructure_role(iam: Any) -> str:
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "ecs.amazonaws.com"},
-        "Action": "sts:AssumeRole",
-    }
-    role: str = iam.create_role(
-        RoleName="conform-infrastructure",
-        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
-    )["Role"]["Arn"]
-    iam.attach_role_policy(
-        RoleName="conform-infrastructure",
-        PolicyArn="arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers",
-    )
-    return role
 
 
 def only(recording: Recording, chapter: str) -> Recording:

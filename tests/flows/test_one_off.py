@@ -67,9 +67,10 @@ def task(dev: Dev, arn: str) -> Any:
 
 
 def revisions(dev: Dev, status: str) -> list[str]:
-    found = dev.client("ecs").list_task_definitions(familyPrefix=FAMILY, status=status)
-    arns: list[str] = found["taskDefinitionArns"]
-    return arns
+    pages = (
+        dev.client("ecs").get_paginator("list_task_definitions").paginate(familyPrefix=FAMILY, status=status)
+    )
+    return [arn for page in pages for arn in page["taskDefinitionArns"]]
 
 
 def ran_before(dev: Dev) -> list[tuple[str, int | None]]:

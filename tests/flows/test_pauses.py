@@ -158,7 +158,7 @@ def test_continue_adopts_the_rollout_of_a_dead_command(dev: Dev) -> None:
         left = release.interrupt()
     assert left.status == 130, left.stderr
 
-    # Who takes it up without a word of pauses does not undo that it was to wait.
+    # Adopting it without naming a pause does not remove its pause.
     again = run_interrupted(
         dev.commands, "release", "dev", "--local", "--yes", "--image", four, at="`continue dev` goes on"
     )

@@ -17,7 +17,7 @@ from tests.local.conftest import REGION, Account, Network, make_network
 from tests.local.ecs_cluster import call, list_all
 from tests.local.images import app_image
 from tests.local.registry_client import log_in
-from tests.local.task_world import policy, trust
+from tests.local.task_world import infrastructure_role, policy, trust
 
 SPEED = 20
 _REPOSITORY = "mclass-server"  # what the policy of the execution role names
@@ -290,26 +290,8 @@ def _wire(account: Account, network: Network, group: str, balancer: str) -> dict
         "alternateTargetGroupArn": alternate,
         "productionListenerRule": production,
         "testListenerRule": test,
-        "roleArn": _infrastructure_role(account),
+        "roleArn": infrastructure_role(account.client("iam")),
     }
-
-
-def _infrastructure_role(account: Account) -> str:
-    iam = account.client("iam")
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "ecs.amazonaws.com"},
-        "Action": "sts:AssumeRole",
-    }
-    role: str = iam.create_role(
-        RoleName="mclass-infrastructure",
-        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
-    )["Role"]["Arn"]
-    iam.attach_role_policy(
-        RoleName="mclass-infrastructure",
-        PolicyArn="arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers",
-    )
-    return role
 
 
 def _url(account: Account, arn: str) -> str:

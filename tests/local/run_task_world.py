@@ -31,16 +31,6 @@ class Ecs:
     def applied(self) -> Applied:
         return self.world.applied
 
-    @property
-    def network(self) -> dict[str, Any]:
-        return {
-            "awsvpcConfiguration": {
-                "subnets": list(self.applied.subnet_ids),
-                "securityGroups": [self.applied.group_id],
-                "assignPublicIp": "DISABLED",
-            }
-        }
-
     def register(self, *containers: dict[str, Any], **changes: Any) -> str:
         """Register a task definition like that of the modules. Return its ARN."""
         request = {
@@ -61,7 +51,7 @@ class Ecs:
             "cluster": CLUSTER,
             "taskDefinition": "mclass-task",
             "launchType": "FARGATE",
-            "networkConfiguration": self.network,
+            "networkConfiguration": self.applied.network,
             **changes,
         }
         answer = self.client.run_task(**{name: value for name, value in request.items() if value is not None})

@@ -91,6 +91,17 @@ class Applied:
     def image(self) -> str:
         return f"{self.host}/{REPOSITORY}@{self.digest}"
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """The `networkConfiguration` of a service or a task in the private subnets."""
+        return {
+            "awsvpcConfiguration": {
+                "subnets": list(self.subnet_ids),
+                "securityGroups": [self.group_id],
+                "assignPublicIp": "DISABLED",
+            }
+        }
+
     def client(self, service: str) -> Any:
         return in_process.client(self.account_id, service)
 
@@ -138,13 +149,7 @@ class Applied:
             group="service:mclass-service",
             started_by="ecs-svc/1234567890123456789",
             settings={
-                "networkConfiguration": {
-                    "awsvpcConfiguration": {
-                        "subnets": list(self.subnet_ids),
-                        "securityGroups": [self.group_id],
-                        "assignPublicIp": "DISABLED",
-                    }
-                },
+                "networkConfiguration": self.network,
                 "capacityProviderStrategy": [{"capacityProvider": "FARGATE", "weight": 1}],
             },
             registrations=(
@@ -303,6 +308,25 @@ def trust(account_id: str, *, service: str = "ecs-tasks.amazonaws.com", source: 
             ],
         }
     )
+
+
+def infrastructure_role(iam: Any) -> str:
+    """Create a role by which ECS may shift traffic; return its ARN."""
+    name = "mclass-infrastructure"
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "ecs.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    role: str = iam.create_role(
+        RoleName=name,
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )["Role"]["Arn"]
+    iam.attach_role_policy(
+        RoleName=name,
+        PolicyArn="arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers",
+    )
+    return role
 
 
 def policy(account_id: str, *, without: str = "") -> str:

@@ -265,7 +265,7 @@ def test_a_child_gets_credentials_with_at_least_half_of_their_life_left(url: str
     assert left > dt.timedelta(minutes=50)
 
 
-def test_a_child_is_told_that_the_credentials_cannot_be_renewed(url: str, account: str) -> None:
+def test_a_child_gets_an_error_if_the_credentials_cannot_be_renewed(url: str, account: str) -> None:
     aws = connected(url, account)
     assert aws.access.role is not None
     variables = aws.access.variables()

@@ -724,7 +724,7 @@ def test_a_version_that_fails_is_taken_back_once_and_the_error_has_the_figures()
     assert error.analysis is not None
     assert error.analysis["verdict"] == FAILED
     assert error.analysis["new"] == {"requests": 200, "errors": 40, "p99": None}
-    assert [report for report in done.reports if "ECS is told to roll back" in report]
+    assert [report for report in done.reports if "ECS must roll back" in report]
 
 
 def test_a_version_that_does_well_is_not_and_how_it_did_is_shown_and_noted() -> None:

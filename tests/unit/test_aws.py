@@ -169,7 +169,7 @@ def test_a_session_that_has_ended_is_no_error_of_the_configuration(code: str) ->
     assert "clock" not in error.hint
 
 
-def test_a_request_that_ec2_calls_expired_for_a_wrong_clock_is_told_from_an_ended_session() -> None:
+def test_a_request_that_ec2_calls_expired_for_a_wrong_clock_is_no_ended_session() -> None:
     there = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=20)
     headers = {"date": format_datetime(there, usegmt=True)}
     answer = {"Error": {"Code": "RequestExpired"}, "ResponseMetadata": {"HTTPHeaders": headers}}
@@ -262,7 +262,7 @@ def test_a_refused_call_of_ecs_is_an_error_like_any_other(ecs: Aws) -> None:
     assert not is_transient(caught.value)
 
 
-def test_an_observer_is_told_each_call_with_its_request_and_its_answer(ecs: Aws) -> None:
+def test_an_observer_gets_each_call_with_its_request_and_its_answer(ecs: Aws) -> None:
     told: list[tuple[str, str, Any, Any]] = []
     ecs.calls.observe(lambda *call: told.append(call))
 
@@ -317,7 +317,7 @@ def test_the_time_is_awss_whatever_the_clock_of_this_machine_says(
 
     events = aws.ec2.meta.events
     module = SimpleNamespace(datetime=Clock, timedelta=dt.timedelta, UTC=dt.UTC)
-    monkeypatch.setattr("mclass_tf.aws.dt", module)
+    monkeypatch.setattr("mclass_tf.aws.clients.dt", module)
     assert aws.now() == true + dt.timedelta(seconds=wrong_by), "nobody has told it better"
 
     for late in (4, 0, 7):  # answers that were so long on their way

@@ -294,12 +294,12 @@ _EMPTY: dict[str, Any] = {"serviceDeployments": [], "serviceRevisions": []}
 
 @pytest.mark.parametrize("ask", [Ecs.service_deployment, Ecs.revision, Ecs.revision_task_definition])
 @pytest.mark.parametrize("answer", [_EMPTY, _MISSING, {**_MISSING, **_EMPTY}])
-def test_what_ecs_has_no_more_is_reported_with_the_next_step(
+def test_what_ecs_no_longer_has_is_reported_with_the_next_step(
     aws: FakeAws, ask: Callable[[Ecs, str], object], answer: Mapping[str, Any]
 ) -> None:
     aws.answers["DescribeServiceDeployments"] = aws.answers["DescribeServiceRevisions"] = answer
 
-    with pytest.raises(RevisionGoneError, match=r"ECS does not have the service .* any more") as caught:
+    with pytest.raises(RevisionGoneError, match="ECS no longer has the service ") as caught:
         ask(Ecs(aws, cluster=CLUSTER, name=SERVICE, environment="dev"), "arn")
 
     assert caught.value.exit_code == 3
@@ -308,7 +308,7 @@ def test_what_ecs_has_no_more_is_reported_with_the_next_step(
 
 
 @pytest.mark.parametrize("ask", [Ecs.service_deployment, Ecs.revision, Ecs.revision_task_definition])
-def test_an_answer_that_says_nothing_is_not_taken_for_one_that_ecs_has_no_more(
+def test_an_answer_without_items_does_not_mean_that_ecs_no_longer_has_the_resource(
     aws: FakeAws, ask: Callable[[Ecs, str], object]
 ) -> None:
     aws.answers["DescribeServiceDeployments"] = aws.answers["DescribeServiceRevisions"] = {}

@@ -261,7 +261,7 @@ def test_the_alternate_target_group_is_the_one_that_is_not_in_use(
 
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(blue=0, green=100)])
-def test_a_wired_service_is_told_nothing_of_its_load_balancers(rules: Rules) -> None:
+def test_a_wired_service_gets_no_load_balancers_in_its_update(rules: Rules) -> None:
     for name in (BLUE_GREEN, CANARY, LINEAR):
         strategy = Strategy(name=name)
         assert "loadBalancers" not in order_settings(

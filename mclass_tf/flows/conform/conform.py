@@ -51,7 +51,7 @@ class Conformed:
 def conform(
     session: Session, *, speed: float, show: Show, keep: Keep, confirm: Callable[[str], bool]
 ) -> Conformed:
-    """Make the environment, live its life, destroy it, whatever happens, and return what was recorded.
+    """Create the environment, run the chapters, and return the recording. Whatever happens, destroy everything in the end.
 
     `speed` is that of the local AWS's clock. Raises ConfigurationError (exit 3) if the environment exists already,
     ProtectedError (5) if it could not be destroyed, TakeDownError (4) if something is left.
@@ -87,15 +87,15 @@ def conform(
 
 
 def announcement(session: Session, bill: Bill) -> str:
-    """Return what is asked before anything is made: what, where, for how long and for how much."""
+    """Return the text of the question: what will be created, where, for how long and at what cost."""
     name, loaded = session.environment.name, session.environment
     lines = (
-        f"This makes the environment {name} in account {loaded.account_id}, region {loaded.region}, on {session.cloud.label}:",
+        f"This creates the environment {name} in account {loaded.account_id}, region {loaded.region}, on {session.cloud.label}:",
         f"  the state bucket {loaded.backend.bucket} if it does not exist, a VPC with its gateways, a load balancer,",
         "  an ECR repository, an ECS cluster with a service, IAM roles, log groups, alarms; everything that a plan shows.",
         f"It releases fourteen times, takes about {bill.hours * 60:.0f} minutes on AWS, and destroys everything again.",
         *(f"  {line.what}: ${line.dollars:.2f}" for line in bill.lines),
-        f"Expected cost on AWS: ${bill.dollars:.2f}, tax and discounts aside.",
+        f"Expected cost on AWS: ${bill.dollars:.2f}, without tax and discounts.",
     )
     return "\n".join(lines)
 
@@ -103,7 +103,7 @@ def announcement(session: Session, bill: Bill) -> str:
 def record(
     life: Life, recorder: Recorder, *, take_down: Callable[[], None], keep: Callable[[], None]
 ) -> None:
-    """Live a life; take down everything in the end, and keep what was recorded, whatever happens."""
+    """Run the chapters. Whatever happens, destroy everything in the end, and keep the recording."""
     try:
         life.begin()
         life.live()
@@ -120,10 +120,10 @@ def require_disposable(session: Session) -> None:
     """Refuse an environment that somebody uses, or that could not be destroyed again."""
     name, variables = session.environment.name, session.environment.variables
     alb = variables.get("alb")
-    # What is not set is protected: the module's default.
+    # The module's default is protection.
     if not (isinstance(alb, Mapping) and alb.get("deletion_protection") is False):
         raise ProtectedError(
-            f"{name} is protected from deletion, so that it could not be taken down again; nothing was made",
+            f"{name} is protected from deletion, so it could not be destroyed again; nothing was created",
             hint="record an environment with alb = { deletion_protection = false }, such as dev or a copy of it",
         )
     if _has_resources(session):
@@ -201,7 +201,7 @@ def settings_of(session: Session) -> dict[str, str]:
 
 
 def size_of(session: Session) -> Size:
-    """Return what of the environment is billed by the hour, by its variables and the modules' defaults."""
+    """Return the parts of the environment that are billed by the hour, from its variables and the modules' defaults."""
     variables = session.environment.variables
     network: Any = variables.get("network") or {}
     task: Any = variables.get("task") or {}
@@ -222,11 +222,11 @@ def size_of(session: Session) -> Size:
 
 
 _ENDPOINTS = 5
-"""Interface endpoints that modules/network makes in each zone where there is no NAT gateway."""
+"""The interface endpoints that modules/network creates in each zone if there is no NAT gateway."""
 
 
 def _names(session: Session) -> dict[str, str]:
-    """Return what is known to identify, with what each is."""
+    """Return the known names that identify somebody, each with its kind."""
     loaded = session.environment
     names = {
         loaded.name: "environment",
@@ -250,7 +250,7 @@ def _user() -> str:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the names among an environment's variables: no words of the configuration language, no numbers."""
+    """Yield the names among an environment's variables, without keywords and numbers."""
     if isinstance(value, str) and value not in _WORDS:
         yield value
     elif isinstance(value, Mapping):

@@ -37,7 +37,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     LINEAR: Strategy(name=LINEAR, bake_minutes=1, step_percent=40, step_bake_minutes=1),
 }
 """The shortest bake times that let every stage be seen."""
-# A path that no service answers: the smoke test fails by it, and with it the release.
+# A path that no service answers, so that the smoke test fails, and the release with it.
 _NO_PATH = "/conform-no-such-path"
 _PAUSE_AT = "POST_PRODUCTION_TRAFFIC_SHIFT"
 _STOP_MINUTES = 15
@@ -70,7 +70,7 @@ class Life:
     _uses_two: bool = False
 
     def begin(self) -> None:
-        """Make the environment, and begin to look at it."""
+        """Create the environment, and start to watch it."""
         with self.recorder.chapter("bootstrap"):
             changed = bootstrap(self.session)
             self.buckets = tuple(bucket for bucket, what in changed.items() if _CREATED in what)
@@ -85,7 +85,7 @@ class Life:
         self.recorder.watch(AwsView(self._looking, watched(self._outputs)))
 
     def live(self) -> None:
-        """Release, fail, pause, stop, return, run: everything between the apply and the destruction."""
+        """Run the chapters between the apply and the destruction: releases, failures, pauses, a stop, a rollback, a one-off task."""
         self._release(FIRST, STRATEGIES[ROLLING])
         with self._held_count():
             for name in NAMES:
@@ -109,7 +109,7 @@ class Life:
         self._swap()
 
     def _fail(self, name: str) -> None:
-        """Fail by a crash, which the circuit breaker notices, or by the smoke test, which answers a pause."""
+        """Release a version that fails: by a crash, which the circuit breaker detects, or by the smoke test, which answers a pause."""
         by_smoke = name in (BLUE_GREEN, LINEAR)
         session = self._by(STRATEGIES[name], smoke=(_NO_PATH,) if by_smoke else None)
         digest = self._next() if by_smoke else self._versions.crashing
@@ -149,7 +149,7 @@ class Life:
         self._swap()
 
     def _be_refused(self) -> None:
-        """Make calls that AWS refuses, each for another reason; none changes anything."""
+        """Make calls that AWS refuses, each for a different reason. None changes anything."""
         cluster, service = self._outputs["cluster_name"], self._outputs["service_name"]
         call = self.session.aws.call_ecs
         of_service = {"cluster": cluster, "service": service}
@@ -178,7 +178,7 @@ class Life:
         self._uses_two = not self._uses_two
 
     def _by(self, strategy: Strategy, *, smoke: tuple[str, ...] | None = None) -> Session:
-        """Return the session with this strategy, and without what waits for traffic or runs before a release."""
+        """Return the session with this strategy, without settings that wait for traffic or run something before a release."""
         before = self.session.environment.release
         limits = dataclasses.replace(before.analysis, is_on=False)
         changed = dataclasses.replace(before, strategy=strategy, smoke=smoke, before=(), analysis=limits)
@@ -187,7 +187,7 @@ class Life:
 
     @contextmanager
     def _chapter(self, name: str) -> Iterator[None]:
-        """Record a chapter to the time when nothing moves any more, also where the command fails."""
+        """Record a chapter until the service is at rest, even if the command fails."""
         self.session.report(f"recording: {name}")
         with self.recorder.chapter(name):
             try:
@@ -213,19 +213,19 @@ class Life:
             time.sleep(_LOOK)
 
     def _since(self, began: float) -> float:
-        """Return how many of AWS's seconds have passed, less those that a machine needs for anything."""
+        """Return how many of AWS's seconds have passed, without the time that this machine needs for its work."""
         return max(0.0, time.monotonic() - began - _MACHINE_SECONDS) * self.speed
 
     @contextmanager
     def _held_count(self) -> Iterator[None]:
-        """Keep autoscaling from changing the number of tasks, since there is no traffic."""
+        """Keep autoscaling from changing the number of tasks. Without traffic, it would scale in."""
         with ServiceFixture(service_of(self.session), report=self.session.report) as fixture:
             fixture.hold_count(int(self._outputs["desired_count"]))
             yield
 
     @contextmanager
     def _meanwhile(self, stage: str, act: Callable[[Session], None], *, is_paused: bool) -> Iterator[None]:
-        """Do something as another user would when the rollout that goes on inside has come to a stage."""
+        """Do something, as another user would, as soon as the rollout inside the block reaches a stage."""
         aws = Aws(self.session.aws.access)
         aws.calls.observe(self.recorder.calls)
         other = dataclasses.replace(self.session, aws=aws)
@@ -254,7 +254,7 @@ class Life:
 
 
 def watched(outputs: Mapping[str, Any]) -> Watched:
-    """Return what is looked at of an environment."""
+    """Return the names of the resources to watch."""
     return Watched(
         cluster=outputs["cluster_name"],
         service=outputs["service_name"],
@@ -282,7 +282,7 @@ def _is_steady(view: AwsView) -> bool:
 
 
 def _is_at(view: AwsView, stage: str, *, is_paused: bool) -> bool:
-    """Tell whether the deployment that is under way is at a stage and, if asked for, waits there for an answer."""
+    """Return whether the deployment under way is at a stage and, if required, waits there for an answer."""
     return any(
         each.get("lifecycleStage") == stage
         and each.get("status") == "IN_PROGRESS"

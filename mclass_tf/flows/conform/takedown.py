@@ -1,4 +1,4 @@
-"""Takes down what a recording has made, and says what is left if that fails."""
+"""Destroys what a recording has created, and names what is left if that fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRIES = 3
 
 
 def take_down(session: Session, recorder: Recorder, *, buckets: Iterable[str]) -> None:
-    """Destroy everything in the environment, and the buckets that were made for it.
+    """Destroy everything in the environment, and the buckets that were created for it.
 
     Raise TakeDownError, which names what is left and the commands that remove it, if that is not possible.
     """
@@ -24,13 +24,13 @@ def take_down(session: Session, recorder: Recorder, *, buckets: Iterable[str]) -
     try:
         with recorder.chapter("destroy"):
             _destroy(session)
-        # Those of the local AWS are its own: it makes them anew whenever it is asked for.
+        # The local AWS creates its buckets again whenever they are needed.
         if not session.cloud.is_local:
             _delete_buckets(session, buckets)
     except (Exception, KeyboardInterrupt) as error:
         left = "; ".join(_remains(session)) or "what the state names"
         raise TakeDownError(
-            f"not everything of {name} could be taken down: {error}\nstill there, and not free of charge: {left}",
+            f"not everything of {name} could be destroyed: {error}\nstill there, and it costs money: {left}",
             hint=Hint(
                 "destroy it: ",
                 ("destroy", name),
@@ -40,7 +40,7 @@ def take_down(session: Session, recorder: Recorder, *, buckets: Iterable[str]) -
 
 
 def _destroy(session: Session) -> None:
-    """Destroy what the state names; what an interrupted apply has left may need another try."""
+    """Destroy what the state names. After an interrupted apply, this may need another try."""
     for tried in range(1, _TRIES + 1):
         try:
             destroy(session, show=lambda _: None, confirm=lambda _: True)
@@ -77,7 +77,7 @@ def _versions(session: Session, bucket: str) -> Iterator[list[dict[str, str]]]:
 
 
 def _remains(session: Session) -> tuple[str, ...]:
-    """Return in words what is still in the state."""
+    """Return descriptions of the resources that are still in the state."""
     try:
         outputs = applied_state(session).outputs
     except MclassError:

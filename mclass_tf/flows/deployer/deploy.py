@@ -137,7 +137,7 @@ class Deployer:
     def sources_of(self, deployment: ServiceDeployment) -> tuple[str, ...]:
         """Return the task definitions that ran when a service deployment began; none if ECS does not say.
 
-        Nor if it has one of them no more, since a part could be taken for the whole.
+        Nor if it no longer has one of them, since a part could be taken for the whole.
         """
         sources = self.describe_service_deployment(deployment).source_revision_arns
         try:
@@ -173,7 +173,7 @@ class Deployer:
         Return the service as ECS describes it after that.
         """
         self.session.report(
-            "telling the service of both target groups: a rolling deployment of what runs, this once"
+            "adding both target groups to the service, once: by a rolling deployment of what runs"
         )
         in_use = target_group_in_use(self.ecs, self.outputs, service, patience=self.patience)
         order = rollout.ServiceUpdate(
@@ -198,7 +198,7 @@ class Deployer:
         attempt.analysis, watch.analysis = analyst.comparison, analyst.summary
         if is_worse and before != analyst.comparison:
             failure = failure_of(analyst.comparison)
-            self.session.report(f"the new version is worse, ECS is told to roll back: {failure}")
+            self.session.report(f"the new version is worse, and ECS must roll back: {failure}")
         return is_worse
 
     def adopt(self, arn: str, *, task_definition_arn: str) -> StartedRollout:

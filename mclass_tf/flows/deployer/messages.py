@@ -47,7 +47,7 @@ def unsuccessful(
                     ("status", name),
                     "; ",
                     ("rollback", name),
-                    " takes it back. ",
+                    " rolls it back. ",
                     cause.hint,
                 ),
                 cause=f"nothing has moved for {stall_after:g} s: {why}",
@@ -56,7 +56,7 @@ def unsuccessful(
             return RolloutStoppedError(
                 f"the deployment in {name} was stopped: {why}",
                 hint=Hint(
-                    ("status", name), " shows what runs; ", ("rollback", name), " takes it back. ", cause.hint
+                    ("status", name), " shows what runs; ", ("rollback", name), " rolls it back. ", cause.hint
                 ),
                 cause=why,
             )
@@ -95,7 +95,7 @@ def analysis_failed(failure: str, *, environment: str, log_group: str) -> Analys
 
 def serves_worse(cause: str, *, environment: str) -> ServesWorseError:
     return ServesWorseError(
-        f"what was to run in {environment} serves there, since ECS did not take it back any more, but {cause}",
+        f"the new version serves in {environment}, because ECS no longer rolled it back, but {cause}",
         hint=Hint(
             ("rollback", environment),
             " returns to the release before it; from there it may be released, and compared, again",
@@ -121,7 +121,7 @@ def superseded(by: str, *, environment: str, inherited_pause: Hint) -> Supersede
 def inherited_pause(environment: str) -> Hint:
     """Return the hint on somebody else's deployment that started while our pauses were configured."""
     return Hint(
-        "; it has the pause of the interrupted release, where ECS takes it back in the end: ",
+        "; it has the pause of the interrupted release, where ECS rolls it back in the end: ",
         ("continue", environment),
         " lets it go on",
     )
@@ -134,7 +134,7 @@ def detached(environment: str) -> InterruptedByUserError:
             ("status", environment),
             " follows it, ",
             ("rollback", environment),
-            " takes it back; the same release again takes it up",
+            " rolls it back; the same release again adopts it",
         ),
     )
 
@@ -142,13 +142,13 @@ def detached(environment: str) -> InterruptedByUserError:
 def paused(environment: str, stage: str, hook: HookState) -> str:
     """Return the message of a deployment that waits for the user's answer."""
     name = stage.lower().replace("_", " ")
-    answers = f"paused at {name}: `continue {environment}` goes on, `abort {environment}` takes it back"
+    answers = f"paused at {name}: `continue {environment}` goes on, `abort {environment}` rolls it back"
     if hook.expires_at is None:
         return answers
     left = max(0.0, (hook.expires_at - dt.datetime.now(dt.UTC)).total_seconds())
     minutes = round(left / _MINUTE)
     within = f"{minutes} min" if minutes else f"{left:.0f} s"
-    return f"{answers}; ECS {'takes it back' if hook.rolls_back else 'goes on'} by itself in {within}"
+    return f"{answers}; ECS {'rolls it back' if hook.rolls_back else 'goes on'} by itself in {within}"
 
 
 def _log_hint(log_group: str) -> str:

@@ -65,9 +65,7 @@ def require_test_traffic(session: Session, outputs: verify.Outputs) -> str:
         return problem
     if problem:
         raise _unreachable(session, outputs, problem)
-    paths = tuple(
-        dict.fromkeys([session.environment.release.version_path, *(session.environment.release.smoke or ())])
-    )
+    paths = smoke_paths(session)
     problem = _settled(lambda: _rule_problem(session, outputs, paths), within=_RULES_WITHIN)
     if problem:
         name = session.environment.name
@@ -81,6 +79,12 @@ def require_test_traffic(session: Session, outputs: verify.Outputs) -> str:
             ),
         )
     return ""
+
+
+def smoke_paths(session: Session) -> list[str]:
+    """Return the paths that the smoke test requests, the version path first."""
+    release = session.environment.release
+    return list(dict.fromkeys([release.version_path, *(release.smoke or ())]))
 
 
 def header_of(outputs: verify.Outputs) -> Mapping[str, str]:
@@ -163,8 +167,8 @@ def _rule_problem(session: Session, outputs: verify.Outputs, paths: Sequence[str
 def other_actions(session: Session, outputs: verify.Outputs) -> list[str]:
     """Return the rules of the production listener with other actions than "forward".
 
-    A page of AWS says that deployments which shift traffic fail on such a listener. Its present English version does not.
-    https://docs.aws.amazon.com/es_es/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
+    In some languages, AWS's page says that deployments which shift traffic fail on such a listener. The English one does not.
+    https://docs.aws.amazon.com/de_de/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html
     """
     return [
         f"{rule['RuleArn']} ({action['Type']})"

@@ -56,7 +56,7 @@ def await_redeployment(
 
     It is not part of the attempt: the ledger does not record it.
     """
-    deployer.session.report("waiting for the deployment of what runs to end, which the apply has started")
+    deployer.session.report("waiting for the end of the redeployment that the apply has started")
     aside = Attempt(record="", digest="", revision="", started_at=deployer.session.aws.now())
     started = deployer.adopt(current.arn, task_definition_arn=task_definition_arn)
     end = deployer.follow(started, watching, aside, reset_to=None, is_compared=False)

@@ -54,15 +54,16 @@ def _alternate(entry: Mapping[str, Any]) -> str:
 
 
 def _is_known(entry: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return whether the service has this entry, as far as ECS says.
+    """Return whether the service has this entry, as far as ECS says."""
+    reached = all(now.get(name) in (None, entry.get(name)) for name in ("containerName", "containerPort"))
+    return reached and groups_and_rules(entry) == groups_and_rules(now)
+
+
+def groups_and_rules(entry: Mapping[str, Any]) -> tuple[frozenset[str], object, object]:
+    """Return the target groups of a load balancer entry, its production rule and its test rule.
 
     Which of the target groups is the alternate one says nothing: ECS swaps them at every shift.
     """
-    reached = all(now.get(name) in (None, entry.get(name)) for name in ("containerName", "containerPort"))
-    return reached and _wiring(entry) == _wiring(now)
-
-
-def _wiring(entry: Mapping[str, Any]) -> tuple[object, ...]:
     advanced = entry.get("advancedConfiguration") or {}
     groups = frozenset({str(entry.get("targetGroupArn") or ""), _alternate(entry)})
     return groups, advanced.get("productionListenerRule"), advanced.get("testListenerRule")

@@ -9,7 +9,7 @@ from functools import partial
 
 from mclass_tf import verify
 from mclass_tf.errors import Hint, MclassError, NotServingError
-from mclass_tf.flows.deployer.reach import awaited_reachability_problem, header_of, is_internal
+from mclass_tf.flows.deployer.reach import awaited_reachability_problem, header_of, is_internal, smoke_paths
 from mclass_tf.flows.endpoints import locate
 from mclass_tf.ledger import SmokeResult
 from mclass_tf.load_balancer_endpoint import Endpoint, HttpResponse, UntrustedError, get
@@ -38,15 +38,17 @@ def require_answers(
 
     The number is twice that of the tasks, so that round robin reaches each task. An answer that names its revision must name
     this one, and an answer that names its task one of these, or one that ECS started since: `runs_too` tells. Other answers must
-    be successful. `unreachable` is why the load balancer did not answer this machine before the rollout: if it still does not, it
-    is not asked.
+    be successful. `unreachable` is why the load balancer did not answer this machine before the rollout: if it still does not,
+    nothing is requested.
     """
     if not is_reachable(session, outputs):
-        session.report("the load balancer is internal and does not answer this machine: it is not asked")
+        session.report(
+            "the load balancer is internal and does not answer this machine: nothing is requested from it"
+        )
         return
     if unreachable and (problem := awaited_reachability_problem(session, outputs)):
         session.report(
-            f"the load balancer does not answer this machine, nor did it before: it is not asked: {problem}"
+            f"the load balancer does not answer this machine, as before the rollout: nothing is requested from it: {problem}"
         )
         return
     endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
@@ -79,7 +81,7 @@ def smoke_test(session: Session, outputs: verify.Outputs, *, revision: str) -> t
     settings = session.environment.release
     endpoint = locate(session, outputs.url, certificate_arn=outputs.certificate_arn)
     headers = header_of(outputs)
-    paths = list(dict.fromkeys([settings.version_path, *(settings.smoke or ())]))
+    paths = smoke_paths(session)
     named = settings.version_path in (settings.smoke or ())
     if (
         not named

@@ -8,6 +8,7 @@ from typing import Any
 from mclass_tf import verify
 from mclass_tf.aws import error_code
 from mclass_tf.errors import ConfigurationError, Hint, RevisionGoneError, UsageError
+from mclass_tf.flows.deployer.registration import groups_and_rules
 from mclass_tf.rollout import Patience
 from mclass_tf.service import Ecs, Service
 from mclass_tf.session import Session
@@ -79,7 +80,7 @@ def _require_alarms(session: Session, names: Sequence[str]) -> None:
     ringing = [name for name in names if states[name] == "ALARM"]
     if ringing:
         session.report(
-            f"in ALARM already: {', '.join(ringing)}; ECS heeds no alarm in a deployment that begins so"
+            f"in ALARM already: {', '.join(ringing)}; ECS ignores these alarms in a deployment that begins now"
         )
 
 
@@ -105,26 +106,19 @@ def require_pauses(
     missing = [stage for stage in pause_at if under_way is not None and stage not in under_way]
     if missing:
         raise UsageError(
-            f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: that is settled at its beginning",
-            hint=Hint(f"{leave_out} to adopt it as it is; ", ("abort", name), " takes it back"),
+            f"the rollout that is under way in {name} does not wait at {', '.join(missing)}: pauses are set when a rollout starts",
+            hint=Hint(f"{leave_out} to adopt it as it is; ", ("abort", name), " rolls it back"),
         )
 
 
 def is_wired(outputs: verify.Outputs, service: Service) -> bool:
-    """Return whether ECS shifts the traffic of the service between both target groups by the rules of the outputs.
-
-    Which group is the alternate one says nothing: ECS swaps them at every shift.
-    """
-    if len(service.load_balancers) != 1:
-        return False
-    (balancer,) = service.load_balancers
-    advanced = balancer.get("advancedConfiguration") or {}
-    groups = {balancer.get("targetGroupArn"), advanced.get("alternateTargetGroupArn")}
-    rules = (advanced.get("productionListenerRule"), advanced.get("testListenerRule"))
-    return groups == set(outputs.target_group_arns.values()) and rules == (
+    """Return whether ECS shifts the traffic of the service between both target groups by the rules of the outputs."""
+    applied = (
+        frozenset(outputs.target_group_arns.values()),
         outputs.production_listener_rule_arn,
         outputs.test_listener_rule_arn,
     )
+    return [groups_and_rules(entry) for entry in service.load_balancers] == [applied]
 
 
 def target_group_in_use(ecs: Ecs, outputs: verify.Outputs, service: Service, *, patience: Patience) -> str:
@@ -144,7 +138,7 @@ def resolved_target_group(ecs: Ecs, outputs: verify.Outputs, service: Service, *
 
 
 def groups_of_revision(ecs: Ecs, arn: str, *, patience: Patience) -> tuple[str, ...]:
-    """Return the target groups of a service revision, none if ECS does not say or has the revision no more."""
+    """Return the target groups of a service revision, none if ECS does not say or no longer has the revision."""
     try:
         return patience(lambda: ecs.revision(arn)).target_group_arns
     except RevisionGoneError:

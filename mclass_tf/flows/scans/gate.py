@@ -25,7 +25,7 @@ _REMEDIES: Mapping[str, str] = {
     "FINDINGS_UNAVAILABLE": "the findings are gone or not there yet: try again, or scan it again",
     "IMAGE_ARCHIVED": "an archived image is not scanned: restore it (aws ecr update-image-storage-class), then scan it again",
     "LIMIT_EXCEEDED": "the registry's limit of scans is reached: try again tomorrow, or ask AWS for a higher one",
-    "SCAN_ELIGIBILITY_EXPIRED": "its time under continuous scanning is over: lengthen it in Amazon Inspector, or push the image anew",
+    "SCAN_ELIGIBILITY_EXPIRED": "its time under continuous scanning is over: extend it in Amazon Inspector, or push the image again",
     "UNSUPPORTED_IMAGE": "ECR cannot scan its operating system or package manager: use a base image that it can, or enhanced scanning",
 }
 

@@ -121,8 +121,8 @@ class ImageIndex:
 
     def _refused(self, what: str) -> PromotionRefusedError:
         return PromotionRefusedError(
-            f"{self.digest} of {self.environment} {what}: no scan tells what is in it",
-            hint="build and push the image anew, then release it; `docker buildx imagetools inspect` shows what an index names",
+            f"{self.digest} of {self.environment} {what}: its contents are unknown to every scan",
+            hint="build and push the image again, then release it; `docker buildx imagetools inspect` shows what an index names",
             digest=self.digest,
         )
 

@@ -17,7 +17,7 @@ _ARN_PARTS = 6
 
 @dataclass
 class Propagation:
-    """How many seconds a new role stays unknown to everything but IAM. IAM promises none: usually seconds, rarely a minute.
+    """How many seconds a new role stays unknown to everything but IAM. AWS documents no time for it.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
     """

@@ -35,7 +35,7 @@ class DescriptorReserve:
         return False
 
     def close(self) -> None:
-        """Release all, and acquire no more."""
+        """Release all, and refuse to acquire more."""
         self._count = 0
         while self.release():
             pass

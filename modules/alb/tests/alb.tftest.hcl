@@ -69,7 +69,7 @@ run "is_a_protected_internet_load_balancer_on_plain_http_by_default" {
 
   assert {
     condition     = aws_lb_listener.production.default_action[0].type == "forward"
-    error_message = "The production listener must have no action but forward: with another one, AWS says, deployments that shift traffic fail."
+    error_message = "The production listener must have no action but forward: with another one, deployments that shift traffic may fail."
   }
 
   assert {

@@ -287,9 +287,9 @@ def test_a_pause_after_test_traffic_without_a_smoke_test_is_the_users() -> None:
 @pytest.mark.parametrize(
     ("left", "rolls_back", "told"),
     [
-        (None, True, "`abort dev` takes it back"),
-        (dt.timedelta(minutes=59.9), True, "takes it back by itself in 60 min"),
-        (dt.timedelta(days=-9), True, "takes it back by itself in 0 s"),
+        (None, True, "`abort dev` rolls it back"),
+        (dt.timedelta(minutes=59.9), True, "rolls it back by itself in 60 min"),
+        (dt.timedelta(days=-9), True, "rolls it back by itself in 0 s"),
         (dt.timedelta(days=-9), False, "ECS goes on by itself"),
     ],
 )

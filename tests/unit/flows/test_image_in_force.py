@@ -145,7 +145,7 @@ def test_it_says_which_image_it_is_and_why_not_the_one_of_the_state(last: Record
 
 
 def test_it_says_that_an_image_was_taken_back() -> None:
-    assert "taken back since it was proven" in str(chosen(attempt(GOOD), attempt(BAD), rolled_back_to(GOOD)))
+    assert "rolled back since it was proven" in str(chosen(attempt(GOOD), attempt(BAD), rolled_back_to(GOOD)))
 
 
 def test_without_an_applied_image_the_ledger_is_not_asked() -> None:

@@ -156,7 +156,7 @@ def test_a_rollback_never_scales_a_live_service_to_0(aws: Reticent, command: str
 
 
 class Forgetful(Reticent):
-    """Has the service revision no more that ran before, and says so."""
+    """ECS that no longer has the service revision that ran before, and says so."""
 
     def __init__(self) -> None:
         super().__init__(("none",))
@@ -168,7 +168,7 @@ class Forgetful(Reticent):
 
 
 @pytest.mark.parametrize("command", ["rollback", "abort"])
-def test_a_deployment_whose_source_ecs_has_no_more_is_still_rolled_back_without_a_reset(
+def test_a_deployment_whose_source_ecs_no_longer_has_is_still_rolled_back_without_a_reset(
     command: str, followed: Followed
 ) -> None:
     aws = Forgetful()

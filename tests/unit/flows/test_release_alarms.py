@@ -72,7 +72,7 @@ def test_existing_alarms_are_accepted_and_one_in_alarm_state_is_reported() -> No
 
     require_wiring(session(strategy, Alarms(errors="OK", slow="ALARM"), reports), OUTPUTS, RUNNING)
 
-    assert reports == ["in ALARM already: slow; ECS heeds no alarm in a deployment that begins so"]
+    assert reports == ["in ALARM already: slow; ECS ignores these alarms in a deployment that begins now"]
 
 
 def test_without_alarms_cloudwatch_is_not_asked() -> None:

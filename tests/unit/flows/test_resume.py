@@ -238,7 +238,7 @@ def test_before_its_image_is_applied_no_deployment_is_its_own() -> None:
 def test_a_deployment_that_ecs_has_forgotten_is_none() -> None:
     class Forgetful(FakeEcs):
         def service_deployment(self, arn: str, /) -> ServiceDeployment:
-            raise RevisionGoneError(f"ECS does not have the service deployment {arn} any more")
+            raise RevisionGoneError(f"ECS no longer has the service deployment {arn}")
 
     assert own_deployment(deployer(Forgetful(RUNNING_OLD)), record(step(APPLYING), rolling_out())) is None
 
@@ -256,7 +256,7 @@ def test_a_later_deployment_that_ecs_has_forgotten_is_not_the_attempts_own() -> 
     class Forgetful(FakeEcs):
         def revision_task_definition(self, arn: str, /) -> str:
             if arn == "revision/gone":
-                raise RevisionGoneError(f"ECS does not have {arn} any more")
+                raise RevisionGoneError(f"ECS no longer has {arn}")
             return super().revision_task_definition(arn)
 
     gone, own = service_deployment("gone", seconds=20), service_deployment(seconds=10)
@@ -467,7 +467,7 @@ def test_what_its_origin_has_taken_back_since_is_not_promoted_any_more() -> None
     require_not_withdrawn(book.session, digest=DIGEST)  # what came after it says nothing against it
 
     served(book, minute=3, command="rollback", digest="sha256:older", arn=OLD)
-    with pytest.raises(PromotionRefusedError, match="was taken back in dev since"):
+    with pytest.raises(PromotionRefusedError, match="was rolled back in dev since"):
         require_not_withdrawn(book.session, digest=DIGEST)
 
 

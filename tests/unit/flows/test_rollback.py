@@ -163,7 +163,7 @@ def test_a_deployment_under_way_ends_before_a_rollback_to_another_port(
         (RolloutOutcome.ROLLBACK_FAILED, False),
     ],
 )
-def test_a_deployment_that_must_end_first_is_taken_back_and_followed(
+def test_a_deployment_that_must_end_first_is_rolled_back_and_followed(
     monkeypatch: pytest.MonkeyPatch, *, status: str, outcome: RolloutOutcome, is_fine: bool
 ) -> None:
     current = service_deployment(status=status)
@@ -179,4 +179,4 @@ def test_a_deployment_that_must_end_first_is_taken_back_and_followed(
         _end(made, current, WATCHING)
 
     assert fake.calls == ([("roll back", current.arn)] if status == "IN_PROGRESS" else [])
-    assert book.lines[0].startswith("ECS takes back the deployment that is under way first")
+    assert book.lines[0].startswith("ECS rolls back the deployment that is under way first")

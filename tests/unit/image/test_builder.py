@@ -226,7 +226,7 @@ def test_an_image_of_another_revision_out_of_the_cache_is_built_anew(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["podman", "docker"])
-def test_an_image_of_another_platform_out_of_the_cache_is_built_anew(tmp_path: Path, name: str) -> None:
+def test_an_image_of_another_platform_from_the_cache_is_built_again(tmp_path: Path, name: str) -> None:
     """Podman's cache does not compare the platform."""
     stale = _Cached(tmp_path, cached=REVISION.name, architecture="arm64")
 

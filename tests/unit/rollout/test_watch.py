@@ -307,7 +307,7 @@ def test_credentials_that_nobody_can_renew_end_the_watch_and_are_no_error_of_the
     with pytest.raises(RolloutError, match="the credentials have expired") as caught:
         watch(ecs, Clock()).look()
     assert caught.value.exit_code == 6
-    assert "ECS goes on" in caught.value.message
+    assert "ECS continues" in caught.value.message
     assert "sign in again" in caught.value.hint
     assert "release ENV --resume" in caught.value.hint
 

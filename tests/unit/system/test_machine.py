@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from mclass_tf import aws
+from mclass_tf.aws import Access
+from mclass_tf.aws.connect import readable_errors
 from mclass_tf.cli.outcome import unexpected
 from mclass_tf.errors import DiskFullError, MachineError
 from mclass_tf.rollout.client import no_answer_error
@@ -65,7 +66,7 @@ def test_a_shortage_is_not_taken_for_an_endpoint_that_does_not_answer() -> None:
     assert "could not be asked, no more files can be opened" in no_answer_error(error).message
     with (
         pytest.raises(MachineError, match="no more files"),
-        aws._readable_errors(aws.Access(region="eu-west-1")),
+        readable_errors(Access(region="eu-west-1")),
     ):
         raise error
 

@@ -456,5 +456,6 @@ def test_task_definitions_are_listed_latest_first_on_request(ecs: Ecs) -> None:
     for _ in range(10):
         ecs.client.register_task_definition(**task_definition())
     ecs.client.deregister_task_definition(taskDefinition="t:10")
-    found = ecs.client.list_task_definitions(familyPrefix="t", sort="DESC")["taskDefinitionArns"]
+    pages = ecs.client.get_paginator("list_task_definitions").paginate(familyPrefix="t", sort="DESC")
+    found = [arn for page in pages for arn in page["taskDefinitionArns"]]
     assert [arn.rsplit(":", 1)[1] for arn in found[:3]] == ["11", "9", "8"]

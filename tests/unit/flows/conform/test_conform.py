@@ -170,7 +170,7 @@ def test_an_environment_that_may_be_protected_is_refused(alb: Any) -> None:
         require_disposable(_session(variables={**_VARIABLES, "alb": alb}))
 
 
-def test_what_will_be_made_where_and_for_how_much_is_told_before() -> None:
+def test_the_question_says_what_will_be_created_where_and_at_what_cost() -> None:
     session = _session()
 
     text = announcement(session, estimate(size_of(session)))

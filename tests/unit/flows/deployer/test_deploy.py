@@ -89,13 +89,13 @@ class WithImages(FakeEcs):
 
 @dataclass
 class Forgetful(WithImages):
-    """A fake ECS that has one service revision no more."""
+    """A fake ECS that no longer has one service revision."""
 
     gone: str = ""
 
     def revision_task_definition(self, arn: str, /) -> str:
         if arn == self.gone:
-            raise RevisionGoneError(f"ECS does not have {arn} any more")
+            raise RevisionGoneError(f"ECS no longer has {arn}")
         return super().revision_task_definition(arn)
 
 
@@ -191,7 +191,7 @@ def test_what_serves_though_it_did_worse_is_an_error_and_not_proven() -> None:
     nothing = VersionCounts(requests=0, errors=0)
     attempt.analysis = AnalysisResult(verdict=FAILED, reason="new 20.0 % failed", new=nothing, old=nothing)
 
-    with pytest.raises(ServesWorseError, match=r"serves there.* new 20.0 % failed") as caught:
+    with pytest.raises(ServesWorseError, match=r"new version serves.* new 20.0 % failed") as caught:
         deployer(FakeEcs(RUNNING_OLD)).require_success(
             end(RolloutOutcome.SUCCEEDED),
             WATCHING,
@@ -289,7 +289,7 @@ def test_only_known_placeholders_count_as_nothing_ran_before(
 
 
 @pytest.mark.parametrize("gone", ["revision/placeholder", "revision/before"])
-def test_a_source_that_ecs_has_no_more_leaves_unknown_what_ran_before(gone: str) -> None:
+def test_a_source_that_ecs_no_longer_has_leaves_unknown_what_ran_before(gone: str) -> None:
     """Otherwise the rest, a placeholder, would be taken for all that ran, and the service be scaled to 0."""
     current = replace(service_deployment(), source_revision_arns=("revision/placeholder", "revision/before"))
     revisions = {"revision/own": NEW, "revision/before": OTHER, "revision/placeholder": OLD}
@@ -353,7 +353,7 @@ def test_what_did_worse_is_no_better_for_being_released_again() -> None:
     book = Book()
     made = replace(deployer(FakeEcs(RUNNING_OLD)), session=book.session)
     attempted(book, "worse", minute=0)
-    with pytest.raises(ServesWorseError, match=r"serves there.*because of it"):
+    with pytest.raises(ServesWorseError, match=r"new version serves.*because of it"):
         require_not_worse(made, NEW)
 
     attempted(book, "refused", minute=1, arn="")

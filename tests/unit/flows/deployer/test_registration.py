@@ -43,7 +43,7 @@ def definition(*ports: int, name: str = "web") -> dict[str, Any]:
     ],
     ids=["another port", "both ports", "another name", "an earlier port"],
 )
-def test_the_service_is_told_of_the_container_and_port_of_its_task_definition(
+def test_the_service_gets_the_container_and_port_of_its_task_definition(
     task_definition: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     found = registered({}, RUNNING, task_definition, applied=APPLIED)

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mclass_tf.local.aws.ecs.model.errors import client, denied, invalid
+from mclass_tf.local.aws.ecs.model.images import ARCHITECTURES, architecture_of
 
 _GIB = 1024
 _LONGEST_STOP_TIMEOUT = 120
 _EPHEMERAL_GIB = range(21, 200 + 1)
-_ARCHITECTURES = ("ARM64", "X86_64")
 _CONDITIONS = ("START", "COMPLETE", "SUCCESS", "HEALTHY")
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _PATH = re.compile(r"/[^:\0]*")
@@ -130,9 +130,11 @@ def check_size(*, cpu: str, memory: str) -> None:
 def _check_host(request: Mapping[str, Any]) -> None:
     """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html"""
     check_storage(request)
-    architecture = (request.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64"
-    if architecture not in _ARCHITECTURES:
-        raise client(f"cpuArchitecture must be one of {', '.join(_ARCHITECTURES)}, not {architecture}.")
+    architecture = architecture_of(request.get("runtimePlatform"))
+    if architecture not in ARCHITECTURES:
+        raise client(
+            f"cpuArchitecture must be one of {', '.join(sorted(ARCHITECTURES))}, not {architecture}."
+        )
     for volume in request.get("volumes") or []:
         if (volume.get("host") or {}).get("sourcePath") or volume.get("dockerVolumeConfiguration"):
             raise client(f"Volume '{volume.get('name')}': Fargate has no host to take a volume from.")

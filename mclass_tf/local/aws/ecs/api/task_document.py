@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mclass_tf.local.aws.ecs.model.images import architecture_of
 from mclass_tf.local.aws.ecs.model.service_deployment import without_none
 from mclass_tf.local.aws.ecs.model.task import Container, Task
 from mclass_tf.local.aws.ecs.tasks import specification
@@ -18,7 +19,7 @@ def document(task: Task, *, tags: bool) -> dict[str, Any]:
     """Return the description, without what is not known yet."""
     launch, definition = task.launch, task.launch.definition
     storage = {"sizeInGiB": specification.storage_gib(launch)}
-    architecture = (definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
+    architecture = architecture_of(definition.runtime_platform)
     described = {
         "taskArn": task.arn,
         "clusterArn": launch.cluster_arn,

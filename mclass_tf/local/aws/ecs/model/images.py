@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from moto.ecr.models import ecr_backends
 
@@ -23,8 +23,14 @@ _ECR = re.compile(
     r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
     re.ASCII,
 )
-_ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
+ARCHITECTURES: Final = {"X86_64": "amd64", "ARM64": "arm64"}
+"""The architectures of ECS, each with its name in an image."""
 _LARGEST_CONFIGURATION = 4 * 1024 * 1024
+
+
+def architecture_of(runtime_platform: Mapping[str, Any] | None) -> str:
+    """Return the architecture that a task definition's `runtimePlatform` names, or ECS's default."""
+    return str((runtime_platform or {}).get("cpuArchitecture") or "X86_64")
 
 
 class UnresolvedImageError(Exception):
@@ -108,7 +114,7 @@ def resolve(reference: ImageReference, *, architecture: str, blobs: Blobs) -> Re
     architecture, and fails when it starts (`is_foreign`). One that names no architecture is started: it may fit.
     https://github.com/containerd/containerd/blob/v1.7.0/images/image.go (`Manifest`)
     """
-    wanted = _ARCHITECTURES[architecture]
+    wanted = ARCHITECTURES[architecture]
     repository = ecr_backends[reference.account_id][reference.region].repositories.get(reference.repository)
     image = None if repository is None else _find_image(repository, reference)
     if image is None:

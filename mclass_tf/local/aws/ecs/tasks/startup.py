@@ -89,7 +89,7 @@ class Startup:
 
     def _resolve_image(self, name: str) -> images.ResolvedImage:
         state, launch = self.runs[name].state, self.task.launch
-        architecture = (launch.definition.runtime_platform or {}).get("cpuArchitecture") or "X86_64"
+        architecture = images.architecture_of(launch.definition.runtime_platform)
         reference = images.parse(state.image)
         _require(preconditions.pull_error(self.task, reference), container=name)
         image = images.resolve(reference, architecture=architecture, blobs=self.runtime.blobs)

@@ -315,7 +315,7 @@ def _service(ecs: Ecs, **changes: Any) -> dict[str, Any]:
         serviceName="mclass-service",
         taskDefinition="mclass-task",
         launchType="FARGATE",
-        networkConfiguration=ecs.network,
+        networkConfiguration=ecs.applied.network,
         loadBalancers=[
             {
                 "targetGroupArn": ecs.applied.target_group_arn,

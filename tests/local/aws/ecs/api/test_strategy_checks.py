@@ -40,8 +40,8 @@ def _blue_green_request(ecs: Ecs) -> dict[str, Any]:
     request = copy.deepcopy(ecs.service)
     request["loadBalancers"][0]["advancedConfiguration"] = {
         "alternateTargetGroupArn": ecs.loose_target_group,
-        "productionListenerRule": _rule(ecs, port=80),
-        "testListenerRule": _rule(ecs, port=8080),
+        "productionListenerRule": _rule(ecs, priority=10),
+        "testListenerRule": _rule(ecs, priority=9, header="X-Test-Traffic"),
         "roleArn": _role(ecs, name="infrastructure", service="ecs.amazonaws.com", policy=_POLICY),
     }
     del request["deploymentConfiguration"]["alarms"]
@@ -49,19 +49,18 @@ def _blue_green_request(ecs: Ecs) -> dict[str, Any]:
     return request
 
 
-def _rule(ecs: Ecs, *, port: int) -> str:
+def _rule(ecs: Ecs, *, priority: int, header: str = "") -> str:
+    """Create a rule of the production listener, for requests with `header` if it is named; return its ARN."""
     elb = ecs.account.client("elbv2")
     balancer = elb.describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
-    listeners = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    (listener,) = elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
     forward = [{"Type": "forward", "TargetGroupArn": ecs.target_group}]
-    listener = next((entry for entry in listeners if entry["Port"] == port), None)
-    if listener is None:
-        listener = elb.create_listener(
-            LoadBalancerArn=balancer, Port=port, Protocol="HTTP", DefaultActions=forward
-        )["Listeners"][0]
-    conditions = [{"Field": "path-pattern", "Values": ["/*"]}]
+    conditions: list[dict[str, Any]] = [{"Field": "path-pattern", "Values": ["/*"]}]
+    if header:
+        config = {"HttpHeaderName": header, "Values": ["a-secret"]}
+        conditions.append({"Field": "http-header", "HttpHeaderConfig": config})
     made: str = elb.create_rule(
-        ListenerArn=listener["ListenerArn"], Priority=10, Conditions=conditions, Actions=forward
+        ListenerArn=listener["ListenerArn"], Priority=priority, Conditions=conditions, Actions=forward
     )["Rules"][0]["RuleArn"]
     return made
 
