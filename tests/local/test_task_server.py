@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -295,6 +296,45 @@ def test_a_role_may_what_its_policies_say(tmp_path: Path) -> None:
             assert code_of(refused) in _DENIALS
 
     play(tmp_path, scenario, policy=_READING_ONE)
+
+
+_UPLOADING = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::uploads-????????"},
+            {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::uploads-????????/own/*"},
+            {
+                "Effect": "Deny",
+                "Action": "s3:PutObject",
+                "Resource": "arn:aws:s3:::uploads-????????/own/secret",
+            },
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "status"), [("own/one", 204), ("own/${filename}", 204), ("other", 403), ("own/secret", 403)]
+)
+def test_a_form_uploads_what_its_role_may_upload(tmp_path: Path, key: str, status: int) -> None:
+    bucket = f"uploads-{uuid.uuid4().hex[:8]}"
+
+    def scenario(inside: Inside) -> None:
+        theirs = in_process.client(inside.role_arn.split(":")[4], "s3")
+        theirs.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        form = inside.client("s3").generate_presigned_post(bucket, key)
+        answer = requests.post(
+            form["url"],
+            data=form["fields"],
+            files={"file": ("name", b"x")},
+            headers={"Connection": "close"},
+            timeout=30,
+        )
+        assert answer.status_code == status, answer.text
+        assert ("Contents" in theirs.list_objects_v2(Bucket=bucket)) == (status == 204)
+
+    play(tmp_path, scenario, policy=_UPLOADING)
 
 
 @pytest.mark.parametrize("host", ["other-bucket.localhost", "ecs.ap-northeast-2.amazonaws.com.localhost"])

@@ -163,7 +163,7 @@ def _recording(session: Session, recorder: Recorder) -> Recording:
         recorded_on=f"{session.aws.now():%Y-%m-%d}",
         region=session.environment.region,
         versions=_versions(),
-        settings=_settings(session),
+        settings=settings_of(session),
         chapters=recorder.chapters,
     )
 
@@ -178,7 +178,7 @@ def _versions() -> dict[str, str]:
     return known
 
 
-def _settings(session: Session) -> dict[str, str]:
+def settings_of(session: Session) -> dict[str, str]:
     """Return what both sides of a comparison must have in common."""
     size = size_of(session)
     strategies = {
@@ -190,7 +190,12 @@ def _settings(session: Session) -> dict[str, str]:
     deployment: Any = session.environment.variables.get("deployment") or {}
     return {
         "desired count": str(size.desired),
-        **{str(key).replace("_", " "): str(value) for key, value in deployment.items()},
+        # Terraform ignores attributes that it does not know, and a text among them may be anything.
+        **{
+            str(key).replace("_", " "): str(value)
+            for key, value in deployment.items()
+            if isinstance(value, (bool, int, float))
+        },
         **strategies,
     }
 

@@ -28,13 +28,19 @@ _OPERATORS: dict[str, Callable[[str, str], bool]] = {"eq": str.__eq__, "starts-w
 class PostForm:
     """A form with a policy. `fields` have lower-case names and include the bucket; `length` is that of the file.
 
-    `problem` says why S3 takes no such form, whatever its policy allows; "" if it does.
+    `filename` is the file's, "" for a field. `problem` says why S3 takes no such form, whatever its policy allows; "" if it does.
     """
 
     policy: str
     fields: Mapping[str, str]
     length: int
+    filename: str = ""
     problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of the object to store."""
+        return self.fields.get("key", "").replace("${filename}", os.path.basename(self.filename))  # noqa: PTH119
 
     @property
     def expires_at(self) -> float:
@@ -91,9 +97,7 @@ def read(environ: Mapping[str, Any]) -> PostForm | None:
     """
     is_form = str(environ.get("CONTENT_TYPE", "")).startswith("multipart/form-data")
     bucket, _, rest = str(environ["PATH_INFO"]).strip("/").partition("/")
-    is_other_call = (
-        rest or environ.get("QUERY_STRING") or ".localhost" in str(environ.get("HTTP_HOST", "")).lower()
-    )
+    is_other_call = bool(rest or environ.get("QUERY_STRING"))
     if environ["REQUEST_METHOD"] != "POST" or not is_form or is_other_call:
         return None
     parser = FormDataParser(max_form_memory_size=_LARGEST_FIELDS, max_form_parts=_MOST_FIELDS, silent=False)
@@ -104,14 +108,18 @@ def read(environ: Mapping[str, Any]) -> PostForm | None:
     finally:
         environ["wsgi.input"].seek(0)
     fields = {name.lower(): value for name, value in form.items()}
-    if "policy" not in fields:
-        return None
     file = files.get("file")
     length = len(fields.get("file", "").encode()) if file is None else file.stream.seek(0, os.SEEK_END)
+    for uploaded in files.listvalues():
+        for each in uploaded:
+            each.close()
+    if "policy" not in fields:
+        return None
     return PostForm(
         policy=fields["policy"],
         fields={**fields, "bucket": bucket},
         length=length,
+        filename="" if file is None else file.filename or "",
         problem=_problem(
             fields=[name for name, _ in form.items(multi=True)],
             files=[name for name, _ in files.items(multi=True)],

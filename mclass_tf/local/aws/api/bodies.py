@@ -35,6 +35,7 @@ _INVALID = {
 _MODELS = {"monitoring": "cloudwatch"}
 """The names of botocore's models that are not the names in signatures."""
 _GZIP = frozenset({"gzip", "x-gzip"})
+_MOST_CODINGS = 4  # each costs the time of a whole body, and a header has room for thousands
 _UNCODED = frozenset({"", "identity"})
 _LATEST = 253_402_300_799  # the last second of the year 9999
 
@@ -54,6 +55,9 @@ def inflate(call: Call, environ: dict[str, Any], *, most: int) -> Reply | None:
     codings = [name for name in codings if name not in _UNCODED]
     if call.service == "s3" or not codings:
         return None
+    if len(codings) > _MOST_CODINGS:
+        message = f"The local AWS decodes at most {_MOST_CODINGS} content encodings of one body."
+        return refuse(call, code="SerializationException", message=message)
     body = environ["wsgi.input"]
     for coding in reversed(codings):
         if coding not in _GZIP:

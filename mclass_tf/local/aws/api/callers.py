@@ -24,7 +24,7 @@ _ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"
 """moto reads the account of a call from it. A value that the client sent is overwritten."""
 
 _HOST = "127.0.0.1"
-"""With this host, only the path names the bucket. The path decides what a task may do."""
+"""With this host, only the path names the bucket. The path decides what a task may do, and what a form is compared with."""
 
 
 class UnknownCallerError(Exception):
@@ -64,7 +64,7 @@ class Callers:
         caller = self._caller(signed)
         self._check(signed, caller, environ)
         environ[_ACCOUNT_HEADER] = caller.account_id
-        if caller.task_id is not None:
+        if caller.task_id is not None or signed.form is not None:
             environ["HTTP_HOST"] = _HOST
         if signed.is_presigned:
             # moto chooses the service by this header, which must name the one that was signed.

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from moto.core.request import Request
 from moto.core.routing import get_service_router
 
+from mclass_tf.local.access import post_form
 from mclass_tf.local.aws import roles
 from mclass_tf.local.aws.api.callers import Caller
 from mclass_tf.local.aws.calls import Call
@@ -73,6 +74,7 @@ _S3_ACTIONS = {
     "ListObjects": "ListBucket",
     "ListObjectsV2": "ListBucket",
     "ListParts": "ListMultipartUploadParts",
+    "PostObject": "PutObject",
     "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
     "PutBucketCors": "PutBucketCORS",
     "PutBucketEncryption": "PutEncryptionConfiguration",
@@ -131,7 +133,11 @@ def _resource(service: str, operation: str, environ: Mapping[str, Any]) -> str |
     if service != "s3" or not path:
         return None
     bucket, _, key = path.partition("/")
-    key = "*" if operation == "DeleteObjects" else key  # the keys are in the body
+    if operation == "DeleteObjects":
+        key = "*"  # the keys are in the body
+    elif operation == "PostObject":
+        form = post_form.read(environ)
+        key = "*" if form is None else form.key
     return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from functools import reduce
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -53,6 +54,9 @@ _ENCODED = {
 }
 
 
+_FIVE_TIMES = reduce(lambda body, _: gzip.compress(body), range(5), b"{}")
+
+
 @pytest.mark.parametrize("encoding", _ENCODED)
 @pytest.mark.parametrize("service", ["ecs", *_ACTIONS])
 def test_an_encoded_body_is_read_in_every_protocol(account: str, service: str, encoding: str) -> None:
@@ -65,10 +69,11 @@ def test_an_encoded_body_is_read_in_every_protocol(account: str, service: str, e
     ("encoding", "body", "error"),
     [
         ("gzip", b"not gzip", (400, "SerializationException")),
+        (",".join(["gzip"] * 5), _FIVE_TIMES, (400, "SerializationException")),
         ("gzip", gzip.compress(b"x" * 17_000_000), (413, "RequestEntityTooLargeException")),
         ("deflate", zlib.compress(b"{}"), (415, "UnsupportedMediaTypeException")),
     ],
-    ids=["invalid", "too large", "unknown"],
+    ids=["invalid", "too often", "too large", "unknown"],
 )
 def test_a_body_that_cannot_be_decoded_is_refused_in_the_client_s_protocol(
     account: str, service: str, encoding: str, body: bytes, error: tuple[int, str]

@@ -22,7 +22,7 @@ from mclass_tf.errors import (
     TerraformError,
 )
 from mclass_tf.flows.conform import takedown
-from mclass_tf.flows.conform.conform import announcement, record, require_disposable, size_of
+from mclass_tf.flows.conform.conform import announcement, record, require_disposable, settings_of, size_of
 from mclass_tf.system import process
 
 _VARIABLES: dict[str, Any] = {
@@ -179,3 +179,18 @@ def test_the_question_says_what_will_be_created_where_and_at_what_cost() -> None
     assert "state bucket tfstate" in text
     assert "Expected cost on AWS: $" in text
     assert "destroys everything again" in text
+
+
+def test_the_settings_of_a_recording_are_numbers_and_hold_no_text_of_the_users() -> None:
+    deployment = {
+        "maximum_percent": 150,
+        "availability_zone_rebalancing": False,
+        "note": "of Kim, 123456789012",
+    }
+
+    found = settings_of(_session(variables={**_VARIABLES, "deployment": deployment}))
+
+    assert found["maximum percent"] == "150"
+    assert found["availability zone rebalancing"] == "False"
+    assert "note" not in found
+    assert "Kim" not in str(found)
