@@ -41,6 +41,7 @@ _POLICY: Final[_Judged] = {
 }
 # Shorter texts occur by chance in many values that are not secret.
 _MIN_LEN: Final = 6
+_MIN_LEN_UNMARKED: Final = 16
 # The plan does not say which arguments of a provider are sensitive. Checks read only this one.
 _UNMASKED: Final = frozenset({"region"})
 
@@ -57,15 +58,22 @@ class Secrets:
         return cls(texts=frozenset(_texts(plan)))
 
     def masked(self, value: Any, marks: Any) -> Any:
-        """Return a value without the parts that `marks`, Terraform's `sensitive_values`, marks as sensitive."""
+        """Return a value without the parts that `marks`, Terraform's `sensitive_values`, marks as sensitive.
+
+        A long text that is marked elsewhere is a secret here, too: where it was made, such as in a terraform_data, it has no mark.
+        """
         if marks is True:
             return self._mask(value)
-        if isinstance(value, dict) and isinstance(marks, dict):
-            return {key: self.masked(inner, marks.get(key)) for key, inner in value.items()}
-        if isinstance(value, list) and isinstance(marks, list):
-            return [self.masked(inner, marks[i] if i < len(marks) else None) for i, inner in enumerate(value)]
+        if isinstance(value, dict) and (isinstance(marks, dict) or not marks):
+            return {key: self.masked(inner, (marks or {}).get(key)) for key, inner in value.items()}
+        if isinstance(value, list) and (isinstance(marks, list) or not marks):
+            known = dict(enumerate(marks or ()))
+            return [self.masked(inner, known.get(index)) for index, inner in enumerate(value)]
         # If marks and value differ in shape, the whole value is masked.
-        return self._mask(value) if _is_marked(marks) else value
+        if _is_marked(marks):
+            return self._mask(value)
+        is_secret = isinstance(value, str) and len(value) >= _MIN_LEN_UNMARKED and value in self.texts
+        return MASK if is_secret else value
 
     def _mask(self, value: Any) -> Any:
         """Mask all texts and numbers. Booleans and nulls stay: rules judge them, and they are no secrets."""

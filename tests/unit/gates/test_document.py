@@ -185,6 +185,21 @@ def test_what_only_the_change_marks_as_sensitive_is_masked_as_well() -> None:
     assert scanned(plan) == {"a": {"b": MASK}}
 
 
+def test_a_secret_is_masked_where_it_was_made_without_a_mark() -> None:
+    """The value of the header of test traffic: only its users know that it is a secret, not the terraform_data that makes it."""
+    value = "f73d7d27-27ba-b889-88e6-39c6f7316086"
+    plan = plan_of({"input": value, "list": [{"output": value}], "open": "an open text of some length"})
+    plan["output_changes"] = {
+        "header": {"actions": ["no-op"], "after": {"value": value}, "after_sensitive": {"value": True}}
+    }
+
+    assert scanned(plan) == {
+        "input": MASK,
+        "list": [{"output": MASK}],
+        "open": "an open text of some length",
+    }
+
+
 @pytest.mark.parametrize("marks", [{"a": {"b": True}}, {"a": [True]}, {"a": True}, [True]])
 def test_marks_of_another_shape_than_the_value_mask_all_of_it(marks: Any) -> None:
     values: dict[str, Any] = {"a": SECRET}
