@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -132,19 +134,46 @@ def get(
 ) -> HttpResponse:
     """GET `path` over a new connection, without following redirects: a secret in `headers` goes nowhere else.
 
-    Raise OSError if nothing answers, its subclass UntrustedError if the server may not be the load balancer.
+    Raise OSError if nothing answers, its subclass UntrustedError if the server may not be the load balancer. TimeoutError: the answer
+    was not complete after `seconds`, however many bytes of it came.
     """
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=seconds)
     try:
         connection.sock = _connected(endpoint, seconds=seconds)
         own = {"Host": endpoint.host_header, "User-Agent": USER_AGENT, "Connection": "close"}
-        connection.request("GET", path or "/", headers={**(headers or {}), **own})
-        answer = connection.getresponse()
-        return HttpResponse(status=answer.status, body=answer.read(_BODY_LIMIT))
+        with _deadline(connection.sock, seconds=seconds):
+            connection.request("GET", path or "/", headers={**(headers or {}), **own})
+            answer = connection.getresponse()
+            return HttpResponse(status=answer.status, body=answer.read(_BODY_LIMIT))
     except http.client.HTTPException as error:
         raise ConnectionError(f"no answer of HTTP from {endpoint.address}: {error!r}") from None
     finally:
         connection.close()
+
+
+@contextmanager
+def _deadline(sock: socket.socket, *, seconds: float) -> Iterator[None]:
+    """Raise TimeoutError if the block takes longer. The timeout of a socket is only that of one read."""
+    has_passed = threading.Event()
+
+    def shut_down() -> None:
+        has_passed.set()
+        with suppress(OSError):
+            # That of the plain socket: SSLSocket's own takes TLS away from the thread that reads.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, shut_down)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        if not has_passed.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if has_passed.is_set():
+        raise TimeoutError(f"no complete answer within {seconds:g} s")
 
 
 def _connected(endpoint: Endpoint, *, seconds: float) -> socket.socket:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -146,6 +147,44 @@ def test_a_request_has_the_load_balancers_name_and_follows_no_redirect() -> None
 def test_without_a_server_there_is_no_response() -> None:
     with pytest.raises(OSError, match="refused"):
         get(at(1), "/", seconds=5)
+
+
+@contextmanager
+def dripping(start: bytes, piece: bytes) -> Iterator[int]:
+    """Answer one request with `start`, and then with one piece after the other until the client has gone."""
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(start)
+            while not has_ended.wait(0.02):
+                connection.sendall(piece)
+
+    has_ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            has_ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: 1"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", b"1"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"1"),
+    ],
+    ids=["status", "header", "body", "body without a length"],
+)
+def test_an_answer_that_comes_drop_by_drop_ends_at_the_deadline(start: bytes, piece: bytes) -> None:
+    with dripping(start, piece) as port, pytest.raises(TimeoutError, match=r"within 0\.5 s"):
+        get(at(port), "/", seconds=0.5)
 
 
 @dataclass(frozen=True)
