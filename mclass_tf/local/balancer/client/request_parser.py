@@ -39,7 +39,7 @@ class RequestParser:
         self._begun = bytearray()  # of an incomplete head
         self._times = (0.0, 0.0)  # when it began, by both clocks
         self._request: ClientRequest | None = None  # whose head is being read
-        self._head: Head | None = None  # of that request, if it was written anew
+        self._head: Head | None = None  # of that request, if it was rewritten
         self._is_in_body = False
         self._unproductive = 0  # bytes since the request last progressed, see `limits`
 

@@ -87,9 +87,9 @@ class ClientRequest:
     def complete(
         self, *, method: bytes, version: str, keeps_alive: bool, has_upgrade: bool, head: Head | None = None
     ) -> None:
-        """Interpret the complete head. `head` is the original of a head that was written anew.
+        """Interpret the complete head. `head` is the original of a rewritten head.
 
-        Raise RequestRefusedError if it may not be forwarded, and IrregularHeadError if it must be written anew.
+        Raise RequestRefusedError if it may not be forwarded, and IrregularHeadError if it must be rewritten.
         """
         self.method, self.version = method, version
         self.keeps_alive, self.has_upgrade = keeps_alive, has_upgrade
