@@ -19,7 +19,7 @@ from mclass_tf.errors import (
 from mclass_tf.flows.attempt import attempts_on, ledger_of, new_record, recorded, revision_of
 from mclass_tf.flows.deployer.deploy import Deployer, OnInterrupt, Show, WatchOptions
 from mclass_tf.flows.deployer.messages import contradicted
-from mclass_tf.flows.deployer.smoke import smoke_test
+from mclass_tf.flows.deployer.smoke import first_problem, smoke_test
 from mclass_tf.flows.environments import applied_state
 from mclass_tf.flows.release import Released, detach_on_interrupt, finish, result
 from mclass_tf.flows.rollback import TAKES_NO_ANSWER, roll_back_deployment
@@ -161,7 +161,7 @@ def _require_good(deployer: Deployer, waiting: ServiceDeployment, digest: str) -
     session = deployer.session
     session.report("asking the new version by test traffic")
     results = smoke_test(session, deployer.outputs, revision=revision_of(session, digest))
-    problem = next((each.problem for each in results if each.problem), "")
+    problem = first_problem(results)
     if problem:
         name = session.environment.name
         raise VerificationError(

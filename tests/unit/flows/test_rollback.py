@@ -16,7 +16,7 @@ from mclass_tf.flows.rollback import EarlierVersion, _end, _must_end_first, _nam
 from mclass_tf.lease import Holder
 from mclass_tf.rollout import Patience, RolloutEnd, RolloutOutcome
 from mclass_tf.rollout.view import RolloutReading
-from mclass_tf.service import Ecs
+from mclass_tf.service import Ecs, Service, ServiceDeployment
 from mclass_tf.strategy import BLUE_GREEN, CANARY, Strategy
 from tests.unit.fake_service import DIGEST, NEW, OTHER, deployment, service, service_deployment
 from tests.unit.flows.deployer.test_deploy import OUTPUTS, WATCHING, WithImages
@@ -101,6 +101,18 @@ def test_a_rollback_to_a_digest_uses_the_revision_in_which_it_was_proven() -> No
     assert _named(going(book), DIGEST).task_definition_arn == NEW
 
 
+def must_end_first(fake: WithImages, current: ServiceDeployment, running: Service, *, strategy: str) -> bool:
+    """Return whether the deployment under way ends before a rollback, in an environment with this strategy."""
+    deployer = Deployer(
+        session=session(Strategy(name=strategy)),
+        outputs=outputs(),
+        ecs=cast("Ecs", fake),
+        patience=Patience(report=lambda _: None),
+    )
+    earlier = EarlierVersion(task_definition_arn=OTHER, digest=DIGEST)
+    return _must_end_first(deployer, earlier, current, running, Strategy(name=BLUE_GREEN, bake_minutes=0))
+
+
 @pytest.mark.parametrize(
     ("in_force", "brings", "status", "expected"),
     [
@@ -118,16 +130,8 @@ def test_a_deployment_under_way_ends_before_a_rollback_changes_the_strategy(
     current = service_deployment(status=status)
     running = replace(WIRED, configuration={"strategy": in_force})
     fake = WithImages(running, own=current, listed=[current], revisions={"revision/own": brings})
-    deployer = Deployer(
-        session=session(Strategy(name=CANARY)),
-        outputs=outputs(),
-        ecs=cast("Ecs", fake),
-        patience=Patience(report=lambda _: None),
-    )
-    earlier = EarlierVersion(task_definition_arn=OTHER, digest=DIGEST)
-    strategy = Strategy(name=BLUE_GREEN, bake_minutes=0)
 
-    assert _must_end_first(deployer, earlier, current, running, strategy) is expected
+    assert must_end_first(fake, current, running, strategy=CANARY) is expected
     assert fake.calls == []
 
 
@@ -142,16 +146,8 @@ def test_a_deployment_under_way_ends_before_a_rollback_to_another_port(
     running = replace(WIRED, configuration={"strategy": "BLUE_GREEN"}, load_balancers=(wiring,))
     current = service_deployment()
     fake = WithImages(running, own=current, listed=[current], revisions={"revision/own": NEW})
-    deployer = Deployer(
-        session=session(Strategy(name=BLUE_GREEN)),
-        outputs=outputs(),
-        ecs=cast("Ecs", fake),
-        patience=Patience(report=lambda _: None),
-    )
-    earlier = EarlierVersion(task_definition_arn=OTHER, digest=DIGEST)
-    strategy = Strategy(name=BLUE_GREEN, bake_minutes=0)
 
-    assert _must_end_first(deployer, earlier, current, running, strategy) is expected
+    assert must_end_first(fake, current, running, strategy=BLUE_GREEN) is expected
 
 
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "ROLLBACK_IN_PROGRESS"])
